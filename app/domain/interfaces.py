@@ -1,0 +1,152 @@
+"""The ports besides the database (stores.py): cache, artifacts, vectors, jobs, events. Contracts in words.
+
+For all ports: every call ends within its adapter's timeout and raises the matching UnavailableError then; no call
+retries by itself; all times are timezone-aware UTC; all ids are the external text ids. One suite in tests/contract
+runs over every adapter of a port, through the production opener.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.models import OutboxMessage
+
+# ── cache ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A rate limit's answer: `remaining` requests in this window, which moves on in `reset_seconds`."""
+
+    limit: int
+    remaining: int
+    reset_seconds: float
+    allowed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CacheReply:
+    """One round trip: the user's generation, the stored list (None = miss) and the quota (None = not asked)."""
+
+    generation: int
+    value: bytes | None
+    quota: Quota | None
+
+
+class Cache(Protocol):
+    """Ready lists by (user, variant), generations by user, and rate limits. Everything in it may be lost at any time.
+
+    A *generation* counts changes of a user's history. A value written under an older generation is never returned.
+    """
+
+    @abstractmethod
+    async def read(self, user_id: str, variant: str, limit_per_minute: int | None, limit_key: str = "") -> CacheReply:
+        """Generation, list and quota in one round trip. Counts one request against `limit_key` if a limit is given."""
+
+    @abstractmethod
+    async def write(self, user_id: str, variant: str, generation: int, value: bytes, ttl_seconds: float) -> bool:
+        """Store a list unless the generation has moved on; False then. TTL gets ±10 % jitter."""
+
+    @abstractmethod
+    async def bump(self, user_ids: Collection[str]) -> None:
+        """Raise the generation of each user: no list written before is returned after this."""
+
+    @abstractmethod
+    async def hit(self, limit_key: str, limit_per_minute: int) -> Quota:
+        """Count one request (sliding window of 60 s) where no list is read."""
+
+    @abstractmethod
+    def invalidations(self) -> AsyncIterator[str | None]:
+        """User ids bumped by any process; None means messages may have been lost: drop everything held nearby."""
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Answer or raise CacheUnavailableError."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release connections."""
+
+
+# ── artifacts, vectors, jobs, events ─────────────────────────────────────────────────────────────────────────────────
+
+
+class ArtifactStore(Protocol):
+    """Immutable objects by key (`models/hybrid/000012-…/manifest.json`). Blocking calls run in a thread."""
+
+    @abstractmethod
+    async def put(self, key: str, data: bytes) -> None:
+        """Write once, whole or not at all. Raises ObjectExistsError if the key is written, even by the same bytes."""
+
+    @abstractmethod
+    async def get(self, key: str, max_bytes: int) -> bytes:
+        """The object. Raises ArtifactMissingError, or ArtifactDamagedError if it is larger than `max_bytes`."""
+
+    @abstractmethod
+    async def list(self, prefix: str) -> Sequence[str]:
+        """Keys that start with `prefix`, sorted."""
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Remove; no error if it is not there."""
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Answer or raise ArtifactsUnavailableError."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release connections."""
+
+
+class VectorIndex(Protocol):
+    """Maximum inner product search over one tower's item vectors; immutable once built, safe from several threads."""
+
+    @abstractmethod
+    def search(
+        self, queries: NDArray[np.float32], k: int, excluded: NDArray[np.int32] | None = None
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """((n, k) positions, (n, k) scores), best first; position -1 where fewer than k are left after `excluded`."""
+
+    @property
+    @abstractmethod
+    def facts(self) -> Mapping[str, object]:
+        """Kind, size, bytes and the recall against flat search measured when it was built (1.0 for flat)."""
+
+
+class JobQueue(Protocol):
+    """The doorbell: tells some worker that a queued training waits. The truth is in TrainingStore."""
+
+    @abstractmethod
+    async def submit(self, training_id: str) -> None:
+        """Ring. At least once: a worker that finds nothing queued does nothing. Raises BrokerUnavailableError."""
+
+    @abstractmethod
+    async def depth(self) -> int:
+        """How many rings nobody has answered yet."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stop what this process started."""
+
+
+class EventPublisher(Protocol):
+    """Outgoing events (design §6)."""
+
+    @abstractmethod
+    async def publish(self, messages: Sequence[OutboxMessage]) -> None:
+        """Hand over to the broker and wait for its acknowledgement. Raises BrokerUnavailableError; some may be out."""
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Answer or raise BrokerUnavailableError."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Flush within a bound and close."""

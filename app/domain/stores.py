@@ -1,0 +1,300 @@
+"""The database ports: what Encore asks of its store of record. Contracts in words, as in interfaces.py.
+
+Every call ends within the adapter's timeout and raises DatabaseUnavailableError then; none retries by itself.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from app.domain.models import (
+    ApiKey,
+    Champion,
+    DeadLetter,
+    EventColumns,
+    IngestResult,
+    Interaction,
+    Item,
+    ModelVersion,
+    OutboxMessage,
+    PairState,
+    SourceOffset,
+    TrainingJob,
+    User,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestBatch:
+    """What one transaction takes in: interactions, dead letters and the offsets they came from, together or not at all.
+
+    `offsets` are fenced: (offset before the batch, offset after it) per partition; where the stored offset is not the
+    one before, somebody else has written and the batch is refused with StaleTokenError, nothing of it stored.
+    """
+
+    interactions: Sequence[Interaction]
+    dead_letters: Sequence[DeadLetter] = ()
+    offsets: Sequence[tuple[int, SourceOffset]] = ()
+
+
+class InteractionStore(Protocol):
+    """The append-only history and the user×item state derived from it."""
+
+    @abstractmethod
+    async def ingest(self, batch: IngestBatch) -> IngestResult:
+        """Take in a batch in one transaction; idempotent by `event_id`, in any order, across and within batches.
+
+        Known id with the same content: DUPLICATE; with other content: CONFLICT (first wins). State and counters come
+        from newly inserted rows only. Users and items never seen before are created (without a profile, without
+        catalogue data). `touched` holds the users of accepted interactions.
+        """
+
+    @abstractmethod
+    async def history(self, user_id: str, limit: int) -> Sequence[PairState]:
+        """The newest `limit` pair states of a user, newest first; empty for an unknown user. One indexed read."""
+
+    @abstractmethod
+    async def columns(self, since: datetime | None, until: datetime | None) -> EventColumns:
+        """All interactions with since ≤ occurred_at < until as arrays, by the fastest bulk read the driver has."""
+
+    @abstractmethod
+    def export(self, batch_size: int = 5_000) -> AsyncIterator[Sequence[Interaction]]:
+        """Every interaction in insertion order, in batches; one consistent snapshot is not promised."""
+
+    @abstractmethod
+    async def users_since(self, sequence: int, limit: int) -> tuple[Collection[str], int]:
+        """Users with interactions inserted after `sequence`, and the newest sequence seen (0 = from the beginning)."""
+
+    @abstractmethod
+    async def offsets(self, topic: str) -> Sequence[SourceOffset]:
+        """The stored offsets of a topic's partitions, by partition."""
+
+    @abstractmethod
+    async def count(self) -> int:
+        """Number of interactions."""
+
+    @abstractmethod
+    async def popular(self, since: datetime, limit: int) -> Sequence[tuple[str, float]]:
+        """(item_id, distinct users) with interactions since then, most first: the fallback when there is no model."""
+
+
+class CatalogStore(Protocol):
+    """Items and user profiles."""
+
+    @abstractmethod
+    async def upsert_items(self, items: Sequence[Item]) -> int:
+        """Write items whole; one with an older `updated_at` than the stored loses silently. Returns how many won.
+
+        Every call that changes anything gives the changed items a new, higher `revision`.
+        """
+
+    @abstractmethod
+    async def get_item(self, item_id: str) -> Item | None:
+        """The item, or None if it was never upserted or is removed (one only known from interactions is None too)."""
+
+    @abstractmethod
+    async def remove_items(self, item_ids: Collection[str], at: datetime) -> int:
+        """Mark items as removed (their interactions stay). Newest wins against upserts. Returns how many changed."""
+
+    @abstractmethod
+    async def list_items(self, after: str | None, limit: int) -> Sequence[Item]:
+        """Up to `limit` items in item_id order, strictly after `after`."""
+
+    @abstractmethod
+    async def items_since(self, revision: int, limit: int) -> tuple[Sequence[Item], Collection[str], int]:
+        """(upserted, removed ids, newest revision) of changes after `revision`, oldest first (0 = everything)."""
+
+    @abstractmethod
+    async def upsert_users(self, users: Sequence[User]) -> int:
+        """Write profiles whole, newest `updated_at` wins. Raises InputError for a reserved user id."""
+
+    @abstractmethod
+    async def get_user(self, user_id: str) -> User | None:
+        """The profile, or None; a user known only from interactions has one without attributes."""
+
+    @abstractmethod
+    async def remove_user(self, user_id: str) -> bool:
+        """Delete profile, interactions and state of a user; False if unknown."""
+
+    @abstractmethod
+    async def list_users(self, after: str | None, limit: int) -> Sequence[User]:
+        """Up to `limit` users in user_id order, strictly after `after`."""
+
+
+class TrainingStore(Protocol):
+    """Training jobs: the truth about who may train."""
+
+    @abstractmethod
+    async def create(self, job: TrainingJob, idempotency_key: str | None = None, body_sha256: str = "") -> TrainingJob:
+        """Queue a job. Raises TrainingRunningError if one of its model type is queued or running.
+
+        A running one whose heartbeat is older than the lease (setting) is marked failed first. The same idempotency
+        key returns the job it made; with another body it raises IdempotencyError.
+        """
+
+    @abstractmethod
+    async def start(self, training_id: str, now: datetime) -> TrainingJob | None:
+        """queued → running with a new fencing token, higher than any before for its type; None if not queued."""
+
+    @abstractmethod
+    async def heartbeat(self, training_id: str, token: int, now: datetime, stage: str, progress: float) -> TrainingJob:
+        """Record progress; returns the job so that the caller sees `cancel_requested`.
+
+        Raises StaleTokenError if the job is no longer running under this token.
+        """
+
+    @abstractmethod
+    async def finish(self, job: TrainingJob, messages: Sequence[OutboxMessage] = ()) -> None:
+        """Write the final status, reason, metrics and model id, and the outbox messages with it.
+
+        Raises StaleTokenError as `heartbeat` does.
+        """
+
+    @abstractmethod
+    async def cancel(self, training_id: str, now: datetime) -> TrainingJob | None:
+        """Queued: cancelled at once. Running: `cancel_requested`. Final: unchanged. None if unknown."""
+
+    @abstractmethod
+    async def get(self, training_id: str) -> TrainingJob | None:
+        """The job, or None."""
+
+    @abstractmethod
+    async def list(self, limit: int, before: str | None = None) -> Sequence[TrainingJob]:
+        """Newest first; `before` is a training_id of an earlier page."""
+
+
+class ModelStore(Protocol):
+    """The registry of model versions and the champion pointer of each model type."""
+
+    @abstractmethod
+    async def add(self, model: ModelVersion) -> ModelVersion:
+        """Store a version; its `version` is set to the next of its type."""
+
+    @abstractmethod
+    async def next_version(self, model_type: str) -> int:
+        """The number `add` would give now (for naming artifacts; uniqueness comes from the model id)."""
+
+    @abstractmethod
+    async def get(self, model_id: str) -> ModelVersion | None:
+        """The version, or None."""
+
+    @abstractmethod
+    async def list(self, model_type: str | None, limit: int) -> Sequence[ModelVersion]:
+        """Newest first."""
+
+    @abstractmethod
+    async def champion(self, model_type: str) -> Champion | None:
+        """The champion and its epoch; None before the first promotion. Cheap: replicas poll it."""
+
+    @abstractmethod
+    async def promote(
+        self,
+        model_id: str,
+        *,
+        token: int | None,
+        expected: str | None,
+        at: datetime,
+        messages: Sequence[OutboxMessage] = (),
+    ) -> Champion:
+        """Compare-and-swap: make this the champion if the present one is still `expected` (None: there is none).
+
+        `token` is a trainer's fencing token (None for an operator, which takes the next one). Raises StaleTokenError
+        if the champion is another by now or a higher token has promoted; NotFoundError; ConflictError for a rejected
+        or artifact-less model. The old champion becomes retired; the epoch rises by one; all in one transaction.
+        """
+
+    @abstractmethod
+    async def previous(self, model_type: str) -> ModelVersion | None:
+        """The version that was champion before the present one (what `rollback` promotes), or None."""
+
+    @abstractmethod
+    async def retire_artifacts(self, model_type: str, keep: int) -> Sequence[str]:
+        """Forget the artifact keys of all but the newest `keep` versions and the champion; returns the keys."""
+
+
+class OutboxStore(Protocol):
+    """Events that were written with the truth and wait to be published."""
+
+    @abstractmethod
+    async def claim(self, limit: int, now: datetime, lease_seconds: float) -> Sequence[OutboxMessage]:
+        """The oldest unpublished messages nobody else holds, in order."""
+
+    @abstractmethod
+    async def published(self, sequences: Collection[int], now: datetime) -> None:
+        """Mark them as gone."""
+
+    @abstractmethod
+    async def pending(self) -> int:
+        """How many wait."""
+
+
+class DeadLetterStore(Protocol):
+    """Events that could not be taken in, kept for a human."""
+
+    @abstractmethod
+    async def add(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep them (outside an ingest batch, e.g. from HTTP or a file)."""
+
+    @abstractmethod
+    async def list(self, limit: int, after: int = 0, reason: str | None = None) -> Sequence[DeadLetter]:
+        """In id order, strictly after `after`."""
+
+    @abstractmethod
+    async def get(self, dead_letter_id: int) -> DeadLetter | None:
+        """One letter, or None."""
+
+    @abstractmethod
+    async def mark_replayed(self, ids: Collection[int], at: datetime) -> None:
+        """They went in after all."""
+
+    @abstractmethod
+    async def count(self) -> int:
+        """How many have not been replayed."""
+
+
+class ApiKeyStore(Protocol):
+    """Hashed service credentials."""
+
+    @abstractmethod
+    async def add(self, key: ApiKey) -> None:
+        """Store a key. Raises ConflictError when the client has two active ones already."""
+
+    @abstractmethod
+    async def get(self, key_id: str) -> ApiKey | None:
+        """The key, revoked and expired ones included, or None."""
+
+    @abstractmethod
+    async def list(self) -> Sequence[ApiKey]:
+        """All keys, oldest first."""
+
+    @abstractmethod
+    async def revoke(self, key_id: str, at: datetime) -> bool:
+        """False if unknown."""
+
+
+class Database(Protocol):
+    """One database: `open_database(url, …)` returns it; every store shares its pool."""
+
+    interactions: InteractionStore
+    catalog: CatalogStore
+    trainings: TrainingStore
+    models: ModelStore
+    outbox: OutboxStore
+    dead_letters: DeadLetterStore
+    api_keys: ApiKeyStore
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Answer or raise DatabaseUnavailableError within the timeout."""
+
+    @abstractmethod
+    async def schema_is_current(self) -> bool:
+        """True if the migrations in this code are all applied."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release every connection; no call may follow."""

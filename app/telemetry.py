@@ -1,0 +1,1 @@
+"""Every metric (name, kind, meaning), the tracer and JSON logging, in one place."""
