@@ -1,0 +1,134 @@
+"""Events out to Kafka: idempotent, acknowledged by all in-sync replicas, connected on first use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from app.domain.exceptions import BrokerUnavailableError, InputError
+from app.domain.interfaces import EventPublisher
+from app.domain.models import OutboxMessage
+from app.infrastructure.events.cloudevents import binary_headers
+from app.infrastructure.events.kafka_admin import create_missing_topics
+from app.infrastructure.events.kafka_url import KafkaAddress
+
+
+class KafkaPublisher(EventPublisher):
+    """One idempotent producer, made on first use and thrown away after any failure.
+
+    The driver's idempotent producer retries a batch for ever, so a message it still holds when we give up would go out
+    a second time, and later than its successors. A producer that failed is therefore closed before the caller retries.
+    """
+
+    def __init__(self, address: KafkaAddress, timeout_seconds: float) -> None:
+        self._address = address
+        self._timeout = timeout_seconds
+        self._producer: AIOKafkaProducer | None = None
+        self._topics: set[str] = set()
+        self._lock = asyncio.Lock()
+
+    async def publish(self, messages: Sequence[OutboxMessage]) -> None:
+        """Raises InputError, besides, for a message no broker would ever take (too large)."""
+        if not messages:
+            return
+        async with self._lock:
+            await self._bounded(self._send(messages))
+
+    async def ping(self) -> None:
+        async with self._lock:
+            await self._bounded(self._refresh_metadata())
+
+    async def close(self) -> None:
+        async with self._lock:
+            await self._discard()
+
+    async def _send(self, messages: Sequence[OutboxMessage]) -> None:
+        producer = await self._started()
+        await self._ensure_topics({message.topic for message in messages})
+        acknowledgements: list[asyncio.Future[Any]] = []
+        try:
+            for message in messages:
+                # one after the other: this is what keeps the order of a key; the batch travels as one request
+                record = {"value": message.payload, "key": message.key.encode() or None}
+                headers = binary_headers(message)
+                acknowledgements.append(await producer.send(message.topic, **record, headers=headers))
+        finally:
+            # also when a later message was refused: nobody else will look at these
+            results = await asyncio.gather(*acknowledgements, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _refresh_metadata(self) -> None:
+        producer = await self._started()
+        if not await producer.client.force_metadata_update():
+            raise BrokerUnavailableError("no broker answers")
+
+    async def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            self._producer = AIOKafkaProducer(
+                **self._address.client_options(),
+                client_id="encore-publisher",
+                acks="all",
+                enable_idempotence=True,
+                compression_type="lz4",
+                linger_ms=2,
+                request_timeout_ms=int(self._timeout * 1_000),
+            )
+            await self._producer.start()
+        return self._producer
+
+    async def _ensure_topics(self, topics: set[str]) -> None:
+        if missing := topics - self._topics:
+            await create_missing_topics(self._address, missing, self._timeout)
+            self._topics |= missing
+
+    async def _bounded(self, work: Coroutine[Any, Any, None]) -> None:
+        # asyncio.wait and not wait_for: a driver that swallows the cancellation must not hold the caller
+        task = asyncio.ensure_future(work)
+        is_healthy = False
+        try:
+            await asyncio.wait({task}, timeout=self._timeout)
+            _raise_failure(task)
+            is_healthy = True
+        except InputError:
+            is_healthy = True
+            raise
+        finally:
+            if not is_healthy:
+                task.cancel()
+                await self._discard()
+
+    async def _discard(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await stop_producer(producer, self._timeout / 2)
+
+
+def _raise_failure(task: asyncio.Future[None]) -> None:
+    """Every way the driver can fail, in our words."""
+    if not task.done():
+        raise BrokerUnavailableError("the broker did not answer in time")
+    try:
+        task.result()
+    except MessageSizeTooLargeError as exc:
+        raise InputError("a message is too large for the broker") from exc
+    except (KafkaError, OSError) as exc:
+        raise BrokerUnavailableError("the broker refused") from exc
+
+
+async def stop_producer(producer: AIOKafkaProducer, timeout_seconds: float) -> None:
+    """Flush and close within the time; then close without flushing. The driver's own `stop` waits for ever."""
+    stopping = asyncio.ensure_future(producer.stop())
+    await asyncio.wait({stopping}, timeout=timeout_seconds)
+    if stopping.done() and stopping.exception() is None:
+        return
+    stopping.cancel()
+    # no public way to stop the sender without flushing; without this it would reconnect and send for ever
+    sender = asyncio.ensure_future(producer._sender.close())
+    await producer.client.close()
+    await asyncio.wait({stopping, sender}, timeout=timeout_seconds)
