@@ -137,8 +137,13 @@ class TrainingStore(Protocol):
         """
 
     @abstractmethod
-    async def start(self, training_id: str, now: datetime) -> TrainingJob | None:
-        """queued → running with a new fencing token, higher than any before for its type; None if not queued."""
+    async def start(
+        self, training_id: str, now: datetime, messages: Sequence[OutboxMessage] = ()
+    ) -> TrainingJob | None:
+        """queued → running with a new fencing token, higher than any before for its type; None if not queued.
+
+        The outbox messages are written in the same transaction, and only if it did start.
+        """
 
     @abstractmethod
     async def heartbeat(self, training_id: str, token: int, now: datetime, stage: str, progress: float) -> TrainingJob:
@@ -148,10 +153,13 @@ class TrainingStore(Protocol):
         """
 
     @abstractmethod
-    async def finish(self, job: TrainingJob, messages: Sequence[OutboxMessage] = ()) -> None:
-        """Write the final status, reason, metrics and model id, and the outbox messages with it.
+    async def finish(
+        self, job: TrainingJob, messages: Sequence[OutboxMessage] = (), model: ModelVersion | None = None
+    ) -> None:
+        """Write the final status, reason, metrics and model id, and the outbox messages with it, in one transaction.
 
-        Raises StaleTokenError as `heartbeat` does.
+        `model`, the row of a rejected candidate, is added in it too (as `ModelStore.add` does). Raises StaleTokenError
+        as `heartbeat` does, and then nothing is written.
         """
 
     @abstractmethod
@@ -199,12 +207,14 @@ class ModelStore(Protocol):
         expected: str | None,
         at: datetime,
         messages: Sequence[OutboxMessage] = (),
+        job: TrainingJob | None = None,
     ) -> Champion:
         """Compare-and-swap: make this the champion if the present one is still `expected` (None: there is none).
 
         `token` is a trainer's fencing token (None for an operator, which takes the next one). Raises StaleTokenError
         if the champion is another by now or a higher token has promoted; NotFoundError; ConflictError for a rejected
         or artifact-less model. The old champion becomes retired; the epoch rises by one; all in one transaction.
+        `job`, the training that made the model, is finished in it too (as `TrainingStore.finish` does).
         """
 
     @abstractmethod
