@@ -22,7 +22,7 @@ async def create_missing_topics(address: KafkaAddress, topics: Collection[str], 
         await admin.start()
         missing = set(topics) - set(await admin.list_topics())
         if missing:
-            new = [NewTopic(topic, BROKER_DEFAULT, BROKER_DEFAULT) for topic in sorted(missing)]
+            new = [NewTopic(topic, BROKER_DEFAULT, BROKER_DEFAULT, replica_assignments={}) for topic in sorted(missing)]
             _raise_first_error(await admin.create_topics(new))
     finally:
         await admin.close()
