@@ -6,14 +6,26 @@ from the YAML file named by ENCORE_CONFIG_FILE. Unknown names, weak secrets and 
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+import yaml
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Weight = Annotated[float, Field(ge=-10, le=10)]
+from app.domain.exceptions import ConfigurationError
+from app.domain.masking import MASK, masked
+
+PREFIX = "ENCORE_"
+FILE_SETTING = "ENCORE_CONFIG_FILE"
+NOT_SETTINGS = frozenset({FILE_SETTING, "ENCORE_BENCH_DATA"})
+"""Names that belong to us without being settings of a process; `ENCORE_TEST_*` belongs to the test servers."""
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -87,3 +99,153 @@ class Settings(BaseSettings):
     # logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment; `load_settings` adds the file. No .env is read behind anybody's back."""
+        return init_settings, env_settings
+
+
+EXAMPLE_SECRETS = ("changeme", "change-me", "change_me", "example", "secret", "password", "your-", "insecure", "test")
+MIN_SECRET_BYTES = 32
+"""RFC 7518 §3.2: a key for HS256 has at least as many bits as the hash."""
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings in force: arguments, environment, the YAML file, defaults, in this order.
+
+    Raises ConfigurationError naming the setting to blame, never its value.
+    """
+    refuse_unknown_names(os.environ)
+    from_file = {name: value for name, value in read_file().items() if setting_name(name) not in os.environ}
+    try:
+        settings = Settings(**{**from_file, **overrides})  # type: ignore[arg-type]  # pydantic checks every value
+    except ValidationError as error:
+        raise _first_problem(error) from None  # the original would carry the value
+    except SettingsError as error:
+        raise ConfigurationError(_named_in(str(error)), "is not valid JSON") from None
+    refuse_impossible(settings)
+    return settings
+
+
+def setting_name(field: str) -> str:
+    """The environment variable of a field: `port` → `ENCORE_PORT`."""
+    return PREFIX + field.upper()
+
+
+def refuse_unknown_names(environment: Mapping[str, str]) -> None:
+    """Raise ConfigurationError for an ENCORE_* name that no setting has, in any case of letters."""
+    known = {setting_name(field) for field in Settings.model_fields}
+    for name in environment:
+        upper = name.upper()
+        if not upper.startswith(PREFIX) or upper.startswith("ENCORE_TEST_") or name in known | NOT_SETTINGS:
+            continue
+        raise ConfigurationError(name, "no such setting" + _hint(upper, known))
+
+
+def read_file() -> dict[str, object]:
+    """The mapping in the YAML file named by ENCORE_CONFIG_FILE: lower-case names without the prefix; {} without one."""
+    path = os.environ.get(FILE_SETTING)
+    if not path:
+        return {}
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(FILE_SETTING, f"cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise ConfigurationError(FILE_SETTING, "is not valid YAML") from None  # the original quotes lines of the file
+    if content is not None and not isinstance(content, dict):
+        raise ConfigurationError(FILE_SETTING, "must hold one mapping of setting names to values")
+    known = {*Settings.model_fields}
+    for name in content or {}:
+        if name not in known:
+            raise ConfigurationError(FILE_SETTING, f"no such setting: {name}" + _hint(str(name), known))
+    return dict(content or {})
+
+
+def refuse_impossible(settings: Settings) -> None:
+    """Raise ConfigurationError for combinations that cannot be meant, and for secrets that protect nothing."""
+    for setting, problem in _impossible(settings):
+        raise ConfigurationError(setting, problem)
+    if settings.jwt_secret is not None:
+        _refuse_weak_secret(settings.jwt_secret.get_secret_value(), settings.environment)
+
+
+def require_credentials(settings: Settings) -> None:
+    """Raise ConfigurationError unless there is something to verify tokens with: a server must not start without."""
+    if settings.jwt_secret is None and settings.jwt_jwks_url is None and settings.jwt_jwks_file is None:
+        raise ConfigurationError(
+            "ENCORE_JWT_SECRET",
+            f"is not set: give {MIN_SECRET_BYTES} random bytes or more, or ENCORE_JWT_JWKS_URL or ENCORE_JWT_JWKS_FILE",
+        )
+
+
+def described(settings: Settings) -> dict[str, dict[str, object]]:
+    """Every setting with its value (secrets masked) and where it comes from: environment, file or default."""
+    in_file = read_file()
+
+    def source(field: str) -> str:
+        if setting_name(field) in os.environ:
+            return "environment"
+        return "file" if field in in_file else "default"
+
+    return {
+        setting_name(field): {"value": _shown(getattr(settings, field)), "source": source(field)}
+        for field in Settings.model_fields
+    }
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return MASK
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return masked(str(value))
+
+
+def _impossible(settings: Settings) -> Iterator[tuple[str, str]]:
+    given = [name for name in ("jwt_secret", "jwt_jwks_url", "jwt_jwks_file") if getattr(settings, name) is not None]
+    if len(given) > 1:
+        yield setting_name(given[1]), f"only one of it and {setting_name(given[0])} can verify tokens"
+    if settings.max_bulk_body_bytes < settings.max_body_bytes:
+        yield "ENCORE_MAX_BULK_BODY_BYTES", "is smaller than ENCORE_MAX_BODY_BYTES"
+    if settings.memory_list_ttl_seconds > settings.list_ttl_seconds:
+        yield "ENCORE_MEMORY_LIST_TTL_SECONDS", "is longer than ENCORE_LIST_TTL_SECONDS"
+    if settings.database_timeout_seconds > settings.request_deadline_seconds:
+        yield "ENCORE_DATABASE_TIMEOUT_SECONDS", "is longer than ENCORE_REQUEST_DEADLINE_SECONDS"
+    if settings.environment == "production" and os.environ.get("FORWARDED_ALLOW_IPS", "").strip() == "*":
+        yield "FORWARDED_ALLOW_IPS", "trusts every client's headers; name the addresses of your proxies"
+    if settings.environment != "test" and ":memory:" in settings.database_url:
+        yield "ENCORE_DATABASE_URL", "a database in memory loses everything and is invisible to trainings"
+
+
+def _refuse_weak_secret(secret: str, environment: str) -> None:
+    if len(secret.encode()) < MIN_SECRET_BYTES:
+        raise ConfigurationError("ENCORE_JWT_SECRET", f"is shorter than {MIN_SECRET_BYTES} bytes")
+    if environment in {"demo", "test"}:
+        return
+    if len(set(secret)) < 12 or any(word in secret.lower() for word in EXAMPLE_SECRETS):
+        raise ConfigurationError("ENCORE_JWT_SECRET", "is an example or easy to guess; use random bytes")
+
+
+def _first_problem(error: ValidationError) -> ConfigurationError:
+    problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    field = str(problem["loc"][0]) if problem["loc"] else ""
+    return ConfigurationError(setting_name(field), problem["msg"][:1].lower() + problem["msg"][1:])
+
+
+def _named_in(message: str) -> str:
+    fields = [field for field in Settings.model_fields if f'"{field}"' in message]
+    return setting_name(fields[0]) if fields else FILE_SETTING
+
+
+def _hint(name: str, known: set[str]) -> str:
+    close = get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,1 +1,187 @@
 """Every metric (name, kind, meaning), the tracer and JSON logging, in one place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Literal, TextIO
+
+import structlog
+from opentelemetry import trace
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+)
+
+from app.domain.masking import MASK, masked, names_a_secret
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+"""What /metrics shows: ours and the process's own figures."""
+
+for _collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+    REGISTRY.register(_collector)
+
+tracer = trace.get_tracer("encore")
+
+_FAST = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_FRESH = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_LONG = (1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1_280.0, 3_600.0)
+
+
+def _counter(name: str, meaning: str, *labels: str) -> Counter:
+    return Counter(f"encore_{name}", meaning, labels, registry=REGISTRY)
+
+
+def _gauge(name: str, meaning: str, *labels: str) -> Gauge:
+    return Gauge(f"encore_{name}", meaning, labels, registry=REGISTRY)
+
+
+def _histogram(name: str, meaning: str, *labels: str, buckets: tuple[float, ...] = _FAST) -> Histogram:
+    return Histogram(f"encore_{name}", meaning, labels, registry=REGISTRY, buckets=buckets)
+
+
+# ── requests: `route` is the template (/api/v1/recs/{user_id}), never the path ──────────────────────────────────────
+REQUESTS = _counter("http_requests_total", "Requests answered.", "method", "route", "status")
+REQUEST_SECONDS = _histogram("http_request_seconds", "From the first byte in to the last byte out.", "method", "route")
+REQUESTS_IN_FLIGHT = _gauge("http_requests_in_flight", "Requests being answered now.")
+REQUESTS_SHED = _counter("http_requests_shed_total", "Requests refused to keep the others fast.", "reason")
+RATE_LIMITED = _counter("rate_limited_total", "Requests answered 429.", "scope")
+AUTHENTICATION_FAILURES = _counter("authentication_failures_total", "Requests answered 401 or 403.", "reason")
+
+# ── lists ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+LISTS = _counter("lists_total", "Lists answered; fallback is the reason, or none.", "type", "fallback")
+CACHE_READS = _counter("cache_reads_total", "Lookups; level memory or shared; hit, miss or error.", "level", "outcome")
+CACHE_BUMP_FAILURES = _counter("cache_bump_failures_total", "Generation bumps that failed and are retried.")
+STAGE_SECONDS = _histogram("stage_seconds", "One stage of a computed list: history, candidates, rank, …", "stage")
+
+# ── freshness and ingestion ──────────────────────────────────────────────────────────────────────────────────────────
+FRESHNESS_SECONDS = _histogram(
+    "freshness_seconds", "From receiving an event to the moment its user's list can change.", "source", buckets=_FRESH
+)
+EVENTS = _counter("events_total", "Events by source (http, kafka, file) and outcome.", "source", "outcome")
+EVENTS_REJECTED = _counter("events_rejected_total", "Events that could not be taken in, by reason.", "source", "reason")
+INGEST_SECONDS = _histogram("ingest_seconds", "One batch of events into the database.", "source")
+DEAD_LETTERS = _gauge("dead_letters", "Dead letters waiting for a human.")
+CONSUMER_LAG = _gauge("consumer_lag", "Records behind the end of the partition.", "topic", "partition")
+CONSUMER_PAUSED = _gauge("consumer_paused", "1 while a partition is paused, by reason.", "topic", "partition", "reason")
+CONSUMER_REBALANCES = _counter("consumer_rebalances_total", "Times partitions were assigned anew.")
+
+# ── events going out ─────────────────────────────────────────────────────────────────────────────────────────────────
+EVENTS_PUBLISHED = _counter("events_published_total", "Events handed to the broker.", "topic", "outcome")
+EVENTS_DROPPED = _counter("events_dropped_total", "Background events given up because their queue was full.", "topic")
+OUTBOX_PENDING = _gauge("outbox_pending", "Outbox messages waiting to go out.")
+
+# ── training and models ──────────────────────────────────────────────────────────────────────────────────────────────
+TRAININGS = _counter("trainings_total", "Trainings by final status.", "model_type", "status")
+TRAINING_SECONDS = _histogram("training_seconds", "One training, start to verdict.", "model_type", buckets=_LONG)
+TRAINING_RUNNING = _gauge("training_running", "1 while a training of this type runs here.", "model_type")
+JOB_QUEUE_DEPTH = _gauge("job_queue_depth", "Trainings that wait for a worker.")
+MODEL_VERSION = _gauge("model_version", "Version being served.", "model_type")
+MODEL_CREATED = _gauge("model_created_timestamp_seconds", "When the served model was trained.", "model_type")
+MODEL_QUALITY = _gauge("model_quality", "Offline quality of the served model at its training.", "model_type", "metric")
+MODEL_SWAPS = _counter("model_swaps_total", "Attempts to swap the served model.", "model_type", "outcome")
+MODEL_SWAP_SECONDS = _histogram("model_swap_seconds", "Fetch, verify, warm and swap.", "model_type", buckets=_LONG)
+ARTIFACT_REFUSALS = _counter("artifact_refusals_total", "Artifacts refused before parsing, by check.", "problem")
+
+# ── health ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+DEPENDENCY_UP = _gauge("dependency_up", "1 if the last use of a dependency worked.", "dependency")
+BREAKER_OPEN = _gauge("breaker_open", "1 while the breaker of a dependency is open.", "dependency")
+EVENT_LOOP_LAG_SECONDS = _histogram("event_loop_lag_seconds", "How late the event loop wakes a timer.")
+BACKGROUND_FAILURES = _counter("background_failures_total", "Failures of background loops, which go on.", "task")
+
+# ── logging ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+MAX_LOGGED_CHARACTERS = 8_192
+"""Longer values are cut: a log line must not become the way to fill a disk."""
+
+Event = MutableMapping[str, object]
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A structured logger: `log.info("event", key=value)`; the event is a fixed text, values go beside it."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def user_hash(user_id: str) -> str:
+    """What stands for a user in logs and traces: stable, and not the id."""
+    return hashlib.blake2b(user_id.encode("utf-8", "surrogatepass"), digest_size=8, person=b"encore-log").hexdigest()
+
+
+def configure_logging(
+    level: str = "INFO", style: Literal["json", "console"] = "json", stream: TextIO | None = None
+) -> None:
+    """Send structlog and stdlib logging through one handler: a JSON object a line, or readable text for a terminal."""
+    shared = _shared_processors()
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,  # tests and the command line configure more than once
+    )
+    render = (
+        _render_json
+        if style == "json"
+        else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            _without_secrets,
+            render,
+        ],
+    )
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+
+
+def _shared_processors() -> list[structlog.typing.Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _with_trace,
+    ]
+
+
+def _with_trace(_logger: object, _method: str, event: Event) -> Event:
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = trace.format_trace_id(context.trace_id)
+        event["span_id"] = trace.format_span_id(context.span_id)
+    return event
+
+
+def _without_secrets(_logger: object, _method: str, event: Event) -> Event:
+    return {key: MASK if names_a_secret(key) else _safe(value) for key, value in event.items()}
+
+
+def _safe(value: object) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return {str(key): MASK if names_a_secret(str(key)) else _safe(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_safe(inner) for inner in value]
+    text = masked(value if isinstance(value, str) else str(value))
+    return text if len(text) <= MAX_LOGGED_CHARACTERS else text[:MAX_LOGGED_CHARACTERS] + "…"
+
+
+def _render_json(_logger: object, _method: str, event: Event) -> str:
+    # ASCII only, so that no control character, line separator or terminal sequence of an input reaches the stream;
+    # DEL is the one control character that JSON lets through.
+    return json.dumps(event, ensure_ascii=True, default=str).replace("\x7f", "\\u007f")
