@@ -1,0 +1,87 @@
+"""The same servers from testcontainers, where that package is installed and a Docker engine answers."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import shutil
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+from tests.servers import s3
+from tests.servers.process import ServerMissingError
+from tests.servers.server import Server
+
+POSTGRES_IMAGE = "postgres:18.1-alpine"
+REDIS_IMAGE = "redis:8.2-alpine"
+KAFKA_IMAGE = "apache/kafka:4.3.1"
+S3_IMAGE = "chrislusf/seaweedfs:4.48"
+
+
+@functools.cache
+def docker_answers() -> bool:
+    """True if the engine itself answers: a command-line client alone is not one."""
+    if importlib.util.find_spec("testcontainers") is None or shutil.which("docker") is None:
+        return False
+    question = ["docker", "version", "--format", "{{.Server.Version}}"]
+    try:
+        answer = subprocess.run(question, capture_output=True, text=True, timeout=5)
+    except subprocess.TimeoutExpired:
+        return False
+    return answer.returncode == 0 and bool(answer.stdout.strip())
+
+
+def start_container(name: str) -> Server:
+    """One container; raises ServerMissingError where there is no engine."""
+    if not docker_answers():
+        raise ServerMissingError("no Docker engine answers")
+    return _STARTERS[name]()
+
+
+def _postgres() -> Server:
+    module = importlib.import_module("testcontainers.postgres")
+    container = module.PostgresContainer(POSTGRES_IMAGE, username="postgres", password="postgres", dbname="postgres")
+    container.start()
+    address = f"{container.get_container_host_ip()}:{container.get_exposed_port(5432)}"
+    return _serve("postgres", f"postgresql+asyncpg://postgres:postgres@{address}/postgres", container)
+
+
+def _redis() -> Server:
+    container = importlib.import_module("testcontainers.redis").RedisContainer(REDIS_IMAGE)
+    container.start()
+    return _serve(
+        "redis", f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0", container
+    )
+
+
+def _kafka() -> Server:
+    container = importlib.import_module("testcontainers.kafka").KafkaContainer(KAFKA_IMAGE).with_kraft()
+    container.start()
+    return _serve("kafka", f"kafka://{container.get_bootstrap_server()}", container)
+
+
+def _s3() -> Server:
+    container = importlib.import_module("testcontainers.core.container").DockerContainer(S3_IMAGE)
+    container.with_command("mini -dir=/data").with_exposed_ports(8333)
+    for name, value in s3.CREDENTIALS.items():
+        container.with_env(name, value)
+    container.start()
+    address = f"{container.get_container_host_ip()}:{container.get_exposed_port(8333)}"
+    url = f"s3://{s3.BUCKET}?endpoint=http://{address}"
+    importlib.import_module("testcontainers.core.waiting_utils").wait_container_is_ready(RuntimeError)(
+        lambda: s3.answers(url, s3.CREDENTIALS) or _not_yet()
+    )()
+    return _serve("s3", url, container, s3.CREDENTIALS)
+
+
+def _not_yet() -> bool:
+    raise RuntimeError("the S3 server does not answer yet")
+
+
+def _serve(name: str, url: str, container: Any, environment: dict[str, str] | None = None) -> Server:
+    return Server(name, url, "a container", None, environment or {}, container.stop)
+
+
+_STARTERS: dict[str, Callable[[], Server]] = {"postgres": _postgres, "redis": _redis, "kafka": _kafka, "s3": _s3}
