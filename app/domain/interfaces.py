@@ -63,7 +63,10 @@ class Cache(Protocol):
 
     @abstractmethod
     def invalidations(self) -> AsyncIterator[str | None]:
-        """User ids bumped by any process; None means messages may have been lost: drop everything held nearby."""
+        """User ids bumped by any process; None means messages may have been lost: drop everything held nearby.
+
+        The first message is None: from then on nothing is missed without saying so. Ends when the cache is closed.
+        """
 
     @abstractmethod
     async def ping(self) -> None:

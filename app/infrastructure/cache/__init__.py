@@ -1,0 +1,19 @@
+"""The cache port's adapters: process memory by default, Redis in production."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from app.domain.exceptions import ConfigurationError
+from app.domain.interfaces import Cache
+
+
+async def open_cache(url: str, max_bytes: int) -> Cache:
+    """Open the cache named by `url`: `memory://` or `redis://…`. `max_bytes` bounds what the memory adapter holds."""
+    match urlsplit(url).scheme:
+        case "memory":
+            from app.infrastructure.cache.memory import MemoryCache
+
+            return MemoryCache(max_bytes)
+        case _:
+            raise ConfigurationError("ENCORE_CACHE_URL", "the scheme must be memory or redis")

@@ -1,0 +1,149 @@
+"""The memory cache: bounds, clocks, and the promise about generations under any sequence of calls."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.infrastructure.cache.broadcast import Broadcast
+from app.infrastructure.cache.memory import MAX_VARIANTS, MemoryCache
+from app.infrastructure.cache.window import SlidingWindows
+
+MEGABYTE = 1_048_576
+
+
+@dataclass
+class FakeClock:
+    now: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_list_ends_exactly_with_its_jittered_time_to_live() -> None:
+    clock = FakeClock()
+    cache = MemoryCache(MEGABYTE, monotonic=clock, draw=lambda: 1.0)
+    await cache.write("u1", "hybrid", 0, b"list", 100)
+
+    clock.now += 109.9
+    assert (await cache.read("u1", "hybrid", None)).value == b"list"
+    clock.now += 0.1
+    assert (await cache.read("u1", "hybrid", None)).value is None
+
+
+async def test_the_jitter_also_shortens() -> None:
+    clock = FakeClock()
+    cache = MemoryCache(MEGABYTE, monotonic=clock, draw=lambda: 0.0)
+    await cache.write("u1", "hybrid", 0, b"list", 100)
+
+    clock.now += 90
+    assert (await cache.read("u1", "hybrid", None)).value is None
+
+
+async def test_the_user_not_asked_for_longest_goes_first() -> None:
+    cache = MemoryCache(MEGABYTE)
+    for user in ("a", "b", "c"):
+        await cache.write(user, "hybrid", 0, bytes(300_000), 60)
+    await cache.read("a", "hybrid", None)
+    await cache.write("d", "hybrid", 0, bytes(300_000), 60)
+
+    held = {user: (await cache.read(user, "hybrid", None)).value is not None for user in "abcd"}
+
+    assert held == {"a": True, "b": False, "c": True, "d": True}
+
+
+async def test_memory_stays_within_its_bound_and_is_all_given_back() -> None:
+    cache = MemoryCache(MEGABYTE)
+    for number in range(5_000):
+        user = f"user-{number}"
+        generation = (await cache.read(user, "hybrid", 500)).generation
+        await cache.write(user, "hybrid", generation, bytes(2_000), 60)
+        assert cache.size_bytes <= MEGABYTE + 3_000
+
+    await cache.close()
+
+
+async def test_one_user_cannot_hold_endless_variants() -> None:
+    cache = MemoryCache(MEGABYTE)
+    for number in range(MAX_VARIANTS + 1):
+        await cache.write("u1", str(number), 0, b"list", 60)
+
+    assert (await cache.read("u1", "0", None)).value is None
+    assert (await cache.read("u1", str(MAX_VARIANTS), None)).value == b"list"
+
+
+Step = st.tuples(st.sampled_from(["read", "write", "bump"]), st.sampled_from("abc"), st.sampled_from(["x", "y"]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps=st.lists(Step, max_size=60), max_bytes=st.sampled_from([1_200, 2_500, MEGABYTE]))
+def test_a_list_computed_before_a_bump_is_never_returned_after_it(
+    steps: list[tuple[str, str, str]], max_bytes: int
+) -> None:
+    """Values name how many bumps their user had seen when the computation began; small caches evict all the time."""
+
+    async def scenario() -> None:
+        cache = MemoryCache(max_bytes)
+        bumps = dict.fromkeys("abc", 0)
+        computing: dict[tuple[str, str], tuple[int, bytes]] = {}
+        for action, user, variant in steps:
+            if action == "bump":
+                bumps[user] += 1
+                await cache.bump([user])
+            elif action == "read":
+                reply = await cache.read(user, variant, None)
+                assert reply.value in (None, str(bumps[user]).encode())
+                computing.setdefault((user, variant), (reply.generation, str(bumps[user]).encode()))
+            elif (user, variant) in computing:
+                generation, value = computing.pop((user, variant))
+                await cache.write(user, variant, generation, value, 60)
+
+    asyncio.run(scenario())
+
+
+@given(gaps=st.lists(st.floats(0, 40), min_size=1, max_size=80), limit=st.integers(1, 6))
+def test_no_window_of_sixty_seconds_ever_holds_more_than_the_limit(gaps: list[float], limit: int) -> None:
+    windows, now = SlidingWindows(MEGABYTE), 0.0
+    allowed: list[float] = []
+    for gap in gaps:
+        now += gap
+        quota = windows.hit("u1", limit, now)
+        in_window = [time for time in allowed if time > now - 60]
+        assert quota.allowed == (len(in_window) < limit)
+        if quota.allowed:
+            allowed.append(now)
+        else:
+            assert quota.reset_seconds == in_window[0] + 60 - now
+
+
+def test_after_the_promised_wait_the_next_request_is_allowed() -> None:
+    windows = SlidingWindows(MEGABYTE)
+    windows.hit("u1", 1, 10.0)
+    refused = windows.hit("u1", 1, 25.0)
+
+    assert not refused.allowed
+    assert refused.reset_seconds == 45.0
+    assert windows.hit("u1", 1, 25.0 + 45.0).allowed
+
+
+def test_keys_that_fell_silent_cost_nothing() -> None:
+    windows = SlidingWindows(MEGABYTE)
+    for number in range(1_000):
+        windows.hit(f"u{number}", 5, number * 1.0)
+
+    assert windows.size_bytes < 70 * 1_000
+
+
+async def test_a_listener_who_falls_behind_is_told_that_messages_were_lost() -> None:
+    broadcast = Broadcast(max_waiting=3)
+    listener = broadcast.listen()
+    assert await anext(listener) is None
+
+    broadcast.send(["a", "b", "c", "d"])
+    broadcast.send(["e"])
+    broadcast.close()
+
+    assert [message async for message in listener] == [None]
