@@ -1,0 +1,56 @@
+"""The table of recommenders: name → how to build and restore it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.exceptions import ArtifactDamagedError, InputError
+from app.domain.recommender import Recommender, Recommenders
+from app.models.popularity import Popularity
+
+
+class _Maker(Protocol):
+    """What every recommender class offers besides the Recommender contract."""
+
+    def build(self, name: str, parameters: Mapping[str, object]) -> Recommender: ...
+
+    def restore(
+        self, name: str, parameters: Mapping[str, object], arrays: Mapping[str, NDArray[np.generic]]
+    ) -> Recommender: ...
+
+
+_MAKERS: Mapping[str, _Maker] = {
+    "popularity": Popularity,
+    "trending": Popularity,
+}
+
+
+class Table(Recommenders):
+    """Recommenders over the classes of this package."""
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(_MAKERS)
+
+    def build(self, name: str, parameters: Mapping[str, object]) -> Recommender:
+        maker = _MAKERS.get(name)
+        if maker is None:
+            raise InputError("unknown recommender", "name")
+        return maker.build(name, parameters)
+
+    def restore(
+        self, name: str, parameters: Mapping[str, object], arrays: Mapping[str, NDArray[np.generic]]
+    ) -> Recommender:
+        maker = _MAKERS.get(name)
+        if maker is None:
+            raise ArtifactDamagedError("manifest.json", "unknown recommender")
+        try:
+            return maker.restore(name, parameters, arrays)
+        except InputError as exc:
+            raise ArtifactDamagedError("manifest.json", "unknown parameters") from exc
+
+
+RECOMMENDERS: Recommenders = Table()
