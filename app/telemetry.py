@@ -60,7 +60,9 @@ AUTHENTICATION_FAILURES = _counter("authentication_failures_total", "Requests an
 LISTS = _counter("lists_total", "Lists answered; fallback is the reason, or none.", "type", "fallback")
 CACHE_READS = _counter("cache_reads_total", "Lookups; level memory or shared; hit, miss or error.", "level", "outcome")
 CACHE_BUMP_FAILURES = _counter("cache_bump_failures_total", "Generation bumps that failed and are retried.")
-STAGE_SECONDS = _histogram("stage_seconds", "One stage of a computed list: history, candidates, rank, …", "stage")
+STAGE_SECONDS = _histogram(
+    "stage_seconds", "One stage of a computed list: history, candidates, filter, rank or explain.", "stage"
+)
 
 # ── freshness and ingestion ──────────────────────────────────────────────────────────────────────────────────────────
 FRESHNESS_SECONDS = _histogram(

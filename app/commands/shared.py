@@ -85,7 +85,7 @@ def guarded() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
     except OSError as error:
         fail(f"{error.strerror or type(error).__name__}{f': {error.filename}' if error.filename else ''}")
-    except Exception as error:  # noqa: BLE001  # the last line of defence: its text may hold input or secrets
+    except Exception as error:  # the last line of defence: its text may hold input or secrets
         logging.getLogger(__name__).debug("command failed", exc_info=error)
         fail(f"internal error ({type(error).__name__}); ENCORE_LOG_LEVEL=DEBUG shows where")
 

@@ -1,0 +1,216 @@
+"""`encore config` and `encore doctor`: what is in force, and whether everything it names can be reached."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import typer
+
+from app.commands.shared import FAILED, JsonFlag, guarded, output, prepare, print_table
+from app.domain.exceptions import ConfigurationError, EncoreError, UnavailableError
+from app.domain.masking import masked
+
+if TYPE_CHECKING:  # loading the adapters is the work of `encore doctor`, not of `encore config`
+    from app.config import Settings
+
+CHECK_TIMEOUT_SECONDS = 8.0
+"""Longer than any adapter's own timeout, so that the adapter's clearer error comes first."""
+
+TRAINING_LIBRARIES = ("irspack", "implicit", "lightfm", "sklearn")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was tried: `status` is ok, warning or failed; `advice` says what to do."""
+
+    name: str
+    status: str
+    detail: str
+    advice: str = ""
+
+
+Check = Callable[["Settings"], Awaitable[Finding]]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("config")(show_config)
+    app.command("doctor")(doctor)
+
+
+def show_config(as_json: JsonFlag = False) -> None:
+    """Show the settings in force and where each comes from, secrets masked."""
+    with guarded():
+        from app.config import described
+
+        settings = described(prepare())
+        rows = [(name, entry["value"], entry["source"]) for name, entry in settings.items()]
+        output(as_json).table({"settings": settings}, ("setting", "value", "from"), rows)
+
+
+def doctor(as_json: JsonFlag = False) -> None:
+    """Try every dependency, each within a few seconds, and say what to do. Exit 1 if one failed."""
+    with guarded():
+        settings = prepare()
+        findings = asyncio.run(examine(settings, CHECKS))
+        failed = any(finding.status == "failed" for finding in findings)
+        output(as_json).result(
+            {"healthy": not failed, "checks": [asdict(finding) for finding in findings]}, lambda: _print(findings)
+        )
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+async def examine(settings: Settings, checks: Sequence[Check]) -> Sequence[Finding]:
+    """Run all checks at once; one that hangs is abandoned, not awaited: it may be stuck in a driver for minutes."""
+    tasks = [asyncio.ensure_future(check(settings)) for check in checks]
+    await asyncio.wait(tasks, timeout=CHECK_TIMEOUT_SECONDS)
+    return [_conclusion(task, check) for task, check in zip(tasks, checks, strict=True)]
+
+
+def _conclusion(task: asyncio.Future[Finding], check: Check) -> Finding:
+    name = check.__name__.removeprefix("check_")
+    if not task.done():
+        task.cancel()
+        return Finding(
+            name, "failed", f"no answer within {CHECK_TIMEOUT_SECONDS:.0f} s", "is it frozen, or is a firewall silent?"
+        )
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if isinstance(error, EncoreError):
+        return Finding(name, "failed", masked(str(error)), _advice(name, error))
+    return Finding(name, "failed", type(error).__name__, _advice(name, error))
+
+
+def _advice(name: str, error: BaseException) -> str:
+    setting = f"ENCORE_{name.upper()}_URL"
+    if isinstance(error, ConfigurationError):
+        return f"correct {error.setting} (`encore config` shows what is in force)"
+    if isinstance(error, UnavailableError):
+        return f"is it running, and is {setting} its address? names, ports and passwords are all in that URL"
+    if isinstance(error, ImportError):
+        return f"the driver for {setting} is not installed: install the matching extra"
+    return f"check {setting}"
+
+
+async def check_credentials(settings: Settings) -> Finding:
+    """Is there something to verify tokens with?"""
+    from app.config import require_credentials
+
+    try:
+        require_credentials(settings)
+    except ConfigurationError as error:
+        advice = "needed by `encore serve` and `encore token`; `openssl rand -base64 48` makes a good secret"
+        return Finding("credentials", "warning", str(error), advice)
+    kind = "shared secret (HS256)" if settings.jwt_secret is not None else "public keys (JWKS)"
+    return Finding("credentials", "ok", kind)
+
+
+async def check_database(settings: Settings) -> Finding:
+    """Does it answer, and is its schema the one of this code?"""
+    from app.bootstrap import connect_database
+
+    database = await connect_database(settings)
+    try:
+        await database.ping()
+        if not await database.schema_is_current():
+            return Finding("database", "failed", "the schema is missing or not current", "run `encore migrate`")
+        return Finding("database", "ok", f"{await database.interactions.count():,} interactions")
+    finally:
+        await database.close()
+
+
+async def check_cache(settings: Settings) -> Finding:
+    """Does it answer?"""
+    from app.bootstrap import connect_cache
+
+    cache = await connect_cache(settings)
+    try:
+        await cache.ping()
+    finally:
+        await cache.close()
+    return Finding("cache", "ok", "answers")
+
+
+async def check_artifacts(settings: Settings) -> Finding:
+    """Does it answer?"""
+    from app.bootstrap import connect_artifacts
+
+    artifacts = await connect_artifacts(settings)
+    try:
+        await artifacts.ping()
+    finally:
+        await artifacts.close()
+    return Finding("artifacts", "ok", "answers")
+
+
+async def check_events(settings: Settings) -> Finding:
+    """Does the broker answer?"""
+    from app.bootstrap import connect_publisher
+
+    publisher = await connect_publisher(settings)
+    try:
+        await publisher.ping()
+    finally:
+        await publisher.close()
+    return Finding("events", "ok", "answers")
+
+
+async def check_jobs(settings: Settings) -> Finding:
+    """Does the job queue answer?"""
+    from app.bootstrap import connect_jobs
+
+    jobs = await connect_jobs(settings)
+    try:
+        waiting = await jobs.depth()
+    finally:
+        await jobs.close()
+    return Finding("jobs", "ok", f"{waiting} waiting")
+
+
+async def check_model(settings: Settings) -> Finding:
+    """Is there a champion to serve?"""
+    from app.bootstrap import connect_database
+
+    database = await connect_database(settings)
+    try:
+        champion = await database.models.champion(settings.train_model_type)
+    finally:
+        await database.close()
+    if champion is None:
+        return Finding("model", "warning", "no model yet: lists fall back to what is popular", "run `encore train`")
+    return Finding("model", "ok", f"{champion.model.model_type} version {champion.model.version}")
+
+
+async def check_training(_settings: Settings) -> Finding:
+    """Are the libraries there that trainings need?"""
+    missing = [library for library in TRAINING_LIBRARIES if find_spec(library) is None]
+    if missing:
+        return Finding(
+            "training",
+            "warning",
+            f"not installed: {', '.join(missing)}",
+            "fine where nothing is trained; else extra `train`",
+        )
+    return Finding("training", "ok", "libraries installed")
+
+
+CHECKS: tuple[Check, ...] = (
+    check_credentials,
+    check_database,
+    check_cache,
+    check_artifacts,
+    check_events,
+    check_jobs,
+    check_model,
+    check_training,
+)
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    print_table(("check", "status", "detail", "what to do"), [(f.name, f.status, f.detail, f.advice) for f in findings])

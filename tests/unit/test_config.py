@@ -1,0 +1,183 @@
+"""The process refuses settings that are unknown, weak or impossible, and names the setting, never its value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.config import Settings, described, load_settings, refuse_unknown_names, require_credentials
+from app.domain.exceptions import ConfigurationError
+
+GOOD_SECRET = "kJ8#vQ2!pL5@xN9$wR3%tM7^zB1&hC4*"
+HOSTILE_VALUE = "canary-5f1c"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in [name for name in os.environ if name.upper().startswith("ENCORE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> ConfigurationError:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    return caught.value
+
+
+def test_the_defaults_need_nothing() -> None:
+    assert load_settings().database_url == "sqlite+aiosqlite:///./var/encore.db"
+
+
+def test_the_environment_beats_the_file_and_the_file_beats_the_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "encore.yaml"
+    file.write_text("port: 9000\nlist_size: 50\n")
+    monkeypatch.setenv("ENCORE_CONFIG_FILE", str(file))
+    monkeypatch.setenv("ENCORE_PORT", "9001")
+    settings = load_settings()
+    assert (settings.port, settings.list_size, settings.history_limit) == (9001, 50, 200)
+    assert load_settings(port=9002).port == 9002
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("ENCORE_DATABSE_URL", "ENCORE_DATABASE_URL"),
+        ("encore_port", "ENCORE_PORT"),
+        ("ENCORE_JWT_SECERT", "ENCORE_JWT_SECRET"),
+    ],
+)
+def test_a_misspelt_setting_is_refused_with_a_suggestion(
+    monkeypatch: pytest.MonkeyPatch, name: str, suggestion: str
+) -> None:
+    error = refusal(monkeypatch, **{name: HOSTILE_VALUE})
+    assert error.setting == name
+    assert str(error).endswith(f"did you mean {suggestion}?")
+    assert HOSTILE_VALUE not in str(error)
+
+
+def test_names_of_others_are_left_alone() -> None:
+    refuse_unknown_names({"PATH": "x", "ENCORE_TEST_REDIS_URL": "x", "ENCORE_BENCH_DATA": "x", "ENCORES": "x"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ENCORE_LIST_TTL_SECONDS", "0"),
+        ("ENCORE_LIST_TTL_SECONDS", "-1"),
+        ("ENCORE_LIST_TTL_SECONDS", "1e9"),
+        ("ENCORE_DATABASE_POOL_SIZE", "0"),
+        ("ENCORE_DATABASE_POOL_SIZE", "21"),
+        ("ENCORE_DATABASE_TIMEOUT_SECONDS", "0"),
+        ("ENCORE_DATABASE_TIMEOUT_SECONDS", "inf"),
+        ("ENCORE_DATABASE_TIMEOUT_SECONDS", "nan"),
+        ("ENCORE_WEIGHT_LIKE", "nan"),
+        ("ENCORE_PORT", HOSTILE_VALUE),
+        ("ENCORE_ENVIRONMENT", HOSTILE_VALUE),
+        ("ENCORE_LOG_LEVEL", HOSTILE_VALUE),
+    ],
+)
+def test_an_impossible_value_is_refused_without_showing_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    error = refusal(monkeypatch, **{name: value})
+    assert error.setting == name
+    assert HOSTILE_VALUE not in str(error)
+    assert error.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "",
+        "changeme",
+        "short-but-random-8f3k2",
+        "changeme" * 8,
+        "a" * 64,
+        "your-secret-key-with-more-than-32-bytes",
+        "12" * 20,
+    ],
+)
+def test_a_weak_secret_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    error = refusal(monkeypatch, ENCORE_JWT_SECRET=secret)
+    assert error.setting == "ENCORE_JWT_SECRET"
+    assert not secret or secret not in str(error)
+
+
+def test_a_random_secret_is_taken_and_an_example_only_in_a_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENCORE_JWT_SECRET", GOOD_SECRET)
+    assert load_settings().jwt_secret is not None
+    monkeypatch.setenv("ENCORE_JWT_SECRET", "changeme" * 8)
+    monkeypatch.setenv("ENCORE_ENVIRONMENT", "demo")
+    assert load_settings().environment == "demo"
+
+
+def test_a_server_without_anything_to_verify_tokens_with_does_not_start() -> None:
+    with pytest.raises(ConfigurationError, match="ENCORE_JWT_SECRET"):
+        require_credentials(load_settings())
+    require_credentials(load_settings(jwt_jwks_url="https://issuer.test/keys"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "setting"),
+    [
+        (
+            {"ENCORE_JWT_SECRET": GOOD_SECRET, "ENCORE_JWT_JWKS_URL": "https://issuer.test/keys"},
+            "ENCORE_JWT_JWKS_URL",
+        ),
+        ({"ENCORE_MAX_BULK_BODY_BYTES": "1024"}, "ENCORE_MAX_BULK_BODY_BYTES"),
+        ({"ENCORE_LIST_TTL_SECONDS": "1"}, "ENCORE_MEMORY_LIST_TTL_SECONDS"),
+        ({"ENCORE_REQUEST_DEADLINE_SECONDS": "1"}, "ENCORE_DATABASE_TIMEOUT_SECONDS"),
+        ({"FORWARDED_ALLOW_IPS": "*"}, "FORWARDED_ALLOW_IPS"),
+        ({"ENCORE_DATABASE_URL": "sqlite+aiosqlite:///:memory:"}, "ENCORE_DATABASE_URL"),
+    ],
+)
+def test_an_impossible_combination_names_the_setting_to_change(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], setting: str
+) -> None:
+    assert refusal(monkeypatch, **environment).setting == setting
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("databse_url: x", "did you mean database_url?"),
+        ("- a\n- b", "one mapping"),
+        (f"port: [{HOSTILE_VALUE}", "not valid YAML"),
+    ],
+)
+def test_a_broken_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str, problem: str) -> None:
+    (tmp_path / "encore.yaml").write_text(content)
+    error = refusal(monkeypatch, ENCORE_CONFIG_FILE=str(tmp_path / "encore.yaml"))
+    assert error.setting == "ENCORE_CONFIG_FILE"
+    assert problem in str(error)
+    assert HOSTILE_VALUE not in str(error)
+
+
+def test_a_file_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    error = refusal(monkeypatch, ENCORE_CONFIG_FILE=str(tmp_path / "absent.yaml"))
+    assert str(error) == "ENCORE_CONFIG_FILE: cannot be read: No such file or directory"
+
+
+def test_what_is_in_force_is_shown_with_secrets_and_passwords_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENCORE_JWT_SECRET", GOOD_SECRET)
+    monkeypatch.setenv("ENCORE_DATABASE_URL", f"postgresql+asyncpg://encore:{HOSTILE_VALUE}@db:5432/encore")
+    monkeypatch.setenv("ENCORE_CACHE_URL", f"redis://:{HOSTILE_VALUE}@cache:6379/0")
+    monkeypatch.setenv("ENCORE_ARTIFACTS_URL", f"s3://key:{HOSTILE_VALUE}@bucket/prefix?secret_key={HOSTILE_VALUE}")
+    shown = described(load_settings())
+    assert shown["ENCORE_JWT_SECRET"] == {"value": "***", "source": "environment"}
+    assert shown["ENCORE_DATABASE_URL"]["value"] == "postgresql+asyncpg://encore:***@db:5432/encore"
+    assert shown["ENCORE_PORT"] == {"value": 8080, "source": "default"}
+    assert GOOD_SECRET not in str(shown)
+    assert HOSTILE_VALUE not in str(shown)
+
+
+def test_settings_do_not_show_their_secret() -> None:
+    assert GOOD_SECRET not in repr(Settings(jwt_secret=GOOD_SECRET))

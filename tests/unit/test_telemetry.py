@@ -1,0 +1,107 @@
+"""A log line is one JSON object without control characters or secrets; a metric has a name and a meaning."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from app.domain.masking import masked, names_a_secret
+from app.telemetry import MAX_LOGGED_CHARACTERS, REGISTRY, configure_logging, get_logger, tracer, user_hash
+
+CANARY = "canary-5f1c"
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    captured = io.StringIO()
+    configure_logging("DEBUG", "json", captured)
+    yield captured
+    root.handlers[:], root.level = before, level
+
+
+def only_line(stream: io.StringIO) -> dict[str, object]:
+    (line,) = stream.getvalue().split("\n")[:-1]
+    parsed: dict[str, object] = json.loads(line)
+    return parsed
+
+
+@pytest.mark.parametrize("hostile", ["a\r\nb", "\x1b[31mred", "a\u2028b", "\x7f\x00", "\udcff", '{"level": "error"}\n'])
+def test_no_input_can_break_a_line_or_reach_the_terminal(stream: io.StringIO, hostile: str) -> None:
+    get_logger("t").info("seen", value=hostile)
+    assert all(0x20 <= ord(character) < 0x7F for character in stream.getvalue().rstrip("\n"))
+    assert only_line(stream)["value"] == hostile
+
+
+def test_a_line_says_when_where_and_how_bad(stream: io.StringIO) -> None:
+    get_logger("encore.t").warning("seen", answer=42)
+    line = only_line(stream)
+    assert (line["event"], line["level"], line["logger"], line["answer"]) == ("seen", "warning", "encore.t", 42)
+    assert str(line["time"]).endswith("Z")
+
+
+def test_libraries_log_through_the_same_lines(stream: io.StringIO) -> None:
+    logging.getLogger("library").error("failed for %s", "a\nb", extra={"attempt": 2})
+    line = only_line(stream)
+    assert (line["event"], line["logger"], line["attempt"]) == ("failed for a\nb", "library", 2)
+
+
+def test_secrets_are_masked_wherever_they_stand(stream: io.StringIO) -> None:
+    get_logger("t").error(
+        "failed",
+        exc_info=RuntimeError(f"cannot reach redis://:{CANARY}@cache"),
+        jwt_secret=CANARY,
+        headers={"Authorization": CANARY, "x": f"Bearer {CANARY}"},
+        url=f"postgresql://u:{CANARY}@db/x?sslpassword={CANARY}",
+        urls=[f"s3://k:{CANARY}@bucket"],
+    )
+    assert CANARY not in stream.getvalue()
+    assert "RuntimeError: cannot reach redis://:***@cache" in str(only_line(stream)["exception"])
+
+
+def test_a_long_value_is_cut(stream: io.StringIO) -> None:
+    get_logger("t").info("seen", value="x" * 100_000)
+    assert len(str(only_line(stream)["value"])) == MAX_LOGGED_CHARACTERS + 1
+
+
+def test_a_user_is_named_by_a_hash_that_is_stable_and_not_the_id() -> None:
+    assert user_hash("u1") == user_hash("u1") != user_hash("u2")
+    assert "u1" not in user_hash("u1")
+
+
+def test_the_tracer_works_without_an_exporter() -> None:
+    with tracer.start_as_current_span("stage") as span:
+        assert not span.is_recording()
+
+
+def test_metrics_are_named_by_prometheus_rules_and_say_what_they_mean() -> None:
+    ours = [family for family in REGISTRY.collect() if family.name.startswith("encore_")]
+    assert len(ours) > 25
+    for family in ours:
+        assert family.documentation.endswith("."), family.name
+        unit = {"counter": "", "histogram": "_seconds"}.get(family.type, "")
+        assert family.name.endswith(unit), family.name
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("postgresql+asyncpg://encore:p@ss:w@db/encore", "postgresql+asyncpg://encore:***@db/encore"),
+        ("redis://cache:6379/0", "redis://cache:6379/0"),
+        ("s3://bucket/prefix?access_key=id&secret_key=abc", "s3://bucket/prefix?access_key=id&secret_key=***"),
+        ("Authorization: Bearer abcdefgh.ijkl", "Authorization: Bearer ***"),
+        ("user u1 at 10:30@home", "user u1 at 10:30@home"),
+    ],
+)
+def test_masking_leaves_everything_but_the_secret(text: str, expected: str) -> None:
+    assert masked(text) == expected
+
+
+def test_names_of_secrets_are_recognised() -> None:
+    assert all(names_a_secret(name) for name in ("jwt_secret", "Authorization", "db_password", "api_key", "token"))
+    assert not any(names_a_secret(name) for name in ("fencing_token_count", "key", "user", "tokens_used"))
