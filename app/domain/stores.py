@@ -6,7 +6,7 @@ Every call ends within the adapter's timeout and raises DatabaseUnavailableError
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -30,15 +30,19 @@ from app.domain.models import (
 
 @dataclass(frozen=True, slots=True)
 class IngestBatch:
-    """What one transaction takes in: interactions, dead letters and the offsets they came from, together or not at all.
+    """What one transaction takes in: interactions, dead letters and the offsets they came from, all or nothing.
 
-    `offsets` are fenced: (offset before the batch, offset after it) per partition; where the stored offset is not the
-    one before, somebody else has written and the batch is refused with StaleTokenError, nothing of it stored.
+    `offsets` are fenced: (next offset stored before the batch, 0 where none is stored; what is stored after it) per
+    partition. Where something else is stored, somebody else has written and the batch is refused with StaleTokenError,
+    nothing of it stored. `messages` go to the outbox. `on_conflict(i)` says what to keep of the i-th interaction if
+    its id is known with other content.
     """
 
     interactions: Sequence[Interaction]
     dead_letters: Sequence[DeadLetter] = ()
     offsets: Sequence[tuple[int, SourceOffset]] = ()
+    messages: Sequence[OutboxMessage] = ()
+    on_conflict: Callable[[int], tuple[DeadLetter, Sequence[OutboxMessage]]] | None = None
 
 
 class InteractionStore(Protocol):
