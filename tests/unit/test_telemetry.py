@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -105,3 +106,12 @@ def test_masking_leaves_everything_but_the_secret(text: str, expected: str) -> N
 def test_names_of_secrets_are_recognised() -> None:
     assert all(names_a_secret(name) for name in ("jwt_secret", "Authorization", "db_password", "api_key", "token"))
     assert not any(names_a_secret(name) for name in ("fencing_token_count", "key", "user", "tokens_used"))
+
+
+@pytest.mark.parametrize(
+    "hostile", ["x" * 1_000_000, "://a:" * 200_000, "?password" * 100_000, "password" * 100_000, "Bearer " * 100_000]
+)
+def test_masking_takes_linear_time(hostile: str) -> None:
+    started = time.perf_counter()
+    masked(hostile)
+    assert time.perf_counter() - started < 2
