@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,3 +153,83 @@ class EventPublisher(Protocol):
     @abstractmethod
     async def close(self) -> None:
         """Flush within a bound and close."""
+
+
+class Partition(NamedTuple):
+    """One partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class SourceRecord(Protocol):
+    """A record as the log holds it; `timestamp` is Unix milliseconds, of its producer or of the broker."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionFacts:
+    """What the log says of a partition: the oldest offset it still has, the next it will give, the group's committed
+    offset (a hint, None where there is none), and `epoch`, which a recreated topic or another cluster changes."""
+
+    first_offset: int
+    end_offset: int
+    committed: int | None
+    epoch: str
+
+
+class EventSource(Protocol):
+    """One member of a consumer group. Positions are the caller's: it seeks before it uses what `poll` returns.
+
+    A rebalance may happen at any time, so records in hand may belong to another member already: fence what you write.
+    No call but `poll` joins the group.
+    """
+
+    @abstractmethod
+    async def poll(self, max_records: int, timeout_seconds: float) -> Mapping[Partition, Sequence[SourceRecord]]:
+        """Records of assigned, unpaused partitions, each in offset order; empty after the timeout.
+
+        Raises BrokerUnavailableError; every position is lost then, as after a rebalance.
+        """
+
+    @abstractmethod
+    def assignment(self) -> tuple[int, frozenset[Partition]]:
+        """(version, partitions now ours). The version rises whenever positions are lost, even if nothing changed."""
+
+    @abstractmethod
+    async def facts(self, partition: Partition) -> PartitionFacts:
+        """Ask the log. Raises BrokerUnavailableError."""
+
+    @abstractmethod
+    def seek(self, partition: Partition, offset: int) -> bool:
+        """Continue there; False if the partition is not ours (any more)."""
+
+    @abstractmethod
+    def pause(self, partition: Partition) -> None:
+        """Return nothing of it until `resume`; nothing happens if it is not ours. A rebalance forgets pauses."""
+
+    @abstractmethod
+    def resume(self, partition: Partition) -> None:
+        """Undo `pause`."""
+
+    @abstractmethod
+    def lag(self, partition: Partition) -> int | None:
+        """Records between the position and the end of the log as last heard of; None if unknown."""
+
+    @abstractmethod
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        """Leave a hint for whoever comes next; False if it could not be left, which does no harm."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Leave the group and release connections, within a bound."""
