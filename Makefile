@@ -1,0 +1,78 @@
+# Encore. Needs Python 3.11 or newer, make and gcc; everything else is installed into .venv, pinned by hash.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python
+
+# LightFM would compile for this very processor; we want wheels that run on any.
+export LIGHTFM_NO_CFLAGS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install dev demo test check format bench bench-quality servers lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## The environment alone: .venv with the `encore` command
+
+dev: $(VENV)/.developed ## … and everything that tests and checks need
+
+demo: install ## A running service with a small catalogue, from nothing
+	@$(BIN)/encore demo
+
+test: dev ## Every test, with branch coverage
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+check: dev ## Format, lint, types, layers, dependencies, requirements
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/deptry app
+	@$(BIN)/python -m scripts.requirements_in_step
+
+format: dev ## Format and fix what can be fixed
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: dev ## Speed: one JSON line per figure, with machine facts
+	@$(BIN)/python -m benchmarks
+
+bench-quality: dev ## Quality of lists on the data in ENCORE_BENCH_DATA
+	@$(BIN)/python -m benchmarks.quality
+
+servers: dev ## Real PostgreSQL, Redis, Kafka and S3 for trying; Ctrl-C stops them
+	@$(BIN)/python -m tests.servers
+
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	--python-version 3.11 --universal
+
+lock: dev ## Compile requirements/*.txt anew (needs a package index)
+	@$(COMPILE) pyproject.toml --all-extras --output-file requirements/runtime.txt
+	@$(COMPILE) pyproject.toml --all-extras --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
+	@$(COMPILE) requirements/bootstrap.in --constraint requirements/dev.txt --output-file requirements/bootstrap.txt
+
+clean: ## Remove the environment, caches and the demo's data
+	@rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.bootstrapped: requirements/bootstrap.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Encore needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1 || echo missing). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/bootstrap.txt
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.bootstrapped requirements/runtime.txt pyproject.toml
+	@echo "installing Encore (once; some minutes without a package cache)"
+	@$(UV) --require-hashes --no-build-isolation-package rectools-lightfm --requirement requirements/runtime.txt
+	@$(UV) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.developed: $(VENV)/.installed requirements/dev.txt
+	@echo "installing what tests and checks need"
+	@$(UV) --require-hashes --no-build-isolation-package rectools-lightfm --requirement requirements/dev.txt
+	@touch $@

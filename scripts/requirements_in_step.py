@@ -1,0 +1,105 @@
+"""Do the compiled requirements still belong to pyproject.toml? Needs no network; prints what is wrong and exits 1.
+
+Every dependency has a pin that its specifier allows, every pin has a hash, what tests use is what is shipped, nothing
+is pinned for a dependency that is gone, and no file says where packages are downloaded from.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+DIRECT = "encore-recs (pyproject.toml"
+"""How the compiler notes that a pin is there because pyproject.toml asks for it."""
+
+_BLOCK = re.compile(r"^(?P<pin>[A-Za-z0-9][^\s;\\]*==[^\s;\\]+)(?P<rest>(?:.*\n?)(?:[ \t]+.*\n?)*)", re.MULTILINE)
+_ADDRESS = re.compile(r"^\s*(?:--(?:index-url|extra-index-url|find-links|trusted-host)|.*\w+://)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One pinned package; a package may have several, for different Python versions."""
+
+    name: str
+    version: str
+    hashes: int
+    direct: bool
+
+
+def read_pins(text: str) -> Sequence[Pin]:
+    """The pins of a compiled requirements file."""
+    pins = []
+    for block in _BLOCK.finditer(text):
+        name, _, version = block["pin"].partition("==")
+        rest = block["rest"]
+        pins.append(Pin(canonicalize_name(name.split("[")[0]), version, rest.count("--hash=sha256:"), DIRECT in rest))
+    return pins
+
+
+def problems(asked: Sequence[str], pins: Sequence[Pin], text: str, where: str) -> Iterator[str]:
+    """What is wrong with one compiled file, given the requirements it was compiled from."""
+    requirements = [Requirement(line) for line in asked]
+    names = {canonicalize_name(requirement.name) for requirement in requirements}
+    for requirement in requirements:
+        versions = [pin.version for pin in pins if pin.name == canonicalize_name(requirement.name)]
+        if not versions:
+            yield f"{where}: {requirement.name} is not pinned"
+        if not all(requirement.specifier.contains(version, prereleases=True) for version in versions):
+            yield f"{where}: {requirement.name} {' '.join(versions)} is not {requirement.specifier}"
+    for pin in pins:
+        if not pin.hashes:
+            yield f"{where}: {pin.name} has no hash"
+        if pin.direct and pin.name not in names:
+            yield f"{where}: {pin.name} is pinned, but nobody asks for it any more"
+    if _ADDRESS.search(text):
+        yield f"{where}: records a download address"
+
+
+def disagreements(shipped: Sequence[Pin], tested: Sequence[Pin]) -> Iterator[str]:
+    """Packages that tests run with in another version than the one that is shipped."""
+    versions = {(pin.name, pin.version) for pin in tested}
+    for pin in shipped:
+        if (pin.name, pin.version) not in versions:
+            yield f"requirements/dev.txt: {pin.name} differs from the {pin.version} of requirements/runtime.txt"
+
+
+def examine(project: Mapping[str, object], files: Mapping[str, str]) -> Sequence[str]:
+    """Everything that is wrong, given the parsed pyproject.toml and the text of the compiled files by name."""
+    metadata = project["project"]
+    groups = project["dependency-groups"]
+    assert isinstance(metadata, dict)
+    assert isinstance(groups, dict)
+    runtime = [
+        *metadata["dependencies"],
+        *(line for extra in metadata["optional-dependencies"].values() for line in extra),
+    ]
+    asked = {"runtime.txt": runtime, "dev.txt": [*runtime, *groups["dev"]]}
+    pins = {name: read_pins(files[name]) for name in asked}
+    found = [
+        p for name, lines in asked.items() for p in problems(lines, pins[name], files[name], f"requirements/{name}")
+    ]
+    return [*found, *disagreements(pins["runtime.txt"], pins["dev.txt"])]
+
+
+def main() -> int:
+    """Check the files of this repository."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    folder = ROOT / "requirements"
+    found = examine(project, {name: (folder / name).read_text(encoding="utf-8") for name in ("runtime.txt", "dev.txt")})
+    for line in found:
+        sys.stderr.write(f"{line}\n")
+    if found:
+        sys.stderr.write("run `make lock`\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
