@@ -14,7 +14,7 @@ from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import NotEnoughDataError
 from app.domain.features import encode_users
 from app.domain.models import KINDS, EventColumns, Kind, User
-from app.domain.recommender import Progress, Recommender
+from app.domain.recommender import Progress, Scorer
 
 DEFAULT_METRICS = (
     *("ndcg@10", "recall@10", "precision@10", "f1@10", "map@10", "mrr@10", "hr@10"),
@@ -173,7 +173,7 @@ def take_rows(histories: Histories, rows: NDArray[np.integer]) -> Histories:
 
 
 def top_lists(
-    recommender: Recommender, histories: Histories, depth: int, *, allowed: NDArray[np.bool_] | None = None
+    recommender: Scorer, histories: Histories, depth: int, *, allowed: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.int32], bool]:
     """((n, depth) int32 best unseen items, best first, -1 where there are no more; were all scores finite?).
 
@@ -218,7 +218,7 @@ def hits_of(lists: NDArray[np.int32], relevant: sp.csr_matrix) -> NDArray[np.boo
 
 
 def evaluate(
-    recommender: Recommender,
+    recommender: Scorer,
     train: Dataset,
     hold_out: HoldOut,
     *,

@@ -24,6 +24,21 @@ class Progress(Protocol):
         """`fraction` is 0–1 of the stage named; called from the thread that computes."""
 
 
+class Scorer(Protocol):
+    """The part of a Recommender that judging needs."""
+
+    name: str
+
+    @property
+    @abstractmethod
+    def n_items(self) -> int:
+        """Number of item columns."""
+
+    @abstractmethod
+    def score(self, histories: Histories, items: NDArray[np.int32] | None = None) -> NDArray[np.float32]:
+        """As `Recommender.score`."""
+
+
 class Recommender(Protocol):
     """Contract of every recommender; the suite in tests/unit/models runs over all of them.
 
