@@ -11,9 +11,9 @@ from app.domain.interfaces import Cache
 from app.infrastructure.cache import open_cache
 
 
-@pytest.fixture(params=["memory://"])
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.real_servers)])
 def cache_url(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+    return "memory://" if request.param == "memory" else str(request.getfixturevalue("redis_url"))
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ class Broadcast:
         self._max_waiting = max_waiting
         self._waiting: set[_Waiting] = set()
 
-    def send(self, user_ids: Collection[str]) -> None:
+    def send(self, user_ids: Collection[str | None]) -> None:
+        """Hand out user ids; None among them means "drop everything"."""
         for waiting in self._waiting:
             waiting.add(user_ids, self._max_waiting)
 
@@ -49,7 +50,7 @@ class _Waiting:
         self.arrived.set()
         self.closed = False
 
-    def add(self, user_ids: Collection[str], max_waiting: int) -> None:
+    def add(self, user_ids: Collection[str | None], max_waiting: int) -> None:
         self.messages.update(dict.fromkeys(user_ids))
         if len(self.messages) > max_waiting or None in self.messages:
             self.messages = {None: None}
