@@ -75,6 +75,9 @@ DEAD_LETTERS = _gauge("dead_letters", "Dead letters waiting for a human.")
 CONSUMER_LAG = _gauge("consumer_lag", "Records behind the end of the partition.", "topic", "partition")
 CONSUMER_PAUSED = _gauge("consumer_paused", "1 while a partition is paused, by reason.", "topic", "partition", "reason")
 CONSUMER_REBALANCES = _counter("consumer_rebalances_total", "Times partitions were assigned anew.")
+CONSUMER_FENCED = _counter("consumer_fenced_total", "Batches refused because another consumer had written.", "topic")
+CONSUMER_GAPS = _counter("consumer_gaps_total", "Times records were gone before they were read.", "topic", "reason")
+CONSUMER_KEY_MISMATCHES = _counter("consumer_key_mismatches_total", "Records whose key is not their user.", "topic")
 
 # ── events going out ─────────────────────────────────────────────────────────────────────────────────────────────────
 EVENTS_PUBLISHED = _counter("events_published_total", "Events handed to the broker.", "topic", "outcome")
