@@ -32,7 +32,7 @@ class ModelTrainingStarted(OutgoingEvent, frozen=True, kw_only=True):
 
 
 class ModelTrainingCompleted(OutgoingEvent, frozen=True, kw_only=True):
-    """A training ended; `artifact_path` is null unless it left a model that may serve."""
+    """A training ended; `artifact_path` is null unless it left a model that may serve. `reason` is for people."""
 
     topic: ClassVar[str] = "recommendation-service.model-training-completed"
     key_field: ClassVar[str] = "training_id"
@@ -42,6 +42,7 @@ class ModelTrainingCompleted(OutgoingEvent, frozen=True, kw_only=True):
     completion_time: datetime
     metrics: Mapping[str, Any] = {}
     artifact_path: str | None = None
+    reason: str | None = None
 
 
 class RecommendationsRefreshed(OutgoingEvent, frozen=True, kw_only=True):
