@@ -89,7 +89,8 @@ class RedisCache(Cache):
         return _quota(limit_per_minute, counted)
 
     async def invalidations(self) -> AsyncIterator[str | None]:
-        await self._listener.started()
+        if not await self._listener.started():
+            return
         async for user_id in self._broadcast.listen():
             yield user_id
 

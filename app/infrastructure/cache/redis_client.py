@@ -74,7 +74,8 @@ class RedisClient:
                 connection = await self._open()
             replies = [await future for future in connection.send(commands)]
             for reply in replies:
-                self._raise_if_bad(reply)
+                self._replace_if_outdated(reply, connection)
+                _raise_if_bad(reply)
         except (OSError, TimeoutError, ConnectionLostError) as exc:
             self._breaker.failed()
             raise CacheUnavailableError("the cache refused or did not answer in time") from exc
@@ -89,6 +90,7 @@ class RedisClient:
             await asyncio.gather(self._opening, return_exceptions=True)
         if self._connection is not None:
             self._connection.close()
+        await asyncio.sleep(0)  # sockets are closed in the next turn of the loop; there may be none after this
 
     async def _open(self) -> RedisConnection:
         """Whoever comes while a connection is being opened waits for that one; being cancelled does not stop it."""
@@ -99,7 +101,8 @@ class RedisClient:
         self._connection = await asyncio.shield(self._opening)
         return self._connection
 
-    def _raise_if_bad(self, reply: Any) -> None:
+    def _replace_if_outdated(self, reply: Any, connection: RedisConnection) -> None:
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_OUTDATED):
-            self._connection = None
-        _raise_if_bad(reply)
+            connection.retire()
+            if self._connection is connection:
+                self._connection = None

@@ -52,6 +52,7 @@ class RedisConnection(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._watch: asyncio.TimerHandle | None = None
         self._suspect: asyncio.Future[Any] | None = None
+        self._is_retired = False
         self.is_lost = False
 
     @property
@@ -76,6 +77,12 @@ class RedisConnection(asyncio.Protocol):
         if self._watch is None:
             self._watch = self._loop.call_later(self._timeout, self._check)
         return futures
+
+    def retire(self) -> None:
+        """Close as soon as nobody waits any more."""
+        self._is_retired = True
+        if not self._waiting:
+            self.close()
 
     def close(self) -> None:
         """Close at once; whoever waits gets ConnectionLostError."""
@@ -120,6 +127,8 @@ class RedisConnection(asyncio.Protocol):
         future, _sent = self._waiting.popleft()
         if not future.done():
             future.set_result(reply)
+        if self._is_retired:
+            self.retire()
 
     def _flush(self) -> None:
         unsent, self._unsent = self._unsent, []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 
@@ -13,6 +14,7 @@ from app.infrastructure.cache.redis_connection import ConnectionLostError, Redis
 
 _PING_SECONDS = 1.0
 """A frozen server sends nothing: asking regularly is the only way to tell that from silence."""
+_MIN_PAUSE_SECONDS = 0.05
 _MAX_PAUSE_SECONDS = 2.0
 
 
@@ -27,46 +29,46 @@ class RedisListener:
         self._channel = channel
         self._broadcast = broadcast
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
         self._ready = asyncio.Event()
 
-    async def started(self) -> None:
-        """Return once the first subscription stands (or `close` was called)."""
-        if self._task is None:
+    async def started(self) -> bool:
+        """Wait for the first subscription; False if `close` was called first."""
+        if self._task is None and not self._closed:
             self._task = asyncio.create_task(self._follow())
         await self._ready.wait()
+        return not self._closed
 
     async def close(self) -> None:
         """Stop listening; whoever waits in `started` returns."""
+        self._closed = True
         self._ready.set()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _follow(self) -> None:
-        pause = 0.05
+        pause = _MIN_PAUSE_SECONDS
         while True:
-            connection: RedisConnection | None = None
             try:
-                connection = await connect(self._address, [("SUBSCRIBE", self._channel)], on_message=self._receive)
-                self._broadcast.send((None,))
-                self._ready.set()
-                pause = 0.05
-                await self._watch(connection)
+                await self._subscription()
+                pause = _MIN_PAUSE_SECONDS
             except (OSError, TimeoutError, ConnectionLostError):
-                self._broadcast.send((None,))
-            finally:
-                if connection is not None:
-                    connection.close()
+                pause = min(2 * pause, _MAX_PAUSE_SECONDS)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
 
-    async def _watch(self, connection: RedisConnection) -> None:
-        """Ask for a sign of life until none comes."""
-        while True:
-            await asyncio.sleep(_PING_SECONDS)
-            [answer] = connection.send([("PING",)])
-            if isinstance(await answer, Exception):
-                raise ConnectionLostError
+    async def _subscription(self) -> None:
+        """Subscribe, hand out what comes, return when the connection is gone."""
+        gone = asyncio.Event()
+        subscribe = ("SUBSCRIBE", self._channel)
+        connection = await connect(self._address, [subscribe], on_message=self._receive, on_lost=gone.set)
+        try:
+            self._broadcast.send((None,))
+            self._ready.set()
+            await _watch(connection, gone)
+        finally:
+            connection.close()
+            self._broadcast.send((None,))
 
     def _receive(self, payload: bytes) -> None:
         try:
@@ -75,3 +77,16 @@ class RedisListener:
             self._broadcast.send((None,))  # not ours, or damaged: anything may have changed
         else:
             self._broadcast.send(user_ids)
+
+
+async def _watch(connection: RedisConnection, gone: asyncio.Event) -> None:
+    """Ask for a sign of life regularly; return when none comes or the connection is lost."""
+    while not gone.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PING_SECONDS):
+                await gone.wait()
+        if gone.is_set():
+            return
+        [answer] = connection.send([("PING",)])
+        if isinstance(await answer, Exception):
+            return
