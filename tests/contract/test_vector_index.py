@@ -1,0 +1,84 @@
+"""One suite for every kind of vector index."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.domain.exceptions import ConfigurationError
+from app.domain.interfaces import VectorIndex
+from app.infrastructure.vector_store import KINDS, open_vector_index
+
+
+@pytest.fixture(scope="module")
+def vectors() -> NDArray[np.float32]:
+    """2,000 items around 20 centres, as factor vectors lie."""
+    random = np.random.default_rng(7)
+    centres = random.normal(size=(20, 16))
+    return (centres[random.integers(0, 20, 2_000)] + 0.5 * random.normal(size=(2_000, 16))).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def index(request: pytest.FixtureRequest, vectors: NDArray[np.float32]) -> VectorIndex:
+    return open_vector_index(request.param, vectors)
+
+
+def test_the_recall_measured_at_build_is_good_enough_to_serve(index: VectorIndex) -> None:
+    recall = index.facts["recall@100"]
+
+    assert isinstance(recall, float)
+    assert recall >= (0.6 if index.facts["kind"] == "pq" else 0.9)
+
+
+def test_scores_fall_and_belong_to_their_positions(index: VectorIndex, vectors: NDArray[np.float32]) -> None:
+    positions, scores = index.search(vectors[:3], 10)
+
+    assert positions.shape == scores.shape == (3, 10)
+    assert (np.diff(scores, axis=1) <= 0).all()
+    if index.facts["kind"] in {"flat", "hnsw", "ivf"}:
+        exact = np.einsum("qf,qkf->qk", vectors[:3], vectors[positions])
+        np.testing.assert_allclose(scores, exact, rtol=1e-4)
+
+
+def test_excluded_items_never_come_and_the_list_is_still_full(index: VectorIndex, vectors: NDArray[np.float32]) -> None:
+    best, _scores = index.search(vectors[:1], 150)
+
+    positions, _scores = index.search(vectors[:1], 10, best[0, :100])
+
+    assert not np.isin(positions, best[0, :100]).any()
+    assert (positions >= 0).all()
+
+
+def test_fewer_are_left_than_asked_for(vectors: NDArray[np.float32]) -> None:
+    index = open_vector_index("flat", vectors[:5])
+
+    positions, scores = index.search(vectors[:1], 10, np.array([0, 1, 1], dtype=np.int32))
+
+    assert sorted(positions[0, :3].tolist()) == [2, 3, 4]
+    assert positions[0, 3:].tolist() == [-1] * 7
+    assert np.isneginf(scores[0, 3:]).all()
+
+
+def test_two_builds_give_the_same_answers(index: VectorIndex, vectors: NDArray[np.float32]) -> None:
+    again = open_vector_index(str(index.facts["kind"]), vectors)
+
+    np.testing.assert_array_equal(again.search(vectors[:20], 10)[0], index.search(vectors[:20], 10)[0])
+
+
+def test_threads_may_search_at_once(index: VectorIndex, vectors: NDArray[np.float32]) -> None:
+    alone, _scores = index.search(vectors[:50], 10)
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda row: index.search(vectors[row : row + 1], 10)[0][0], range(50)))
+
+    np.testing.assert_array_equal(np.array(together), alone)
+
+
+def test_an_unknown_kind_names_the_setting(vectors: NDArray[np.float32]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        open_vector_index("annoy", vectors)
+
+    assert caught.value.setting == "ENCORE_VECTOR_INDEX"
