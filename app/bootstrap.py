@@ -6,10 +6,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 
+from app.application.judging import TrainingPolicy
+from app.application.model_registry import Registry
+from app.application.model_training import Trainer
 from app.config import Settings
+from app.domain.gate import GatePolicy
 from app.domain.interfaces import ArtifactStore, Cache, EventPublisher, JobQueue
+from app.domain.models import Kind
 from app.domain.recommender import Recommenders
+from app.domain.signals import SignalPolicy
 from app.domain.stores import Database
 from app.infrastructure.cache import open_cache
 from app.infrastructure.database import open_database
@@ -83,3 +90,38 @@ async def open_container(settings: Settings, clock: Callable[[], datetime] = utc
         jobs = await connect_jobs(settings)
         stack.push_async_callback(jobs.close)
         yield Container(settings, database, cache, artifacts, jobs, publisher, RECOMMENDERS, clock)
+
+
+def signal_policy(settings: Settings) -> SignalPolicy:
+    """How much each kind of interaction counts, in training and in serving alike."""
+    weights = {kind: getattr(settings, f"weight_{kind.value}") for kind in Kind}
+    return SignalPolicy(weights=weights, half_life_days=settings.signal_half_life_days)
+
+
+def make_trainer(container: Container) -> Trainer:
+    """The training pipeline over this container's ports."""
+    settings = container.settings
+    policy = TrainingPolicy(
+        signals=signal_policy(settings),
+        gate=GatePolicy(margin=settings.train_gate_margin),
+        test_fraction=settings.train_test_fraction,
+        budget_seconds=settings.train_time_budget_seconds,
+        keep_versions=settings.train_keep_versions,
+        # Four chances to be heard before the lease ends; and often enough that a cancellation is not waited for.
+        heartbeat_seconds=min(2.0, settings.train_lease_seconds / 4),
+        threads=settings.train_threads,
+    )
+    return Trainer(
+        container.database,
+        container.artifacts,
+        container.recommenders,
+        container.clock,
+        policy,
+        seed=settings.train_seed,
+        code_version=version("encore-recs"),
+    )
+
+
+def make_registry(container: Container) -> Registry:
+    """The model registry over this container's ports."""
+    return Registry(container.database, container.artifacts, container.recommenders, container.clock)

@@ -93,6 +93,7 @@ class Settings(BaseSettings):
     train_keep_versions: Annotated[int, Field(ge=1, le=100)] = 5
     train_lease_seconds: Seconds = 60
     train_seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    train_threads: Annotated[int, Field(ge=1, le=256)] = 1
     model_poll_seconds: Annotated[float, Field(gt=0, le=15)] = 2
     catalog_poll_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
 
