@@ -1,0 +1,70 @@
+"""One training in a process of its own: `python -m app.tasks.training TRAINING_ID`.
+
+Exit codes: 0 the training ended with a verdict (or was not queued any more), 1 it failed or was cancelled, 2 wrong
+usage or settings, 143 it was told to stop by SIGTERM (the job is marked as cancelled first).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from app.config import Settings, load_settings
+from app.domain.exceptions import ConfigurationError, EncoreError
+from app.domain.models import TrainingStatus
+from app.telemetry import configure_logging, get_logger
+
+log = get_logger(__name__)
+
+DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 128 + signal.SIGTERM
+_NICENESS = 10
+"""A training yields to whatever serves people on the same machine."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the training named by the only argument; returns the exit code."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        sys.stderr.write("usage: python -m app.tasks.training TRAINING_ID\n")
+        return USAGE
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        sys.stderr.write(f"encore: {error}\n")
+        return USAGE
+    configure_logging(settings.log_level, settings.log_format)
+    cap_threads(settings.train_threads)
+    with contextlib.suppress(OSError):
+        os.nice(_NICENESS)
+    try:
+        return asyncio.run(run(settings, arguments[0]))
+    except asyncio.CancelledError:
+        return STOPPED
+    except EncoreError as error:
+        log.error("training not run", training_id=arguments[0], problem=str(error))  # noqa: TRY400  # expected: no trace
+        return FAILED
+
+
+def cap_threads(threads: int) -> None:
+    """Tell BLAS and OpenMP libraries that are yet to be loaded how many threads they may use."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, str(threads))
+
+
+async def run(settings: Settings, training_id: str) -> int:
+    """Open the container and train; SIGTERM cancels."""
+    from app.bootstrap import make_trainer, open_container  # loads every numerical library: only once they are capped
+
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    async with open_container(settings) as container:
+        job = await make_trainer(container).run(training_id)
+    return FAILED if job.status in (TrainingStatus.FAILED, TrainingStatus.CANCELLED) else DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
