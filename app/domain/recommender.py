@@ -115,6 +115,23 @@ class Neighbourhood(Protocol):
         """(n_items, n_items) float32 CSR: row j holds the items that j speaks for."""
 
 
+@runtime_checkable
+class Blended(Protocol):
+    """A recommender whose score is the sum of what its members say."""
+
+    @property
+    @abstractmethod
+    def members(self) -> Mapping[str, Recommender]:
+        """The fitted members by name."""
+
+    @abstractmethod
+    def shares(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Mapping[str, NDArray[np.float32]]:
+        """Member → its weighted part, (len(histories), n_items or len(items)); the parts sum to `score`.
+
+        Members that weigh nothing for all of these histories may be left out.
+        """
+
+
 class Recommenders(Protocol):
     """The table of recommenders (app/models), as the application sees it."""
 
