@@ -1,0 +1,115 @@
+"""Items and users. Newest `updated_at` wins; writing again what is stored already changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.exceptions import InputError
+from app.domain.models import RESERVED_USER_IDS, Item, User
+from app.domain.stores import CatalogStore
+from app.infrastructure.database import catalog_rows as rows
+from app.infrastructure.database.connections import Connections
+from app.infrastructure.database.counting import advance
+from app.infrastructure.database.tables import event_ids, interactions, pair_states, users
+from app.infrastructure.database.tables import items as items_table
+
+_REVISION = "catalog"
+_IS_LISTED = items_table.c.updated_at.is_not(None) & sa.not_(items_table.c.removed)
+
+
+class SqlCatalogStore(CatalogStore):
+    """CatalogStore on SQL."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        insert = connections.dialect.insert
+        self._upsert_items = rows.newest_wins(insert(items_table), items_table, "item_id").returning(
+            items_table.c.item_id
+        )
+        self._upsert_users = rows.newest_wins(insert(users), users, "user_id").returning(users.c.user_id)
+
+    async def upsert_items(self, items: Sequence[Item]) -> int:
+        values = [rows.item_row(item) for item in rows.newest(items, lambda item: item.item_id)]
+        if not values:
+            return 0
+        async with self._connections.write() as connection:
+            return await self._write_items(connection, values)
+
+    async def remove_items(self, item_ids: Collection[str], at: datetime) -> int:
+        values = [rows.tombstone_row(item_id, at) for item_id in sorted(set(item_ids))]
+        if not values:
+            return 0
+        listed = sa.select(sa.func.count()).where(items_table.c.item_id.in_(set(item_ids)), _IS_LISTED)
+        async with self._connections.write() as connection:
+            before = (await connection.execute(listed)).scalar_one()
+            await self._write_items(connection, values)
+            return int(before - (await connection.execute(listed)).scalar_one())
+
+    async def _write_items(self, connection: AsyncConnection, values: Sequence[dict[str, object]]) -> int:
+        first = await advance(connection, self._connections.dialect, _REVISION, len(values))
+        numbered = [{**row, "revision": first + place} for place, row in enumerate(values)]
+        return len((await connection.execute(self._upsert_items, numbered)).all())
+
+    async def get_item(self, item_id: str) -> Item | None:
+        query = sa.select(*rows.ITEM_COLUMNS).where(items_table.c.item_id == item_id, _IS_LISTED)
+        async with self._connections.read() as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
+        return None if row is None else rows.item_of(row)
+
+    async def list_items(self, after: str | None, limit: int) -> Sequence[Item]:
+        query = sa.select(*rows.ITEM_COLUMNS).where(_IS_LISTED).order_by(items_table.c.item_id).limit(limit)
+        if after is not None:
+            query = query.where(items_table.c.item_id > after)
+        async with self._connections.read() as connection:
+            return [rows.item_of(row) for row in (await connection.execute(query)).mappings()]
+
+    async def items_since(self, revision: int, limit: int) -> tuple[Sequence[Item], Collection[str], int]:
+        query = (
+            sa.select(items_table.c.revision, items_table.c.removed, *rows.ITEM_COLUMNS)
+            .where(items_table.c.revision > revision)
+            .order_by(items_table.c.revision)
+            .limit(limit)
+        )
+        async with self._connections.read() as connection:
+            found = (await connection.execute(query)).mappings().all()
+        upserted = [rows.item_of(row) for row in found if not row["removed"]]
+        removed = {row["item_id"] for row in found if row["removed"]}
+        return upserted, removed, found[-1]["revision"] if found else revision
+
+    async def upsert_users(self, users: Sequence[User]) -> int:
+        if any(user.user_id in RESERVED_USER_IDS for user in users):
+            raise InputError("this user id is reserved", "user_id")
+        values = [rows.user_row(user) for user in rows.newest(users, lambda user: user.user_id)]
+        if not values:
+            return 0
+        async with self._connections.write() as connection:
+            return len((await connection.execute(self._upsert_users, values)).all())
+
+    async def get_user(self, user_id: str) -> User | None:
+        query = sa.select(*rows.USER_COLUMNS).where(users.c.user_id == user_id)
+        async with self._connections.read() as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
+        return None if row is None else User(**row)
+
+    async def remove_user(self, user_id: str) -> bool:
+        find = sa.select(users.c.user_key).where(users.c.user_id == user_id).with_for_update()
+        async with self._connections.write() as connection:
+            key = (await connection.execute(find)).scalar()
+            if key is None:
+                return False
+            theirs = sa.select(interactions.c.event_id).where(interactions.c.user_key == key)
+            await connection.execute(sa.delete(event_ids).where(event_ids.c.event_id.in_(theirs)))
+            for table in (interactions, pair_states, users):
+                await connection.execute(sa.delete(table).where(table.c.user_key == key))
+        return True
+
+    async def list_users(self, after: str | None, limit: int) -> Sequence[User]:
+        query = sa.select(*rows.USER_COLUMNS).order_by(users.c.user_id).limit(limit)
+        if after is not None:
+            query = query.where(users.c.user_id > after)
+        async with self._connections.read() as connection:
+            return [User(**row) for row in (await connection.execute(query)).mappings()]

@@ -1,0 +1,59 @@
+"""Dead letters: what could not be taken in, kept for a human."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.models import DeadLetter
+from app.domain.stores import DeadLetterStore
+from app.infrastructure.database.connections import Connections
+from app.infrastructure.database.tables import dead_letters
+
+
+async def insert_letters(connection: AsyncConnection, letters: Sequence[DeadLetter]) -> None:
+    """Add letters in the caller's transaction; the database numbers them."""
+    rows = [asdict(letter) for letter in letters]
+    for row in rows:
+        del row["dead_letter_id"]
+    await connection.execute(sa.insert(dead_letters), rows)
+
+
+class SqlDeadLetterStore(DeadLetterStore):
+    """DeadLetterStore on SQL."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def add(self, letters: Sequence[DeadLetter]) -> None:
+        if letters:
+            async with self._connections.write() as connection:
+                await insert_letters(connection, letters)
+
+    async def list(self, limit: int, after: int = 0, reason: str | None = None) -> Sequence[DeadLetter]:
+        query = sa.select(dead_letters).where(dead_letters.c.dead_letter_id > after)
+        if reason is not None:
+            query = query.where(dead_letters.c.reason == reason)
+        async with self._connections.read() as connection:
+            rows = await connection.execute(query.order_by(dead_letters.c.dead_letter_id).limit(limit))
+            return [DeadLetter(**row) for row in rows.mappings()]
+
+    async def get(self, dead_letter_id: int) -> DeadLetter | None:
+        query = sa.select(dead_letters).where(dead_letters.c.dead_letter_id == dead_letter_id)
+        async with self._connections.read() as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
+        return None if row is None else DeadLetter(**row)
+
+    async def mark_replayed(self, ids: Collection[int], at: datetime) -> None:
+        mark = sa.update(dead_letters).where(dead_letters.c.dead_letter_id.in_(ids)).values(replayed_at=at)
+        async with self._connections.write() as connection:
+            await connection.execute(mark)
+
+    async def count(self) -> int:
+        query = sa.select(sa.func.count()).where(dead_letters.c.replayed_at.is_(None)).select_from(dead_letters)
+        async with self._connections.read() as connection:
+            return (await connection.execute(query)).scalar_one()

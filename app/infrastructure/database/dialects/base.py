@@ -1,0 +1,91 @@
+"""What a dialect must offer to the stores."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+Insert = sqlite.Insert | postgresql.Insert
+"""An INSERT that knows ON CONFLICT; both dialects spell it alike."""
+
+StagedRow = tuple[int, UUID, str, str, int, int, datetime, float | None, float | None, str | None, float]
+"""position, event_id, user_id, item_id, kind, slot, occurred_at, value, duration, device, strength."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """since ≤ occurred_at < until; None is open."""
+
+    since: datetime | None
+    until: datetime | None
+
+
+RAW_COLUMNS = np.dtype(
+    [
+        ("user_key", "<i8"),
+        ("item_key", "<i8"),
+        ("kind", "<i2"),
+        ("value", "<f8"),
+        ("duration", "<f8"),
+        ("micros", "<i8"),
+        ("event_id", "S16"),
+    ]
+)
+"""One interaction as it comes from the bulk read: keys inside, NaN where there is no value, µs since 1970."""
+
+
+class Dialect(Protocol):
+    """Connections, and the few statements that are spelt differently. Errors stay the driver's."""
+
+    name: str
+
+    @abstractmethod
+    def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection for single statements, each its own transaction."""
+
+    @abstractmethod
+    def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection in one write transaction: committed at the end of the block, rolled back on any error."""
+
+    @abstractmethod
+    def insert(self, table: sa.Table) -> Insert:
+        """INSERT INTO table, with ON CONFLICT at hand."""
+
+    @abstractmethod
+    async def serialise(self, connection: AsyncConnection, name: str) -> None:
+        """Until the end of this transaction nobody else gets past the same name."""
+
+    @abstractmethod
+    async def prepare_months(self, moments: Collection[datetime]) -> None:
+        """Before an ingest: make sure that rows of these moments have a partition to go to."""
+
+    @abstractmethod
+    async def stage(self, connection: AsyncConnection, rows: Sequence[StagedRow]) -> None:
+        """Put rows into the empty table `staged` with a rising, never used `sequence` each."""
+
+    @abstractmethod
+    async def hold_users(self, connection: AsyncConnection, statement: sa.Select[tuple[int]]) -> int:
+        """Keep the users a statement selects from being deleted before this transaction ends; how many there are."""
+
+    @abstractmethod
+    async def settled_sequence(self, connection: AsyncConnection) -> int:
+        """Every sequence up to here is committed or never will be: no row can still appear below it."""
+
+    @abstractmethod
+    async def read_columns(self, window: Window) -> NDArray[np.void]:
+        """All interactions of a window, dtype RAW_COLUMNS, in any order."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release every connection."""

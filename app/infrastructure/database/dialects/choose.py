@@ -1,0 +1,35 @@
+"""From a URL to its dialect; the driver of the other one is never imported."""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from app.domain.exceptions import ConfigurationError
+from app.infrastructure.database.dialects.base import Dialect
+
+SETTING = "ENCORE_DATABASE_URL"
+
+
+def parse_url(url: str) -> URL:
+    """The URL's parts. Raises ConfigurationError, which never shows the URL: it may hold a password."""
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError) as exc:
+        raise ConfigurationError(SETTING, "is not a database URL") from exc
+
+
+def choose_dialect(url: str, *, pool_size: int, timeout_seconds: float) -> Dialect:
+    """The dialect of a URL, with its engines made but nothing connected yet."""
+    parts = parse_url(url)
+    match parts.drivername:
+        case "sqlite+aiosqlite":
+            from app.infrastructure.database.dialects.sqlite import SqliteDialect
+
+            if parts.database in {None, "", ":memory:"}:
+                raise ConfigurationError(
+                    SETTING, "SQLite needs a file: readers and the writer are separate connections"
+                )
+            return SqliteDialect(parts, pool_size=pool_size, timeout_seconds=timeout_seconds)
+        case _:
+            raise ConfigurationError(SETTING, "must start with sqlite+aiosqlite:// or postgresql+asyncpg://")

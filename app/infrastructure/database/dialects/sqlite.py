@@ -1,0 +1,166 @@
+"""SQLite: one file, many readers beside one writer (WAL).
+
+`synchronous=NORMAL`: a commit is in the operating system's hands before it is acknowledged, so kill -9 of the process
+loses nothing; a power cut may lose the last commits, never damage the file (https://www.sqlite.org/wal.html).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager, closing
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import URL
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from app.infrastructure.database import staging
+from app.infrastructure.database.columns import micros
+from app.infrastructure.database.counting import advance
+from app.infrastructure.database.dialects.base import RAW_COLUMNS, Dialect, Insert, StagedRow, Window
+from app.infrastructure.database.json_text import dump_json
+from app.infrastructure.database.tables import SCHEMAS, counters
+
+_SEQUENCE = "interactions"
+_WRITE_WAIT_SECONDS = 0.005  # SQLite's own waiting backs off to 100 ms and starves beside a bulk import: wait ourselves
+_NO_SCHEMAS: dict[str | None, str | None] = dict.fromkeys(SCHEMAS)
+_STAGE = (
+    "INSERT INTO staged (position, sequence, event_id, user_id, item_id, kind, slot, occurred_at, value, duration,"
+    " device, strength) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_COLUMNS = (
+    "SELECT user_key, item_key, kind, ifnull(value, 9e999), ifnull(duration, 9e999), occurred_at, event_id"
+    " FROM interactions WHERE occurred_at >= ? AND occurred_at < ?"
+)
+_MIN_MICROS, _MAX_MICROS = -(2**63), 2**63 - 1
+
+
+class SqliteDialect(Dialect):
+    """Two engines on one file: the readers never wait, the writer is one connection with a thread of its own."""
+
+    name = "sqlite"
+
+    def __init__(self, url: URL, *, pool_size: int, timeout_seconds: float) -> None:
+        assert url.database is not None, "the opener refuses databases in memory"
+        self._path = url.database
+        self._timeout = timeout_seconds
+        self._reader = _engine(url, pool_size, timeout_seconds, busy_timeout_seconds=timeout_seconds)
+        self._writer = _engine(url, 1, timeout_seconds, busy_timeout_seconds=_WRITE_WAIT_SECONDS)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        async with self._reader.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        async with self._writer.connect() as connection:
+            await self._begin(connection)
+            try:
+                yield connection
+            except BaseException:
+                await connection.rollback()
+                raise
+            await connection.commit()
+
+    async def _begin(self, connection: AsyncConnection) -> None:
+        """Take the write lock at once: a transaction that starts as a reader cannot become the writer later."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                await connection.exec_driver_sql("BEGIN IMMEDIATE")
+            except OperationalError as exc:
+                if not _is_busy(exc) or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(random.uniform(0, _WRITE_WAIT_SECONDS))  # noqa: S311 - spreads writers, no secret
+            else:
+                return
+
+    def insert(self, table: sa.Table) -> Insert:
+        return sqlite.insert(table)
+
+    async def serialise(self, connection: AsyncConnection, name: str) -> None:
+        """There is one writer at a time already."""
+
+    async def prepare_months(self, moments: Collection[datetime]) -> None:
+        """No partitions here."""
+
+    async def stage(self, connection: AsyncConnection, rows: Sequence[StagedRow]) -> None:
+        for statement in (*staging.CREATE, *staging.EMPTY):
+            await connection.execute(statement)
+        first = await advance(connection, self, _SEQUENCE, len(rows))
+        await connection.exec_driver_sql(
+            _STAGE,
+            [(row[0], first + row[0], row[1].bytes, *row[2:6], micros(row[6]), *row[7:]) for row in rows],
+        )
+
+    async def hold_users(self, connection: AsyncConnection, statement: sa.Select[tuple[int]]) -> int:
+        return len((await connection.execute(statement)).all())
+
+    async def settled_sequence(self, connection: AsyncConnection) -> int:
+        query = sa.select(counters.c.value).where(counters.c.name == _SEQUENCE)
+        return (await connection.execute(query)).scalar() or 0
+
+    async def read_columns(self, window: Window) -> NDArray[np.void]:
+        return await asyncio.to_thread(self._read_columns, window)
+
+    def _read_columns(self, window: Window) -> NDArray[np.void]:
+        since = _MIN_MICROS if window.since is None else micros(window.since)
+        until = _MAX_MICROS if window.until is None else micros(window.until)
+        uri = f"{Path(self._path).absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=self._timeout)) as connection:
+            rows = np.fromiter(connection.execute(_COLUMNS, (since, until)), dtype=RAW_COLUMNS)
+        for name in ("value", "duration"):  # SQLite has no NaN: infinity stood for NULL on the way
+            rows[name][np.isinf(rows[name])] = np.nan
+        return rows
+
+    async def close(self) -> None:
+        await self._reader.dispose()
+        await self._writer.dispose()
+
+
+def _engine(url: URL, pool_size: int, timeout_seconds: float, *, busy_timeout_seconds: float) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        isolation_level="AUTOCOMMIT",  # the driver starts no transaction of its own; `write` says BEGIN IMMEDIATE
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=timeout_seconds,
+        json_serializer=dump_json,
+        execution_options={"schema_translate_map": _NO_SCHEMAS},
+    )
+    sa.event.listen(engine.sync_engine, "connect", _pragmas(busy_timeout_seconds))
+    return engine
+
+
+def _pragmas(busy_timeout_seconds: float) -> object:
+    statements = (
+        f"PRAGMA busy_timeout = {int(busy_timeout_seconds * 1_000)}",
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA synchronous = NORMAL",
+        "PRAGMA foreign_keys = ON",
+        "PRAGMA temp_store = MEMORY",
+        "PRAGMA cache_size = -65536",  # KiB
+    )
+
+    def apply(connection: DBAPIConnection, _record: object) -> None:
+        cursor = connection.cursor()
+        for statement in statements:
+            cursor.execute(statement)
+        cursor.close()
+
+    return apply
+
+
+def _is_busy(exc: OperationalError) -> bool:
+    return isinstance(exc.orig, sqlite3.OperationalError) and exc.orig.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY

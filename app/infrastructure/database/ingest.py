@@ -1,0 +1,114 @@
+"""One batch, one transaction: fence, put down, claim identities, add what is new, merge the state, judge repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.exceptions import DatabaseUnavailableError, StaleTokenError
+from app.domain.models import KINDS, IngestResult, Interaction, Kind, Outcome, SourceOffset
+from app.domain.stores import IngestBatch
+from app.infrastructure.database.connections import Connections
+from app.infrastructure.database.dead_letters import insert_letters
+from app.infrastructure.database.dialects import Dialect, StagedRow
+from app.infrastructure.database.ingest_sql import IngestSql, build
+from app.infrastructure.database.tables import consumer_offsets
+
+KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
+_SLOTS = {**KIND_CODES, Kind.DISLIKE: KIND_CODES[Kind.LIKE]}  # like and dislike are one state: the newest decides
+_HOLD_ATTEMPTS = 3
+
+
+def strength(event: Interaction) -> float:
+    """What `peak` is the maximum of: the watched ratio (0–1) for watch, else the value, 1.0 where there is none."""
+    if event.value is None:
+        return 1.0
+    if event.kind is not Kind.WATCH:
+        return event.value
+    return min(event.value / event.duration, 1.0) if event.duration else 1.0
+
+
+class Ingest:
+    """The use of IngestSql; one for all batches."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._sql: IngestSql = build(connections.dialect)
+
+    async def run(self, batch: IngestBatch) -> IngestResult:
+        """See InteractionStore.ingest."""
+        events = batch.interactions
+        await self._connections.prepare_months({event.occurred_at for event in events})
+        async with self._connections.write() as connection:
+            for before, offset in sorted(batch.offsets, key=lambda pair: (pair[1].topic, pair[1].partition)):
+                await _fence(connection, self._connections.dialect, before, offset)
+            repeats = await self._take_in(connection, events) if events else {}
+            if batch.dead_letters:
+                await insert_letters(connection, batch.dead_letters)
+        outcomes = tuple(repeats.get(position, Outcome.ACCEPTED) for position in range(len(events)))
+        pairs = zip(events, outcomes, strict=True)
+        return IngestResult(outcomes, frozenset(e.user_id for e, outcome in pairs if outcome is Outcome.ACCEPTED))
+
+    async def _take_in(self, connection: AsyncConnection, events: Sequence[Interaction]) -> dict[int, Outcome]:
+        """Write what is new; the outcomes of what is not, by position."""
+        await self._connections.dialect.stage(connection, _rows(events))
+        claimed = (await connection.execute(self._sql.claim_ids)).rowcount
+        if claimed < len(events):
+            await connection.execute(self._sql.set_aside)
+            await connection.execute(self._sql.drop_set_aside)
+        if claimed:
+            await self._add_new(connection)
+        return await self._judge_repeats(connection) if claimed < len(events) else {}
+
+    async def _add_new(self, connection: AsyncConnection) -> None:
+        wanted = (await connection.execute(self._sql.wanted_users)).scalar_one()
+        for _ in range(_HOLD_ATTEMPTS):  # a user may be erased between being added and being held
+            await connection.execute(self._sql.add_users)
+            if await self._connections.dialect.hold_users(connection, self._sql.held_users) == wanted:
+                break
+        else:
+            raise DatabaseUnavailableError("users of this batch are being erased right now")
+        await connection.execute(self._sql.add_items)
+        await connection.execute(self._sql.resolve)
+        await connection.execute(self._sql.add_interactions)
+        await connection.execute(self._sql.merge_states)
+
+    async def _judge_repeats(self, connection: AsyncConnection) -> dict[int, Outcome]:
+        rows = await connection.execute(self._sql.verdicts)
+        return {position: Outcome.DUPLICATE if same else Outcome.CONFLICT for position, same in rows.tuples()}
+
+
+def _rows(events: Sequence[Interaction]) -> list[StagedRow]:
+    return [
+        (
+            position,
+            event.event_id,
+            event.user_id,
+            event.item_id,
+            KIND_CODES[event.kind],
+            _SLOTS[event.kind],
+            event.occurred_at,
+            event.value,
+            event.duration,
+            event.device,
+            strength(event),
+        )
+        for position, event in enumerate(events)
+    ]
+
+
+async def _fence(connection: AsyncConnection, dialect: Dialect, before: int, offset: SourceOffset) -> None:
+    """Move one partition's offset from `before` on, or raise. First in the transaction: it also locks the row."""
+    here = (consumer_offsets.c.topic == offset.topic) & (consumer_offsets.c.partition == offset.partition)
+    values = {"next_offset": offset.next_offset, "epoch": offset.epoch}
+    is_ours = (consumer_offsets.c.next_offset == before) & (consumer_offsets.c.epoch == offset.epoch)
+    is_recreated = consumer_offsets.c.epoch != offset.epoch
+    moved = await connection.execute(sa.update(consumer_offsets).where(here & (is_ours | is_recreated)).values(values))
+    if moved.rowcount:
+        return
+    insert = dialect.insert(consumer_offsets).values(topic=offset.topic, partition=offset.partition, **values)
+    added = await connection.execute(insert.on_conflict_do_nothing())
+    if not added.rowcount:
+        raise StaleTokenError("another consumer has moved this partition's offset")

@@ -1,0 +1,161 @@
+"""The statements of an ingest, built once per dialect; the order in which they run is in ingest.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from app.infrastructure.database.columns import EPOCH, UtcDateTime
+from app.infrastructure.database.dialects import Dialect
+from app.infrastructure.database.staging import repeated, resolved, staged
+from app.infrastructure.database.tables import event_ids, interactions, items, pair_states, users
+
+_CONTENT = ("kind", "occurred_at", "value", "duration", "device")
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSql:
+    """Everything works on whole sets; the keys are visited in sorted order, so that two writers cannot deadlock."""
+
+    claim_ids: sa.Insert
+    set_aside: sa.Insert
+    drop_set_aside: sa.Delete
+    add_users: sa.Insert
+    add_items: sa.Insert
+    held_users: sa.Select[tuple[int]]
+    wanted_users: sa.Select[tuple[int]]
+    resolve: sa.Insert
+    add_interactions: sa.Insert
+    merge_states: sa.Insert
+    verdicts: sa.Select[tuple[int, bool]]
+
+
+def build(dialect: Dialect) -> IngestSql:
+    """The statements for one dialect."""
+    return IngestSql(
+        claim_ids=_claim_ids(dialect),
+        set_aside=_copy(repeated, staged, sa.not_(_is_claimed())),
+        drop_set_aside=sa.delete(staged).where(staged.c.position.in_(sa.select(repeated.c.position))),
+        add_users=_add_users(dialect),
+        add_items=_add_items(dialect),
+        held_users=sa.select(users.c.user_key)
+        .where(users.c.user_id.in_(sa.select(staged.c.user_id)))
+        .order_by(users.c.user_key),
+        wanted_users=sa.select(sa.func.count(staged.c.user_id.distinct())),
+        resolve=_resolve(),
+        add_interactions=_copy(interactions, resolved),
+        merge_states=_merge_states(dialect),
+        verdicts=_verdicts(),
+    )
+
+
+def _copy(target: sa.Table, source: sa.Table, *where: sa.ColumnElement[bool]) -> sa.Insert:
+    names = [column.name for column in target.c]
+    return sa.insert(target).from_select(names, sa.select(*(source.c[name] for name in names)).where(*where))
+
+
+def _is_claimed() -> sa.ColumnElement[bool]:
+    mine = (event_ids.c.event_id == staged.c.event_id) & (event_ids.c.sequence == staged.c.sequence)
+    return sa.exists().where(mine)
+
+
+def _claim_ids(dialect: Dialect) -> sa.Insert:
+    """Of several with one event_id the first claims it, whether they meet in this batch or in two transactions."""
+    rows = sa.select(staged.c.event_id, staged.c.sequence, staged.c.occurred_at).order_by(
+        staged.c.event_id, staged.c.sequence
+    )
+    insert = dialect.insert(event_ids).from_select(["event_id", "sequence", "occurred_at"], rows)
+    return insert.on_conflict_do_nothing()
+
+
+def _add_users(dialect: Dialect) -> sa.Insert:
+    rows = (
+        sa.select(
+            staged.c.user_id,
+            sa.literal({}, sa.JSON),
+            sa.literal("", sa.Text),
+            sa.literal(EPOCH, UtcDateTime),
+        )
+        .where(~sa.exists().where(users.c.user_id == staged.c.user_id))
+        .group_by(staged.c.user_id)
+        .order_by(staged.c.user_id)
+    )
+    insert = dialect.insert(users).from_select(["user_id", "attributes", "fingerprint", "updated_at"], rows)
+    return insert.on_conflict_do_nothing()
+
+
+def _add_items(dialect: Dialect) -> sa.Insert:
+    defaults: dict[str, sa.ColumnElement[object]] = {
+        "revision": sa.literal(0, sa.BigInteger),
+        "removed": sa.literal(False, sa.Boolean),
+        "fingerprint": sa.literal("", sa.Text),
+        "genres": sa.literal([], sa.JSON),
+        "tags": sa.literal([], sa.JSON),
+        "available": sa.literal(True, sa.Boolean),
+        "attributes": sa.literal({}, sa.JSON),
+    }
+    rows = (
+        sa.select(staged.c.item_id, *defaults.values())
+        .where(~sa.exists().where(items.c.item_id == staged.c.item_id))
+        .group_by(staged.c.item_id)
+        .order_by(staged.c.item_id)
+    )
+    return dialect.insert(items).from_select(["item_id", *defaults], rows).on_conflict_do_nothing()
+
+
+def _resolve() -> sa.Insert:
+    same = ("sequence", "kind", "slot", "strength", "occurred_at", "event_id", "value", "duration", "device")
+    rows = (
+        sa.select(users.c.user_key, items.c.item_key, *(staged.c[name] for name in same))
+        .join_from(staged, users, users.c.user_id == staged.c.user_id)
+        .join(items, items.c.item_id == staged.c.item_id)
+    )
+    return sa.insert(resolved).from_select(["user_key", "item_key", *same], rows)
+
+
+def _merge_states(dialect: Dialect) -> sa.Insert:
+    """Newest by (occurred_at, event_id) wins, peaks by maximum, counts by sum: any order gives the same state."""
+    pair = (resolved.c.user_key, resolved.c.item_key, resolved.c.slot)
+    newest = (resolved.c.occurred_at.desc(), resolved.c.event_id.desc())
+    ranked = sa.select(
+        resolved,
+        sa.func.row_number().over(partition_by=pair, order_by=newest).label("place"),
+        sa.func.max(resolved.c.strength).over(partition_by=pair).label("peak"),
+        sa.func.count().over(partition_by=pair).label("count"),
+    ).subquery()
+    names = [column.name for column in pair_states.c]
+    best = (
+        sa.select(*(ranked.c[name] for name in names))
+        .where(ranked.c.place == 1)
+        .order_by(ranked.c.user_key, ranked.c.item_key, ranked.c.slot)
+    )
+    insert = dialect.insert(pair_states).from_select(names, best)
+    new, old = insert.excluded, pair_states.c
+    is_newer = sa.tuple_(new["occurred_at"], new["event_id"]) > sa.tuple_(old.occurred_at, old.event_id)
+    latest = ("kind", "value", "duration", "occurred_at", "event_id")
+    return insert.on_conflict_do_update(
+        index_elements=list(pair_states.primary_key),
+        set_={
+            **{name: sa.case((is_newer, new[name]), else_=old[name]) for name in latest},
+            "peak": sa.case((new["peak"] > old.peak, new["peak"]), else_=old.peak),
+            "count": old["count"] + new["count"],
+        },
+    )
+
+
+def _verdicts() -> sa.Select[tuple[int, bool]]:
+    """(position, is it the same event) of each repeated row, compared with the one that came first."""
+    same = [
+        users.c.user_id == repeated.c.user_id,
+        items.c.item_id == repeated.c.item_id,
+        *(interactions.c[name].is_not_distinct_from(repeated.c[name]) for name in _CONTENT),
+    ]
+    stored = (event_ids.c.sequence == interactions.c.sequence) & (event_ids.c.occurred_at == interactions.c.occurred_at)
+    return (
+        sa.select(repeated.c.position, sa.and_(*same))
+        .join_from(repeated, event_ids, event_ids.c.event_id == repeated.c.event_id)
+        .join(interactions, stored)
+        .join(users, users.c.user_key == interactions.c.user_key)
+        .join(items, items.c.item_key == interactions.c.item_key)
+    )

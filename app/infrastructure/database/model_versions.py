@@ -1,0 +1,175 @@
+"""Model versions and the champion pointers, moved by compare-and-swap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.exceptions import ConflictError, NotFoundError, StaleTokenError
+from app.domain.models import Champion, ModelStatus, ModelVersion, OutboxMessage
+from app.domain.stores import ModelStore
+from app.infrastructure.database.connections import Connections
+from app.infrastructure.database.counting import advance, latest
+from app.infrastructure.database.outbox import insert_messages
+from app.infrastructure.database.tables import champions, model_versions, promotions
+from app.infrastructure.database.trainings import token_counter
+
+_COLUMNS = tuple(model_versions.c[field.name] for field in fields(ModelVersion))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pointer:
+    """A row of `champions`."""
+
+    model_id: str | None = None
+    epoch: int = 0
+    token: int = 0
+
+
+class SqlModelStore(ModelStore):
+    """ModelStore on SQL."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def add(self, model: ModelVersion) -> ModelVersion:
+        async with self._connections.write() as connection:
+            version = await advance(connection, self._connections.dialect, _version_counter(model.model_type))
+            numbered = replace(model, version=version)
+            await connection.execute(sa.insert(model_versions), {**asdict(numbered), "status": numbered.status.value})
+        return numbered
+
+    async def next_version(self, model_type: str) -> int:
+        async with self._connections.read() as connection:
+            return await latest(connection, _version_counter(model_type)) + 1
+
+    async def get(self, model_id: str) -> ModelVersion | None:
+        async with self._connections.read() as connection:
+            return await _find(connection, model_id)
+
+    async def list(self, model_type: str | None, limit: int) -> Sequence[ModelVersion]:
+        query = sa.select(*_COLUMNS).order_by(
+            model_versions.c.created_at.desc(), model_versions.c.version.desc(), model_versions.c.model_id
+        )
+        if model_type is not None:
+            query = query.where(model_versions.c.model_type == model_type)
+        async with self._connections.read() as connection:
+            return [_version(row) for row in (await connection.execute(query.limit(limit))).mappings()]
+
+    async def champion(self, model_type: str) -> Champion | None:
+        query = (
+            sa.select(champions.c.epoch, *_COLUMNS)
+            .join_from(champions, model_versions, model_versions.c.model_id == champions.c.model_id)
+            .where(champions.c.model_type == model_type)
+        )
+        async with self._connections.read() as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
+        return None if row is None else Champion(_version(row), row["epoch"])
+
+    async def promote(
+        self,
+        model_id: str,
+        *,
+        token: int | None,
+        expected: str | None,
+        at: datetime,
+        messages: Sequence[OutboxMessage] = (),
+    ) -> Champion:
+        async with self._connections.write() as connection:
+            model = await _find(connection, model_id)
+            if model is None:
+                raise NotFoundError("model")
+            if model.status is ModelStatus.REJECTED or model.artifact_key is None:
+                raise ConflictError("a rejected model, or one without an artifact, cannot be promoted")
+            await self._connections.dialect.serialise(connection, f"champion:{model.model_type}")
+            if token is None:
+                token = await advance(connection, self._connections.dialect, token_counter(model.model_type))
+            epoch = await self._swap(connection, model, expected, token, at)
+            await _change_status(connection, model, at)
+            await insert_messages(connection, messages)
+        return Champion(replace(model, status=ModelStatus.CHAMPION, promoted_at=at), epoch)
+
+    async def _swap(
+        self, connection: AsyncConnection, model: ModelVersion, expected: str | None, token: int, at: datetime
+    ) -> int:
+        """Move the pointer; its new epoch."""
+        query = sa.select(champions.c.model_id, champions.c.epoch, champions.c.token).where(
+            champions.c.model_type == model.model_type
+        )
+        row = (await connection.execute(query)).mappings().one_or_none()
+        present = _Pointer() if row is None else _Pointer(**row)
+        if present.model_id != expected:
+            raise StaleTokenError("the champion is another one by now")
+        if present.token > token:
+            raise StaleTokenError("a newer trainer or an operator has promoted since")
+        values = {
+            "model_type": model.model_type,
+            "model_id": model.model_id,
+            "epoch": present.epoch + 1,
+            "token": token,
+        }
+        insert = self._connections.dialect.insert(champions).values(values)
+        await connection.execute(
+            insert.on_conflict_do_update(index_elements=[champions.c.model_type], set_=dict(insert.excluded.items()))
+        )
+        await connection.execute(sa.insert(promotions), {**values, "promoted_at": at})
+        return present.epoch + 1
+
+    async def previous(self, model_type: str) -> ModelVersion | None:
+        """Behind the present champion's *first* promotion: rolling back twice goes back twice, not to and fro."""
+        present = sa.select(champions.c.model_id).where(champions.c.model_type == model_type).scalar_subquery()
+        log = promotions.c
+        first = sa.select(sa.func.min(log.epoch)).where(log.model_type == model_type, log.model_id == present)
+        earlier = (
+            sa.select(*_COLUMNS)
+            .join_from(promotions, model_versions, model_versions.c.model_id == log.model_id)
+            .where(log.model_type == model_type, log.epoch < first.scalar_subquery(), log.model_id != present)
+            .where(model_versions.c.artifact_key.is_not(None))
+            .order_by(log.epoch.desc())
+            .limit(1)
+        )
+        async with self._connections.read() as connection:
+            row = (await connection.execute(earlier)).mappings().one_or_none()
+        return None if row is None else _version(row)
+
+    async def retire_artifacts(self, model_type: str, keep: int) -> Sequence[str]:
+        mine = model_versions.c.model_type == model_type
+        newest = sa.select(model_versions.c.model_id).where(mine, model_versions.c.artifact_key.is_not(None))
+        kept = newest.order_by(model_versions.c.version.desc()).limit(keep)
+        in_charge = sa.select(champions.c.model_id).where(champions.c.model_type == model_type)
+        async with self._connections.write() as connection:
+            await self._connections.dialect.serialise(connection, f"champion:{model_type}")
+            kept_ids = {*(await connection.execute(kept)).scalars(), *(await connection.execute(in_charge)).scalars()}
+            old = mine & model_versions.c.artifact_key.is_not(None) & model_versions.c.model_id.not_in(kept_ids)
+            keys = (await connection.execute(sa.select(model_versions.c.artifact_key).where(old))).scalars().all()
+            forget = sa.update(model_versions).where(old).values(artifact_key=None, manifest_sha256=None)
+            await connection.execute(forget)
+        return [key for key in keys if key is not None]
+
+
+def _version_counter(model_type: str) -> str:
+    return f"version:{model_type}"
+
+
+async def _find(connection: AsyncConnection, model_id: str) -> ModelVersion | None:
+    query = sa.select(*_COLUMNS).where(model_versions.c.model_id == model_id)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else _version(row)
+
+
+async def _change_status(connection: AsyncConnection, model: ModelVersion, at: datetime) -> None:
+    """The old champion becomes retired, this one champion."""
+    old = (model_versions.c.model_type == model.model_type) & (model_versions.c.status == ModelStatus.CHAMPION)
+    await connection.execute(sa.update(model_versions).where(old).values(status=ModelStatus.RETIRED))
+    this = model_versions.c.model_id == model.model_id
+    promoted = {"status": ModelStatus.CHAMPION, "promoted_at": at}
+    await connection.execute(sa.update(model_versions).where(this).values(promoted))
+
+
+def _version(row: Mapping[str, object]) -> ModelVersion:
+    values = {column.name: row[column.name] for column in _COLUMNS}
+    return ModelVersion(**{**values, "status": ModelStatus(str(values["status"]))})
