@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
 
 from app.domain.exceptions import ConflictError
 from app.domain.models import ApiKey
@@ -52,6 +54,6 @@ class SqlApiKeyStore(ApiKeyStore):
             return bool((await connection.execute(update)).rowcount)
 
 
-def _key(row: Mapping[str, object]) -> ApiKey:
-    values = dict(row)
+def _key(row: RowMapping) -> ApiKey:
+    values: dict[str, Any] = dict(row)
     return ApiKey(**{**values, "scopes": frozenset(row["scopes"])})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
 
 from app.domain.models import Item, User
 from app.infrastructure.database.dialects import Insert
@@ -19,7 +20,6 @@ ITEM_COLUMNS = tuple(items.c[field.name] for field in fields(Item))
 USER_COLUMNS = tuple(users.c[field.name] for field in fields(User))
 _TUPLES = ("genres", "tags")
 Entry = TypeVar("Entry", Item, User)
-Row = Mapping[str, object]
 
 
 def item_row(item: Item) -> dict[str, object]:
@@ -37,11 +37,10 @@ def user_row(user: User) -> dict[str, object]:
     return _row(user)
 
 
-def item_of(row: Row) -> Item:
+def item_of(row: RowMapping) -> Item:
     """The item in a row that has at least ITEM_COLUMNS."""
-    values: dict[str, object] = {column.name: row[column.name] for column in ITEM_COLUMNS}
-    item = Item(**values)  # type: ignore[arg-type]  # the columns are typed by the table, not by mypy
-    return replace(item, genres=tuple(item.genres), tags=tuple(item.tags))
+    values: dict[str, Any] = {column.name: row[column.name] for column in ITEM_COLUMNS}
+    return Item(**{**values, "genres": tuple(values["genres"]), "tags": tuple(values["tags"])})
 
 
 def newest(entries: Iterable[Entry], id_of: Callable[[Entry], str]) -> Sequence[Entry]:

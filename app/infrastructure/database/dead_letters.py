@@ -20,7 +20,8 @@ async def insert_letters(connection: AsyncConnection, letters: Sequence[DeadLett
     rows = [asdict(letter) for letter in letters]
     for row in rows:
         del row["dead_letter_id"]
-    await connection.execute(sa.insert(dead_letters), rows)
+    if rows:
+        await connection.execute(sa.insert(dead_letters), rows)
 
 
 class SqlDeadLetterStore(DeadLetterStore):
@@ -30,9 +31,8 @@ class SqlDeadLetterStore(DeadLetterStore):
         self._connections = connections
 
     async def add(self, letters: Sequence[DeadLetter]) -> None:
-        if letters:
-            async with self._connections.write() as connection:
-                await insert_letters(connection, letters)
+        async with self._connections.write() as connection:
+            await insert_letters(connection, letters)
 
     async def list(self, limit: int, after: int = 0, reason: str | None = None) -> Sequence[DeadLetter]:
         query = sa.select(dead_letters).where(dead_letters.c.dead_letter_id > after)

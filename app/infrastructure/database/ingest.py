@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.exceptions import DatabaseUnavailableError, StaleTokenError
-from app.domain.models import KINDS, IngestResult, Interaction, Kind, Outcome, SourceOffset
+from app.domain.models import KINDS, DeadLetter, IngestResult, Interaction, Kind, OutboxMessage, Outcome, SourceOffset
 from app.domain.stores import IngestBatch
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.dead_letters import insert_letters
 from app.infrastructure.database.dialects import Dialect, StagedRow
 from app.infrastructure.database.ingest_sql import IngestSql, build
+from app.infrastructure.database.outbox import insert_messages
 from app.infrastructure.database.tables import consumer_offsets
 
 KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
@@ -45,8 +46,9 @@ class Ingest:
             for before, offset in sorted(batch.offsets, key=lambda pair: (pair[1].topic, pair[1].partition)):
                 await _fence(connection, self._connections.dialect, before, offset)
             repeats = await self._take_in(connection, events) if events else {}
-            if batch.dead_letters:
-                await insert_letters(connection, batch.dead_letters)
+            letters, messages = _also(batch, repeats)
+            await insert_letters(connection, letters)
+            await insert_messages(connection, messages)
         outcomes = tuple(repeats.get(position, Outcome.ACCEPTED) for position in range(len(events)))
         pairs = zip(events, outcomes, strict=True)
         return IngestResult(outcomes, frozenset(e.user_id for e, outcome in pairs if outcome is Outcome.ACCEPTED))
@@ -80,6 +82,17 @@ class Ingest:
         return {position: Outcome.DUPLICATE if same else Outcome.CONFLICT for position, same in rows.tuples()}
 
 
+def _also(batch: IngestBatch, repeats: Mapping[int, Outcome]) -> tuple[Sequence[DeadLetter], Sequence[OutboxMessage]]:
+    """The batch's own letters and messages, and those that its conflicts ask for."""
+    letters, messages = list(batch.dead_letters), list(batch.messages)
+    if batch.on_conflict is not None:
+        for position in sorted(position for position, outcome in repeats.items() if outcome is Outcome.CONFLICT):
+            letter, its_messages = batch.on_conflict(position)
+            letters.append(letter)
+            messages.extend(its_messages)
+    return letters, messages
+
+
 def _rows(events: Sequence[Interaction]) -> list[StagedRow]:
     return [
         (
@@ -103,12 +116,9 @@ async def _fence(connection: AsyncConnection, dialect: Dialect, before: int, off
     """Move one partition's offset from `before` on, or raise. First in the transaction: it also locks the row."""
     here = (consumer_offsets.c.topic == offset.topic) & (consumer_offsets.c.partition == offset.partition)
     values = {"next_offset": offset.next_offset, "epoch": offset.epoch}
-    is_ours = (consumer_offsets.c.next_offset == before) & (consumer_offsets.c.epoch == offset.epoch)
-    is_recreated = consumer_offsets.c.epoch != offset.epoch
-    moved = await connection.execute(sa.update(consumer_offsets).where(here & (is_ours | is_recreated)).values(values))
-    if moved.rowcount:
+    move = sa.update(consumer_offsets).where(here, consumer_offsets.c.next_offset == before).values(values)
+    if (await connection.execute(move)).rowcount:
         return
     insert = dialect.insert(consumer_offsets).values(topic=offset.topic, partition=offset.partition, **values)
-    added = await connection.execute(insert.on_conflict_do_nothing())
-    if not added.rowcount:
+    if before or not (await connection.execute(insert.on_conflict_do_nothing())).rowcount:
         raise StaleTokenError("another consumer has moved this partition's offset")

@@ -23,12 +23,12 @@ class IngestSql:
     drop_set_aside: sa.Delete
     add_users: sa.Insert
     add_items: sa.Insert
-    held_users: sa.Select[tuple[int]]
-    wanted_users: sa.Select[tuple[int]]
+    held_users: sa.Select[int]
+    wanted_users: sa.Select[int]
     resolve: sa.Insert
     add_interactions: sa.Insert
     merge_states: sa.Insert
-    verdicts: sa.Select[tuple[int, bool]]
+    verdicts: sa.Select[int, bool]
 
 
 def build(dialect: Dialect) -> IngestSql:
@@ -144,7 +144,7 @@ def _merge_states(dialect: Dialect) -> sa.Insert:
     )
 
 
-def _verdicts() -> sa.Select[tuple[int, bool]]:
+def _verdicts() -> sa.Select[int, bool]:
     """(position, is it the same event) of each repeated row, compared with the one that came first."""
     same = [
         users.c.user_id == repeated.c.user_id,

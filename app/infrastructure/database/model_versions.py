@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.exceptions import ConflictError, NotFoundError, StaleTokenError
-from app.domain.models import Champion, ModelStatus, ModelVersion, OutboxMessage
+from app.domain.models import Champion, ModelStatus, ModelVersion, OutboxMessage, TrainingJob
 from app.domain.stores import ModelStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.counting import advance, latest
+from app.infrastructure.database.model_rows import (
+    VERSION_COLUMNS,
+    crown,
+    find_version,
+    insert_version,
+    token_counter,
+    version_counter,
+    version_of,
+)
 from app.infrastructure.database.outbox import insert_messages
 from app.infrastructure.database.tables import champions, model_versions, promotions
-from app.infrastructure.database.trainings import token_counter
-
-_COLUMNS = tuple(model_versions.c[field.name] for field in fields(ModelVersion))
+from app.infrastructure.database.trainings import finish_job
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,37 +45,34 @@ class SqlModelStore(ModelStore):
 
     async def add(self, model: ModelVersion) -> ModelVersion:
         async with self._connections.write() as connection:
-            version = await advance(connection, self._connections.dialect, _version_counter(model.model_type))
-            numbered = replace(model, version=version)
-            await connection.execute(sa.insert(model_versions), {**asdict(numbered), "status": numbered.status.value})
-        return numbered
+            return await insert_version(connection, self._connections.dialect, model)
 
     async def next_version(self, model_type: str) -> int:
         async with self._connections.read() as connection:
-            return await latest(connection, _version_counter(model_type)) + 1
+            return await latest(connection, version_counter(model_type)) + 1
 
     async def get(self, model_id: str) -> ModelVersion | None:
         async with self._connections.read() as connection:
-            return await _find(connection, model_id)
+            return await find_version(connection, model_id)
 
     async def list(self, model_type: str | None, limit: int) -> Sequence[ModelVersion]:
-        query = sa.select(*_COLUMNS).order_by(
+        query = sa.select(*VERSION_COLUMNS).order_by(
             model_versions.c.created_at.desc(), model_versions.c.version.desc(), model_versions.c.model_id
         )
         if model_type is not None:
             query = query.where(model_versions.c.model_type == model_type)
         async with self._connections.read() as connection:
-            return [_version(row) for row in (await connection.execute(query.limit(limit))).mappings()]
+            return [version_of(row) for row in (await connection.execute(query.limit(limit))).mappings()]
 
     async def champion(self, model_type: str) -> Champion | None:
         query = (
-            sa.select(champions.c.epoch, *_COLUMNS)
+            sa.select(champions.c.epoch, *VERSION_COLUMNS)
             .join_from(champions, model_versions, model_versions.c.model_id == champions.c.model_id)
             .where(champions.c.model_type == model_type)
         )
         async with self._connections.read() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
-        return None if row is None else Champion(_version(row), row["epoch"])
+        return None if row is None else Champion(version_of(row), row["epoch"])
 
     async def promote(
         self,
@@ -78,9 +82,10 @@ class SqlModelStore(ModelStore):
         expected: str | None,
         at: datetime,
         messages: Sequence[OutboxMessage] = (),
+        job: TrainingJob | None = None,
     ) -> Champion:
         async with self._connections.write() as connection:
-            model = await _find(connection, model_id)
+            model = await find_version(connection, model_id)
             if model is None:
                 raise NotFoundError("model")
             if model.status is ModelStatus.REJECTED or model.artifact_key is None:
@@ -89,7 +94,9 @@ class SqlModelStore(ModelStore):
             if token is None:
                 token = await advance(connection, self._connections.dialect, token_counter(model.model_type))
             epoch = await self._swap(connection, model, expected, token, at)
-            await _change_status(connection, model, at)
+            await crown(connection, model, at)
+            if job is not None:
+                await finish_job(connection, job)
             await insert_messages(connection, messages)
         return Champion(replace(model, status=ModelStatus.CHAMPION, promoted_at=at), epoch)
 
@@ -125,7 +132,7 @@ class SqlModelStore(ModelStore):
         log = promotions.c
         first = sa.select(sa.func.min(log.epoch)).where(log.model_type == model_type, log.model_id == present)
         earlier = (
-            sa.select(*_COLUMNS)
+            sa.select(*VERSION_COLUMNS)
             .join_from(promotions, model_versions, model_versions.c.model_id == log.model_id)
             .where(log.model_type == model_type, log.epoch < first.scalar_subquery(), log.model_id != present)
             .where(model_versions.c.artifact_key.is_not(None))
@@ -134,7 +141,7 @@ class SqlModelStore(ModelStore):
         )
         async with self._connections.read() as connection:
             row = (await connection.execute(earlier)).mappings().one_or_none()
-        return None if row is None else _version(row)
+        return None if row is None else version_of(row)
 
     async def retire_artifacts(self, model_type: str, keep: int) -> Sequence[str]:
         mine = model_versions.c.model_type == model_type
@@ -149,27 +156,3 @@ class SqlModelStore(ModelStore):
             forget = sa.update(model_versions).where(old).values(artifact_key=None, manifest_sha256=None)
             await connection.execute(forget)
         return [key for key in keys if key is not None]
-
-
-def _version_counter(model_type: str) -> str:
-    return f"version:{model_type}"
-
-
-async def _find(connection: AsyncConnection, model_id: str) -> ModelVersion | None:
-    query = sa.select(*_COLUMNS).where(model_versions.c.model_id == model_id)
-    row = (await connection.execute(query)).mappings().one_or_none()
-    return None if row is None else _version(row)
-
-
-async def _change_status(connection: AsyncConnection, model: ModelVersion, at: datetime) -> None:
-    """The old champion becomes retired, this one champion."""
-    old = (model_versions.c.model_type == model.model_type) & (model_versions.c.status == ModelStatus.CHAMPION)
-    await connection.execute(sa.update(model_versions).where(old).values(status=ModelStatus.RETIRED))
-    this = model_versions.c.model_id == model.model_id
-    promoted = {"status": ModelStatus.CHAMPION, "promoted_at": at}
-    await connection.execute(sa.update(model_versions).where(this).values(promoted))
-
-
-def _version(row: Mapping[str, object]) -> ModelVersion:
-    values = {column.name: row[column.name] for column in _COLUMNS}
-    return ModelVersion(**{**values, "status": ModelStatus(str(values["status"]))})

@@ -55,7 +55,7 @@ class SqlOutboxStore(OutboxStore):
             return (await connection.execute(sa.select(sa.func.count()).where(_WAITS))).scalar_one()
 
 
-def _free(now: datetime) -> sa.Select[tuple[object, ...]]:
+def _free(now: datetime) -> sa.Select[*tuple[object, ...]]:
     """Waiting, held by nobody, and behind no message of the same topic and key that somebody else holds."""
     held = outbox.alias("held")
     overtakes = sa.exists().where(

@@ -45,5 +45,7 @@ resolved = sa.Table(  # staged rows that are new, with the keys of their user an
     postgresql_on_commit="DELETE ROWS",
 )
 
-CREATE = tuple(sa.schema.CreateTable(table, if_not_exists=True) for table in temporary.sorted_tables)
-EMPTY = tuple(sa.delete(table) for table in temporary.sorted_tables)
+CREATE: tuple[sa.Executable, ...] = tuple(
+    sa.schema.CreateTable(table, if_not_exists=True) for table in temporary.sorted_tables
+)
+EMPTY: tuple[sa.Executable, ...] = tuple(sa.delete(table) for table in temporary.sorted_tables)

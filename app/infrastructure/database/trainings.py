@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.exceptions import IdempotencyError, NotFoundError, StaleTokenError, TrainingRunningError
-from app.domain.models import OutboxMessage, TrainingJob, TrainingStatus
+from app.domain.models import ModelVersion, OutboxMessage, TrainingJob, TrainingStatus
 from app.domain.stores import TrainingStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.counting import advance
+from app.infrastructure.database.model_rows import insert_version, token_counter
 from app.infrastructure.database.outbox import insert_messages
 from app.infrastructure.database.tables import trainings
 
 _COLUMNS = tuple(trainings.c[field.name] for field in fields(TrainingJob))
 _ACTIVE = trainings.c.status.in_([TrainingStatus.QUEUED, TrainingStatus.RUNNING])
+_FINAL_COLUMNS = ("status", "reason", "metrics", "model_id", "finished_at", "stage", "progress")
 _LOST = "the trainer stopped reporting"
 
 
-def token_counter(model_type: str) -> str:
-    """The counter that fencing tokens of a model type come from."""
-    return f"token:{model_type}"
+async def finish_job(connection: AsyncConnection, job: TrainingJob) -> None:
+    """Write a job's end in the caller's transaction. Raises StaleTokenError if it no longer runs under its token."""
+    row = _row(job)
+    final = {name: row[name] for name in _FINAL_COLUMNS}
+    update = sa.update(trainings).where(_held(job.training_id, job.fencing_token)).values(final)
+    if not (await connection.execute(update)).rowcount:
+        raise StaleTokenError("this training is no longer running under this token")
 
 
 class SqlTrainingStore(TrainingStore):
@@ -64,7 +72,9 @@ class SqlTrainingStore(TrainingStore):
         active = sa.select(trainings.c.training_id).where(trainings.c.model_type == job.model_type, _ACTIVE)
         raise TrainingRunningError((await connection.execute(active)).scalar_one())
 
-    async def start(self, training_id: str, now: datetime) -> TrainingJob | None:
+    async def start(
+        self, training_id: str, now: datetime, messages: Sequence[OutboxMessage] = ()
+    ) -> TrainingJob | None:
         queued = (trainings.c.training_id == training_id) & (trainings.c.status == TrainingStatus.QUEUED)
         async with self._connections.write() as connection:
             find = sa.select(trainings.c.model_type).where(queued).with_for_update()
@@ -80,6 +90,7 @@ class SqlTrainingStore(TrainingStore):
                 "stage": "starting",
             }
             start = sa.update(trainings).where(queued).values(running).returning(*_COLUMNS)
+            await insert_messages(connection, messages)
             return _job((await connection.execute(start)).mappings().one())
 
     async def heartbeat(self, training_id: str, token: int, now: datetime, stage: str, progress: float) -> TrainingJob:
@@ -91,16 +102,13 @@ class SqlTrainingStore(TrainingStore):
             raise StaleTokenError("this training is no longer running under this token")
         return _job(row)
 
-    async def finish(self, job: TrainingJob, messages: Sequence[OutboxMessage] = ()) -> None:
-        final = {
-            name: value
-            for name, value in _row(job).items()
-            if name in {"status", "reason", "metrics", "model_id", "finished_at", "stage", "progress"}
-        }
-        update = sa.update(trainings).where(_held(job.training_id, job.fencing_token)).values(final)
+    async def finish(
+        self, job: TrainingJob, messages: Sequence[OutboxMessage] = (), model: ModelVersion | None = None
+    ) -> None:
         async with self._connections.write() as connection:
-            if not (await connection.execute(update)).rowcount:
-                raise StaleTokenError("this training is no longer running under this token")
+            await finish_job(connection, job)
+            if model is not None:
+                await insert_version(connection, self._connections.dialect, model)
             await insert_messages(connection, messages)
 
     async def cancel(self, training_id: str, now: datetime) -> TrainingJob | None:
@@ -148,6 +156,6 @@ def _row(job: TrainingJob) -> dict[str, object]:
     return {**asdict(job), "status": job.status.value}
 
 
-def _job(row: Mapping[str, object]) -> TrainingJob:
-    values = {column.name: row[column.name] for column in _COLUMNS}
-    return TrainingJob(**{**values, "status": TrainingStatus(str(values["status"]))})
+def _job(row: RowMapping) -> TrainingJob:
+    values: dict[str, Any] = {column.name: row[column.name] for column in _COLUMNS}
+    return TrainingJob(**{**values, "status": TrainingStatus(values["status"])})

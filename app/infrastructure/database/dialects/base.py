@@ -75,7 +75,7 @@ class Dialect(Protocol):
         """Put rows into the empty table `staged` with a rising, never used `sequence` each."""
 
     @abstractmethod
-    async def hold_users(self, connection: AsyncConnection, statement: sa.Select[tuple[int]]) -> int:
+    async def hold_users(self, connection: AsyncConnection, statement: sa.Select[int]) -> int:
         """Keep the users a statement selects from being deleted before this transaction ends; how many there are."""
 
     @abstractmethod

@@ -10,7 +10,7 @@ import asyncio
 import random
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import datetime
 from pathlib import Path
@@ -104,7 +104,7 @@ class SqliteDialect(Dialect):
             [(row[0], first + row[0], row[1].bytes, *row[2:6], micros(row[6]), *row[7:]) for row in rows],
         )
 
-    async def hold_users(self, connection: AsyncConnection, statement: sa.Select[tuple[int]]) -> int:
+    async def hold_users(self, connection: AsyncConnection, statement: sa.Select[int]) -> int:
         return len((await connection.execute(statement)).all())
 
     async def settled_sequence(self, connection: AsyncConnection) -> int:
@@ -143,7 +143,7 @@ def _engine(url: URL, pool_size: int, timeout_seconds: float, *, busy_timeout_se
     return engine
 
 
-def _pragmas(busy_timeout_seconds: float) -> object:
+def _pragmas(busy_timeout_seconds: float) -> Callable[[DBAPIConnection, object], None]:
     statements = (
         f"PRAGMA busy_timeout = {int(busy_timeout_seconds * 1_000)}",
         "PRAGMA journal_mode = WAL",

@@ -21,7 +21,7 @@ def target_metadata(dialect_name: str) -> sa.MetaData:
     """The definitions of tables.py as this dialect has them."""
     target = sa.MetaData(naming_convention=metadata.naming_convention)
     for table in metadata.sorted_tables:
-        table.to_metadata(target, schema=schema(str(table.schema), dialect_name))
+        table.to_metadata(target, schema=schema(str(table.schema), dialect_name))  # type: ignore[arg-type]  # None works
     return target
 
 
