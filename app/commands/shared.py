@@ -36,6 +36,8 @@ T = TypeVar("T")
 FAILED = 1
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
+TERMINATED = 143
+"""128 + SIGTERM, for commands that handle it by cancelling their work."""
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
@@ -79,6 +81,8 @@ def guarded() -> Iterator[None]:
         fail(str(error))
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
+    except asyncio.CancelledError:
+        fail("told to stop", TERMINATED)
     except BrokenPipeError:
         # Python would complain again while flushing at exit: give it somewhere to flush to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
