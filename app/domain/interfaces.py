@@ -207,6 +207,10 @@ class EventSource(Protocol):
         """(version, partitions now ours). The version rises whenever positions are lost, even if nothing changed."""
 
     @abstractmethod
+    def is_joined(self) -> bool:
+        """Whether the group has given us our share, which may be empty; False before that and during a rebalance."""
+
+    @abstractmethod
     async def facts(self, partition: Partition) -> PartitionFacts:
         """Ask the log. Raises BrokerUnavailableError."""
 
@@ -232,4 +236,4 @@ class EventSource(Protocol):
 
     @abstractmethod
     async def close(self) -> None:
-        """Leave the group and release connections, within a bound."""
+        """Leave the group and release connections, within a bound. A later `poll` joins again."""
