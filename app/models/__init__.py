@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from app.domain.exceptions import ArtifactDamagedError, InputError
 from app.domain.recommender import Recommender, Recommenders
+from app.models.collaborative import FactorRecommender
+from app.models.content_based import ContentRecommender
+from app.models.hybrid import Hybrid
 from app.models.popularity import Popularity
 
 
@@ -23,9 +26,24 @@ class _Maker(Protocol):
     ) -> Recommender: ...
 
 
+class _HybridMaker:
+    """Hybrids need the table to make their members."""
+
+    @staticmethod
+    def build(name: str, parameters: Mapping[str, object]) -> Recommender:
+        return Hybrid.build(name, parameters, lambda: RECOMMENDERS)
+
+    @staticmethod
+    def restore(name: str, parameters: Mapping[str, object], arrays: Mapping[str, NDArray[np.generic]]) -> Recommender:
+        return Hybrid.restore(name, parameters, arrays, lambda: RECOMMENDERS)
+
+
 _MAKERS: Mapping[str, _Maker] = {
     "popularity": Popularity,
     "trending": Popularity,
+    "ials": FactorRecommender,
+    "content": ContentRecommender,
+    "hybrid": _HybridMaker(),
 }
 
 

@@ -1,0 +1,184 @@
+"""The blend: Σ over members of weight(history length) · score / scale (ADR 0005).
+
+Weights are given at a few history lengths (`knots`) and interpolated in ln(1 + length) between them: a popularity or
+profile prior fades as history grows. `scale` is a constant per member, measured at training time, so that a score
+never depends on which other items are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from app.domain.dataset import Dataset, Histories
+from app.domain.exceptions import ArtifactDamagedError, InputError
+from app.domain.recommender import Blended, Progress, Recommender, Recommenders
+from app.models.base import Array, Floats, take_floats
+
+_SCALE_USERS = 256
+_SCALE_CELLS = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """`members`: name → parameters. `weights`: name → one weight per knot. `knots`: rising history lengths."""
+
+    members: Mapping[str, Mapping[str, object]]
+    weights: Mapping[str, tuple[float, ...]]
+    knots: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, given: Mapping[str, object]) -> Blend:
+        """From JSON parameters. Raises InputError where they do not fit together."""
+        unknown = set(given) - {"members", "weights", "knots"}
+        members, weights, knots = given.get("members"), given.get("weights"), given.get("knots", [0])
+        if unknown or not isinstance(members, Mapping) or not members or "hybrid" in members:
+            raise InputError("a hybrid needs members, weights and knots", "members")
+        if not isinstance(knots, Sequence) or not isinstance(weights, Mapping) or set(weights) != set(members):
+            raise InputError("every member needs its weights", "weights")
+        points = tuple(int(knot) for knot in knots)
+        if not points or list(points) != sorted(set(points)) or points[0] < 0:
+            raise InputError("knots must rise", "knots")
+        table = {name: tuple(float(weight) for weight in weights[name]) for name in members}
+        if any(len(row) != len(points) or not np.isfinite(row).all() for row in table.values()):
+            raise InputError("one finite weight per knot and member", "weights")
+        return cls({name: dict(parameters) for name, parameters in members.items()}, table, points)
+
+    def at(self, name: str, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The weight of a member for histories of these lengths."""
+        return np.interp(np.log1p(lengths), np.log1p(self.knots), self.weights[name])
+
+
+DEFAULT_BLEND: Mapping[str, object] = MappingProxyType(
+    {
+        "members": {"ials": {}, "popularity": {}},
+        "weights": {"ials": [0.0, 0.5, 1.0], "popularity": [1.0, 0.5, 0.05]},
+        "knots": [0, 3, 20],
+    }
+)
+"""What `build("hybrid", {})` makes: selection replaces it wherever there is data to choose on."""
+
+
+class Hybrid(Recommender, Blended):
+    """A weighted sum of recommenders. `members` answer queries for a single type."""
+
+    def __init__(self, name: str, blend: Blend, recommenders: Callable[[], Recommenders]) -> None:
+        self.name = name
+        self.blend = blend
+        self._recommenders = recommenders
+        self._members: dict[str, Recommender] = {}
+        self._scales: dict[str, float] = {}
+
+    @classmethod
+    def build(cls, name: str, parameters: Mapping[str, object], recommenders: Callable[[], Recommenders]) -> Hybrid:
+        """Unfitted, from JSON parameters; members are built when it is fitted."""
+        return cls(name, Blend.parse(parameters or DEFAULT_BLEND), recommenders)
+
+    @classmethod
+    def restore(
+        cls,
+        name: str,
+        parameters: Mapping[str, object],
+        arrays: Mapping[str, Array],
+        recommenders: Callable[[], Recommenders],
+    ) -> Hybrid:
+        """Fitted, from its arrays (`member/array`)."""
+        restored = cls.build(name, parameters, recommenders)
+        for member, given in restored.blend.members.items():
+            prefix = f"{member}/"
+            own = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+            restored._members[member] = recommenders().restore(member, given, own)
+            restored._scales[member] = float(take_floats(arrays, f"scale.{member}", 1)[0])
+        if len({member.n_items for member in restored._members.values()}) > 1:
+            raise ArtifactDamagedError("members", "they know different items")
+        return restored
+
+    @property
+    def n_items(self) -> int:
+        return next(iter(self._members.values())).n_items if self._members else 0
+
+    @property
+    def members(self) -> Mapping[str, Recommender]:
+        """The fitted members by name."""
+        return MappingProxyType(self._members)
+
+    def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+        fitted: dict[str, Recommender] = {}
+        for position, (name, parameters) in enumerate(self.blend.members.items()):
+            member = self._recommenders().build(name, parameters)
+
+            def report(stage: str, fraction: float, done: int = position) -> None:
+                progress(stage, (done + fraction) / len(self.blend.members))
+
+            member.fit(dataset, seed=seed, progress=report)
+            fitted[name] = member
+        self._members = fitted
+        self._scales = {name: score_scale(member, dataset) for name, member in fitted.items()}
+
+    def shares(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Mapping[str, Floats]:
+        parts = {}
+        for name, member in self._members.items():
+            weights = self.blend.at(name, histories.lengths) / self._scales[name]
+            if weights.any():
+                parts[name] = member.score(histories, items) * weights.astype(np.float32)[:, None]
+        return parts
+
+    def score(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Floats:
+        width = self.n_items if items is None else len(items)
+        total = np.zeros((len(histories), width), dtype=np.float32)
+        for part in self.shares(histories, items).values():
+            total += part
+        return total
+
+    def contributions(self, history: Histories, items: NDArray[np.int32]) -> Floats:
+        """What the score loses when the entry is taken away, the change of weights with the length included."""
+        n = len(history.items)
+        parts = np.zeros((n + 1, len(items)))
+        for name, member in self._members.items():
+            now, less = self.blend.at(name, np.array([n, max(n - 1, 0)])) / self._scales[name]
+            own = member.contributions(history, items).astype(np.float64)
+            whole = own.sum(axis=0)
+            parts[:-1] += now * whole - less * (whole - own[:-1])
+            parts[-1] += now * whole
+        parts[-1] -= parts[:-1].sum(axis=0)
+        return parts.astype(np.float32)
+
+    def extended(self, features: sp.csr_matrix) -> Hybrid:
+        wider = type(self)(self.name, self.blend, self._recommenders)
+        wider._members = {name: member.extended(features) for name, member in self._members.items()}
+        wider._scales = self._scales
+        return wider
+
+    def parameters(self) -> Mapping[str, object]:
+        return {
+            "members": {name: dict(given) for name, given in self.blend.members.items()},
+            "weights": {name: list(weights) for name, weights in self.blend.weights.items()},
+            "knots": list(self.blend.knots),
+        }
+
+    def arrays(self) -> Mapping[str, Array]:
+        arrays: dict[str, Array] = {}
+        for name, member in self._members.items():
+            arrays |= {f"{name}/{key}": array for key, array in member.arrays().items()}
+            arrays[f"scale.{name}"] = np.array([self._scales[name]], dtype=np.float32)
+        return arrays
+
+
+def score_scale(recommender: Recommender, dataset: Dataset) -> float:
+    """The standard deviation of its scores over the items, averaged over a sample of histories; never 0.
+
+    Users and items are taken at even distances, so that the constant is the same for the same data.
+    """
+    histories = dataset.histories
+    n_users = min(_SCALE_USERS, len(histories), max(1, _SCALE_CELLS // max(dataset.n_items, 1)))
+    if not n_users:
+        return 1.0
+    sample = np.linspace(0, len(histories) - 1, n_users).astype(int)
+    spreads = [float(recommender.score(histories.rows(row, row + 1)).std()) for row in sample]
+    scale = float(np.float32(np.mean(spreads)))
+    return scale if np.isfinite(scale) and scale > 0 else 1.0
