@@ -19,7 +19,7 @@ from time import monotonic
 
 import numpy as np
 
-from app.application.artifact_format import ARRAYS, FILES, MANIFEST
+from app.application.artifact_format import FILES, MANIFEST
 from app.application.artifacts import load_model, save_model
 from app.application.demo_data import DemoData, generate
 from app.domain.dataset import Dataset
@@ -204,7 +204,6 @@ def main() -> int:
         by_check=outcome.by_check,
         seed=arguments.seed,
         seconds=round(monotonic() - began, 1),
-        arrays=FILES[ARRAYS],
     )
     return 0 if outcome.refused == outcome.made and not outcome.refused_late else 1
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import msgspec
 import numpy as np
 
 from app.application.aligned import Aligned
@@ -240,4 +241,6 @@ class Judging:
 
 def same_recipe(one: Recipe, other: Recipe) -> bool:
     """True where both make the same model of the same data."""
-    return one.name == other.name and dict(one.parameters) == dict(other.parameters)
+    # Compared as JSON: a recipe read from the database has lists where a fresh one may have tuples.
+    written = (msgspec.json.encode(recipe.parameters, order="deterministic") for recipe in (one, other))
+    return one.name == other.name and len(set(written)) == 1

@@ -86,8 +86,12 @@ class Histories:
         return np.diff(self.indptr)
 
     def matrix(self, n_items: int) -> sp.csr_matrix:
-        """(n, n_items) float32 CSR of the weights."""
-        return sp.csr_matrix((self.weights, self.items, self.indptr), shape=(len(self), n_items))
+        """(n, n_items) float32 CSR of the weights; the caller's own.
+
+        A copy, as SciPy sorts, merges and drops entries in place: on shared arrays that rewrote the histories of
+        whoever asked for a matrix (a second fit on the same dataset gave another model).
+        """
+        return sp.csr_matrix((self.weights, self.items, self.indptr), shape=(len(self), n_items), copy=True)
 
     def rows(self, start: int, stop: int) -> Histories:
         """The histories start…stop-1 as a batch of their own (views, nothing is copied but `indptr`)."""
