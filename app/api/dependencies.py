@@ -1,0 +1,77 @@
+"""What routes are handed: the use cases, the call, the clock. All of it is made when the application starts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from app.api.cursors import Cursors
+from app.api.exchange import Call, call_of
+from app.api.lists import UserLists
+from app.api.security import Principal
+from app.application.catalog import CatalogService
+from app.application.events import EventIngestion
+from app.application.model_registry import Registry
+from app.application.model_training import TrainingRequest
+from app.application.recommendation import RecommendationService
+from app.domain.exceptions import AuthenticationError
+from app.domain.models import TrainingJob
+from app.domain.stores import TrainingStore
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether lists can be served, and what each dependency last said (design §10)."""
+
+    is_ready: bool
+    is_degraded: bool
+    facts: Mapping[str, Any]
+
+    @property
+    def status(self) -> str:
+        """In one word."""
+        return "not ready" if not self.is_ready else "degraded" if self.is_degraded else "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything routes call."""
+
+    recommendation: RecommendationService
+    user_lists: UserLists
+    events: EventIngestion
+    catalog: CatalogService
+    registry: Registry
+    trainings: TrainingStore
+    request_training: Callable[[TrainingRequest], Awaitable[TrainingJob]]
+    cursors: Cursors
+    clock: Callable[[], datetime]
+    readiness: Callable[[], Awaitable[Readiness]]
+
+
+async def services_of(request: Request) -> Services:
+    """The use cases of the running application."""
+    services: Services = request.app.state.services
+    return services
+
+
+async def current_call(request: Request) -> Call:
+    """What is known about this request."""
+    return call_of(request.scope)
+
+
+async def current_principal(request: Request) -> Principal:
+    """The caller of a closed route."""
+    principal = call_of(request.scope).principal
+    if principal is None:
+        raise AuthenticationError
+    return principal
+
+
+Uses = Annotated[Services, Depends(services_of)]
+TheCall = Annotated[Call, Depends(current_call)]
+Caller = Annotated[Principal, Depends(current_principal)]

@@ -1,0 +1,128 @@
+"""Probes, metrics and pages (design §10). Liveness asks nobody; readiness is red only when no list can be served."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated, Any
+
+from fastapi import Header, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from prometheus_client import exposition
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from app import telemetry
+from app.api import pages
+from app.api.dependencies import TheCall, Uses
+from app.api.errors import NOT_READY, Problem
+from app.api.handlers import problem_response
+from app.api.security import PUBLIC, guarded
+from app.api.v1.documented import problems, router
+from app.api.v1.schemas.common import Answer
+
+probes = router("", "operations")
+operations = router("", "operations")
+"""Served unless the setting `operations_open` says that the public can reach this port."""
+
+VERSION = version("encore-recs")
+LINKS = {
+    "/docs": "every operation",
+    "/openapi.json": "the same for tools (OpenAPI 3.1)",
+    "/health": "state of each part",
+    "/metrics": "figures for Prometheus",
+}
+
+
+class Alive(Answer):
+    """The process answers."""
+
+    status: str = "alive"
+
+
+class Welcome(Answer):
+    """What runs here and where to go."""
+
+    name: str = "encore"
+    version: str
+    status: str
+    model: dict[str, Any] | None
+    links: dict[str, str]
+
+
+class Health(Answer):
+    """The state of the service and of each part of it."""
+
+    status: str
+    version: str
+    checks: dict[str, Any]
+
+
+@probes.get("/health/live", operation_id="isAlive", response_model=Alive)
+@guarded(PUBLIC)
+async def is_alive() -> Alive:
+    """The event loop runs. Asks no dependency: restarting us would not repair one."""
+    return Alive()
+
+
+@probes.get("/health/ready", operation_id="isReady", response_model=Health, responses=problems(503))
+@guarded(PUBLIC)
+async def is_ready(uses: Uses, call: TheCall) -> Response:
+    """Whether to send requests here: yes while any list can be served, no while draining."""
+    return await _health(uses, call)
+
+
+@probes.get("/health", operation_id="getHealth", response_model=Health, responses=problems(503))
+@guarded(PUBLIC)
+async def get_health(uses: Uses, call: TheCall) -> Response:
+    """The state of each part."""
+    return await _health(uses, call)
+
+
+async def _health(uses: Uses, call: TheCall) -> Response:
+    readiness = await uses.readiness()
+    if not readiness.is_ready:
+        return problem_response(Problem(NOT_READY, extra={"checks": readiness.facts}), call.request_id)
+    health = Health(status=readiness.status, version=VERSION, checks=dict(readiness.facts))
+    return JSONResponse(health.model_dump(mode="json"))
+
+
+@operations.get("/metrics", operation_id="getMetrics", response_class=PlainTextResponse)
+@guarded(PUBLIC)
+async def get_metrics(accept: Annotated[str, Header()] = "") -> Response:
+    """Figures for Prometheus; as OpenMetrics, with exemplars, to who asks for it."""
+    # Only the media type is looked at: negotiating by the rest of the header would parse what strangers write.
+    if "application/openmetrics-text" in accept:
+        figures = openmetrics.generate_latest(telemetry.REGISTRY)  # type: ignore[no-untyped-call]  # not annotated there
+        return Response(figures, media_type=openmetrics.CONTENT_TYPE_LATEST)
+    return Response(exposition.generate_latest(telemetry.REGISTRY), media_type=exposition.CONTENT_TYPE_LATEST)
+
+
+@operations.get("/openapi.json", operation_id="getOpenApi", response_model=dict[str, Any])
+@guarded(PUBLIC)
+async def get_openapi(request: Request) -> Response:
+    """This interface as an OpenAPI 3.1 document."""
+    return JSONResponse(request.app.openapi(), headers={"cache-control": "no-cache"})
+
+
+@operations.get("/docs", operation_id="getDocs", response_class=HTMLResponse)
+@guarded(PUBLIC)
+async def get_docs(request: Request) -> Response:
+    """This interface as a page."""
+    return HTMLResponse(pages.operations(request.app.openapi()), headers=pages.HEADERS)
+
+
+@operations.get("/redoc", operation_id="getRedoc", response_class=HTMLResponse)
+@guarded(PUBLIC)
+async def get_redoc(request: Request) -> Response:
+    """The same page under its other usual address."""
+    return HTMLResponse(pages.operations(request.app.openapi()), headers=pages.HEADERS)
+
+
+@operations.get("/", operation_id="getWelcome", response_model=Welcome)
+@guarded(PUBLIC)
+async def get_welcome(request: Request, uses: Uses, accept: Annotated[str, Header()] = "") -> Response:
+    """What runs here and where to go: a page for people, JSON for programs."""
+    readiness = await uses.readiness()
+    facts = Welcome(version=VERSION, status=readiness.status, model=readiness.facts.get("model"), links=LINKS)
+    if "text/html" in accept:
+        return HTMLResponse(pages.welcome(facts.model_dump()), headers=pages.HEADERS)
+    return JSONResponse(facts.model_dump(mode="json"), headers={"cache-control": "no-cache"})

@@ -1,0 +1,162 @@
+"""How much: requests a minute by caller (through the cache port) and requests at once (in this process)."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from app import telemetry
+from app.domain.exceptions import CacheUnavailableError, OverloadedError, RateLimitedError
+from app.domain.interfaces import Cache, Quota
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+WINDOW_SECONDS = 60
+TRACKED_CALLERS = 20_000
+"""Callers counted in process memory while the cache is away, and addresses remembered as blocked."""
+
+MAX_QUEUE_SECONDS = 0.05
+"""How long a request may wait for a place before it is shed (reliability.md §3.7)."""
+
+RESERVED_FOR_READS = 0.25
+"""The share of places that only reads of a user's list may take: those are shed last."""
+
+
+class RateLimiter:
+    """Counts requests over a sliding minute. While the cache is away it counts alone; `is_degraded` says so."""
+
+    def __init__(
+        self, cache: Cache, person: int, service: int, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._cache = cache
+        self._person = person
+        self._service = service
+        self._monotonic = monotonic
+        self._local: dict[str, tuple[float, int]] = {}
+        self._blocked: dict[str, float] = {}
+        self.is_degraded = False
+
+    def per_minute(self, is_service: bool) -> int:
+        """How many requests a caller may make in a minute."""
+        return self._service if is_service else self._person
+
+    async def hit(self, limit_key: str, is_service: bool = False) -> Quota:
+        """Count one request of this caller. Raises RateLimitedError when it is one too many."""
+        try:
+            quota = await self._cache.hit(limit_key, self.per_minute(is_service))
+        except CacheUnavailableError:
+            return self.count_alone(limit_key, is_service)
+        self.is_degraded = False
+        return accepted(quota)
+
+    def count_alone(self, limit_key: str, is_service: bool = False) -> Quota:
+        """Count in process memory: a fixed window per caller. Raises RateLimitedError when it is one too many."""
+        self.is_degraded = True
+        now, limit = self._monotonic(), self.per_minute(is_service)
+        started, count = self._local.get(limit_key, (now, 0))
+        if now - started >= WINDOW_SECONDS:
+            started, count = now, 0
+        if limit_key not in self._local:
+            make_room(self._local, TRACKED_CALLERS)
+        self._local[limit_key] = (started, count + 1)
+        left = limit - count - 1
+        return accepted(Quota(limit, max(0, left), WINDOW_SECONDS - (now - started), left >= 0))
+
+    async def hit_stranger(self, address: str) -> Quota:
+        """Count one request without accepted credentials; once refused, an address is refused without asking again."""
+        if self.is_blocked(address):
+            raise RateLimitedError(self._blocked[address] - self._monotonic())
+        try:
+            return await self.hit("address:" + address)
+        except RateLimitedError as error:
+            make_room(self._blocked, TRACKED_CALLERS)
+            self._blocked[address] = self._monotonic() + error.retry_after_seconds
+            raise
+
+    def is_blocked(self, address: str) -> bool:
+        """True while an address has used up its requests without accepted credentials."""
+        return self._blocked.get(address, 0.0) > self._monotonic()
+
+
+def accepted(quota: Quota) -> Quota:
+    """The quota itself, or RateLimitedError where it is used up."""
+    if not quota.allowed:
+        raise RateLimitedError(quota.reset_seconds)
+    return quota
+
+
+def make_room(table: dict[K, V], size: int) -> None:
+    """Forget the oldest entry of a full table: every table that strangers can fill has a bound."""
+    if len(table) >= size:
+        del table[next(iter(table))]
+
+
+def quota_headers(quota: Quota) -> list[tuple[bytes, bytes]]:
+    """draft-ietf-httpapi-ratelimit-headers-10: the policy, and what is left of it."""
+    return [
+        (b"ratelimit-policy", b'"default";q=%d;w=%d' % (quota.limit, WINDOW_SECONDS)),
+        (b"ratelimit", b'"default";r=%d;t=%d' % (quota.remaining, math.ceil(quota.reset_seconds))),
+    ]
+
+
+class Admission:
+    """A fixed number of places. A short wait, then refused: late answers help nobody."""
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._reserved = int(places * RESERVED_FOR_READS)
+        self._waiting: deque[asyncio.Event] = deque()
+        self._max_waiting = places
+
+    @asynccontextmanager
+    async def place(self, is_user_read: bool) -> AsyncIterator[None]:
+        """Hold a place. Raises OverloadedError if none gets free within MAX_QUEUE_SECONDS."""
+        if not self._has_room(is_user_read):
+            await self._wait(is_user_read)
+        self._free -= 1
+        telemetry.REQUESTS_IN_FLIGHT.inc()
+        try:
+            yield
+        finally:
+            self._free += 1
+            telemetry.REQUESTS_IN_FLIGHT.dec()
+            self._wake_one()
+
+    def _has_room(self, is_user_read: bool) -> bool:
+        return self._free > (0 if is_user_read else self._reserved)
+
+    async def _wait(self, is_user_read: bool) -> None:
+        deadline = time.monotonic() + MAX_QUEUE_SECONDS
+        while not self._has_room(is_user_read):
+            left = deadline - time.monotonic()
+            if left <= 0 or len(self._waiting) >= self._max_waiting:
+                raise shed("queue")
+            turn = asyncio.Event()
+            self._waiting.insert(0 if is_user_read else len(self._waiting), turn)
+            try:
+                async with asyncio.timeout(left):
+                    await turn.wait()
+            except TimeoutError:
+                continue
+            finally:
+                if turn in self._waiting:
+                    self._waiting.remove(turn)
+
+    def _wake_one(self) -> None:
+        if self._waiting:
+            self._waiting.popleft().set()
+
+
+def shed(reason: str) -> OverloadedError:
+    """The error for a request we refuse ourselves; jitter keeps the refused from all coming back at once."""
+    telemetry.REQUESTS_SHED.labels(reason).inc()
+    error = OverloadedError("too busy")
+    error.retry_after_seconds = 1.0 + 2.0 * random.random()  # noqa: S311  # spreads load, protects nothing
+    return error

@@ -1,0 +1,203 @@
+"""The boundary every request crosses, as plain ASGI: envelope, credentials, rate limit, admission, deadline.
+
+Outside the framework's routing, so that nothing is parsed for somebody who may not ask. Refusals are values or errors
+of ours and leave as problem documents; whatever else escapes from a route becomes a 500 that says nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app import telemetry
+from app.api import errors, hygiene
+from app.api.errors import Problem, problem_of
+from app.api.exchange import Call, Exchange, request_id_from, state_of
+from app.api.lane import FastLane
+from app.api.limits import Admission, RateLimiter
+from app.api.routing import allow_header
+from app.api.security import Authenticator, credentials_in
+from app.domain.exceptions import AuthenticationError, EncoreError
+
+OPERATIONS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+"""Never counted, never shed: probes and scrapers must get through when nobody else does."""
+
+LIST_PREFIX = "/api/v1/recs/"
+
+log = telemetry.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What decides about requests; made when the application starts."""
+
+    authenticator: Authenticator
+    limiter: RateLimiter
+    admission: Admission
+    lane: FastLane
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Caps on one request. `bulk_paths` get the larger body cap."""
+
+    max_body_bytes: int
+    max_bulk_body_bytes: int
+    bulk_paths: Collection[str]
+    deadline_seconds: float
+    envelope: hygiene.EnvelopeLimits
+
+
+class Boundary:
+    """The outermost middleware of ours."""
+
+    def __init__(self, app: ASGIApp, *, bounds: Bounds, methods_at: Callable[[str], frozenset[str]]) -> None:
+        self._app = app
+        self._bounds = bounds
+        self._methods_at = methods_at
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        method = scope["method"]
+        call = Call(request_id_from(scope["headers"]))
+        exchange = Exchange(scope, receive, send, call, self._cap(scope["path"]))
+        if method == "HEAD":  # answered as GET; the exchange drops the body
+            scope = {**scope, "method": "GET"}
+        scope.setdefault("state", {})["call"] = call
+        await self._guarded(scope, exchange, call)
+        measure(method, scope, exchange.status, time.perf_counter() - started)
+
+    async def _guarded(self, scope: Scope, exchange: Exchange, call: Call) -> None:
+        """Answer, whatever happens."""
+        try:
+            problem = self._envelope_problem(scope)
+            if problem is None:
+                await self._serve(scope, exchange, call)
+                return
+        except EncoreError as error:
+            problem = noted(problem_of(error), scope)
+        except TimeoutError:
+            problem = self._timed_out(exchange)
+        except Exception:
+            log.exception("request failed", request_id=call.request_id, route=template(scope))
+            problem = Problem(errors.INTERNAL)
+        await exchange.refuse(problem)
+
+    def _envelope_problem(self, scope: Scope) -> Problem | None:
+        problem = hygiene.refusal(scope, self._bounds.envelope)
+        if problem is not None:
+            return problem
+        if declared_length(scope["headers"]) > self._cap(scope["path"]):
+            return Problem(errors.TOO_LARGE, headers=hygiene.CLOSE)
+        if scope["method"] in hygiene.KNOWN_METHODS and scope["method"] != "OPTIONS":
+            return None
+        allowed = self._methods_at(scope["path"])
+        return wrong_method(allowed) if scope["method"] != "OPTIONS" or not allowed else None
+
+    async def _serve(self, scope: Scope, exchange: Exchange, call: Call) -> None:
+        if scope["method"] == "OPTIONS":
+            await exchange.answer(204, [allow_header(self._methods_at(scope["path"]))], b"")
+            return
+        if scope["path"] in OPERATIONS:
+            await self._route(scope, exchange)
+            return
+        gateway: Gateway = state_of(scope).gateway
+        await identify(gateway, scope, call)
+        is_user_read = scope["method"] == "GET" and scope["path"].startswith(LIST_PREFIX)
+        async with gateway.admission.place(is_user_read):
+            if is_user_read and await gateway.lane.answered(scope, exchange, call):
+                return
+            await count(gateway, call)
+            await self._route(scope, exchange)
+
+    async def _route(self, scope: Scope, exchange: Exchange) -> None:
+        async with asyncio.timeout(self._bounds.deadline_seconds):
+            await self._app(scope, exchange.receive, exchange.send)
+
+    def _timed_out(self, exchange: Exchange) -> Problem:
+        if exchange.is_receiving:
+            return Problem(errors.TIMEOUT, headers=hygiene.CLOSE)
+        telemetry.REQUESTS_SHED.labels("deadline").inc()
+        return Problem(errors.DEADLINE, headers=(errors.retry_after(1.0),))
+
+    def _cap(self, path: str) -> int:
+        return self._bounds.max_bulk_body_bytes if path in self._bounds.bulk_paths else self._bounds.max_body_bytes
+
+
+async def identify(gateway: Gateway, scope: Scope, call: Call) -> None:
+    """Put the principal into the call, or count a stranger. Raises AuthenticationError for bad credentials."""
+    credentials = credentials_in(scope["headers"])
+    if credentials is not None:
+        call.principal = gateway.authenticator.remembered(credentials)
+        if call.principal is not None:
+            return
+    address = client_address(scope)
+    if credentials is None:
+        call.quota = await gateway.limiter.hit_stranger(address)
+        return
+    try:
+        call.principal = await gateway.authenticator.verify(credentials, gateway.limiter.is_blocked(address))
+    except AuthenticationError:
+        telemetry.AUTHENTICATION_FAILURES.labels("credentials").inc()
+        call.quota = await gateway.limiter.hit_stranger(address)
+        raise
+
+
+async def count(gateway: Gateway, call: Call) -> None:
+    """Count a known caller's request."""
+    if call.principal is not None:
+        call.quota = await gateway.limiter.hit(call.principal.limit_key, call.principal.is_service)
+    call.is_uncounted = gateway.limiter.is_degraded
+
+
+def noted(problem: Problem, scope: Scope) -> Problem:
+    """Count refusals that operators watch."""
+    if problem.type is errors.RATE_LIMITED:
+        telemetry.RATE_LIMITED.labels("caller" if scope["state"]["call"].principal else "address").inc()
+    return problem
+
+
+def client_address(scope: Scope) -> str:
+    """Whom strangers are counted by: the peer, an IPv6 peer by its /64 (one subscriber has all of it)."""
+    host = (scope.get("client") or ("unknown",))[0]
+    if ":" not in host:
+        return str(host)
+    try:
+        return str(IPv6Address(int(IPv6Address(host.partition("%")[0])) >> 64 << 64))
+    except ValueError:
+        return "unknown"
+
+
+def declared_length(headers: Collection[tuple[bytes, bytes]]) -> int:
+    """Content-Length, 0 without one. The server has refused everything but digits."""
+    return next((int(value) for name, value in headers if name == b"content-length" and value.isdigit()), 0)
+
+
+def wrong_method(allowed: Collection[str]) -> Problem:
+    """405 with what would work, or 404 where nothing is."""
+    if not allowed:
+        return Problem(errors.NOT_FOUND)
+    return Problem(errors.METHOD_NOT_ALLOWED, headers=(allow_header(allowed),))
+
+
+def template(scope: Scope) -> str:
+    """The route's template: the only form in which a path may reach logs and metrics."""
+    route: Any = scope.get("route")
+    return getattr(route, "path", "<unmatched>")
+
+
+def measure(method: str, scope: Scope, status: int, seconds: float) -> None:
+    """Count and time one answer."""
+    method = method if method in hygiene.KNOWN_METHODS else "<other>"
+    route = template(scope)
+    telemetry.REQUESTS.labels(method, route, str(status)).inc()
+    telemetry.REQUEST_SECONDS.labels(method, route).observe(seconds)

@@ -1,0 +1,73 @@
+"""A page as the bytes of design §5: cards are ready JSON, so that nothing is parsed on the way out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from app.application.lists import Page, RankedItem, Reason
+
+_text = json.encoder.encode_basestring
+
+
+def page_body(page: Page, subject: tuple[str, str] | None, next_cursor: str | None, request_id: str) -> bytes:
+    """The whole answer. `subject` is ("user_id", …) or ("item_id", …): whose list it is, None for everybody's."""
+    return b"".join((_head(page, subject, next_cursor), _text(request_id).encode(), b"}"))
+
+
+def _head(page: Page, subject: tuple[str, str] | None, next_cursor: str | None) -> bytes:
+    """Everything but the request id."""
+    owner = "" if subject is None else f'"{subject[0]}":{_text(subject[1])},'
+    model = page.model
+    named = (
+        "null"
+        if model is None
+        else f'{{"id":{_text(model.model_id)},"type":{_text(model.model_type)},"version":{model.version}}}'
+    )
+    has_more = "true" if page.offset + len(page.items) < page.total else "false"
+    return b"".join(
+        (
+            f'{{{owner}"recommendations":['.encode(),
+            b",".join([_line(item) for item in page.items]),
+            (
+                f'],"pagination":{{"total":{page.total},"limit":{page.limit},"offset":{page.offset},'
+                f'"has_more":{has_more},"next_cursor":{_optional(next_cursor)}}},'
+                f'"model":{named},"experiment":null,"is_fallback":{"true" if page.is_fallback else "false"},'
+                f'"fallback_reason":{_optional(page.fallback_reason)},"as_of":"{moment(page.as_of)}","request_id":'
+            ).encode(),
+        )
+    )
+
+
+def _line(item: RankedItem) -> bytes:
+    start = f'{{"item_id":{_text(item.item_id)},"rank":{item.rank},"score":{round(item.score, 6)!r},'.encode()
+    end = f',"source":{_text(item.source)},"reasons":'.encode()
+    return b"".join((start, item.card, end, _reasons(item.reasons), b"}"))
+
+
+def _reasons(reasons: Sequence[Reason]) -> bytes:
+    if not reasons:
+        return b"[]"
+    return msgspec.json.encode(
+        [
+            {
+                "kind": reason.kind,
+                "item_id": reason.item_id,
+                "title": reason.title,
+                "contribution": round(reason.contribution, 6),
+            }
+            for reason in reasons
+        ]
+    )
+
+
+def _optional(value: str | None) -> str:
+    return "null" if value is None else _text(value)
+
+
+def moment(value: datetime) -> str:
+    """RFC 3339 in UTC: `2026-11-21T08:30:00.123Z`."""
+    return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,70 @@
+"""Routes that cannot be made without a policy, and that check it before anything of the body is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Coroutine, Iterable
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Match
+
+from app.api.exchange import call_of
+from app.api.security import authorise, policy_of
+from app.api.strict_json import parse
+from app.domain.exceptions import CacheUnavailableError
+
+
+class StrictRequest(Request):
+    """Reads JSON bodies strictly (strict_json.py)."""
+
+    async def json(self) -> Any:
+        return parse(await self.body())
+
+
+class SecuredRoute(APIRoute):
+    """Refuses to exist without a declared policy; decides on credentials before the body is touched."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        policy = policy_of(self.endpoint)
+        handler = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            call = call_of(request.scope)
+            authorise(policy, call.principal, request.path_params)
+            if policy.needs_limiter and call.is_uncounted:
+                raise CacheUnavailableError("requests cannot be counted at the moment")
+            return await handler(StrictRequest(request.scope, request.receive))
+
+        return answer
+
+
+def refuse_undeclared(routes: Iterable[BaseRoute]) -> None:
+    """Raise TypeError for any route that did not come about as a SecuredRoute."""
+    for route in routes:
+        if not isinstance(route, SecuredRoute):
+            raise TypeError(f"{getattr(route, 'path', route)} is not a SecuredRoute and so has no policy")
+
+
+def bulk_paths(routes: Iterable[BaseRoute]) -> frozenset[str]:
+    """The paths whose policy allows a large body."""
+    return frozenset(
+        route.path for route in routes if isinstance(route, SecuredRoute) and policy_of(route.endpoint).is_bulk
+    )
+
+
+def methods_at(routes: Iterable[BaseRoute], path: str) -> frozenset[str]:
+    """Every method that some route answers at this path; empty where nothing is."""
+    scope = {"type": "http", "method": "GET", "path": path, "root_path": "", "path_params": {}}
+    found: set[str] = set()
+    for route in routes:
+        if isinstance(route, SecuredRoute) and route.matches(scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    if "GET" in found:
+        found.add("HEAD")
+    return frozenset(found | {"OPTIONS"}) if found else frozenset()
+
+
+def allow_header(allowed: Collection[str]) -> tuple[bytes, bytes]:
+    """RFC 9110 §10.2.1."""
+    return (b"allow", ", ".join(sorted(allowed)).encode())

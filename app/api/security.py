@@ -1,0 +1,178 @@
+"""Who calls, and what they may do. One function decides; the full route and the fast lane both call it.
+
+Every route declares a Policy (`@guarded`); a route without one cannot be made (app/api/routing.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from app.api import tokens
+from app.api.jwks import KeySource
+from app.api.limits import make_room
+from app.application.credentials import ApiKeys, parse_key
+from app.domain.exceptions import AuthenticationError, PermissionDeniedError
+
+CACHED_CREDENTIALS = 50_000
+"""Verified credentials remembered: 50,000 × about 400 bytes."""
+
+KEYS_IN_USE = 10_000
+
+CACHED_SECONDS = 30.0
+"""How long one is believed without looking again: bounds the life of a revoked key and of a withdrawn signing key."""
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated caller. A service acts for any user, a person for themselves only (admins excepted)."""
+
+    subject: str
+    scopes: frozenset[str]
+    is_service: bool
+
+    @property
+    def limit_key(self) -> str:
+        """Whose requests are counted together."""
+        return ("key:" if self.is_service else "user:") + self.subject
+
+    @property
+    def acts_for_anyone(self) -> bool:
+        return self.is_service or "recs:admin" in self.scopes
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Who may use a route: anyone (`public`), or holders of one of `scopes`.
+
+    `owner` names the path parameter that holds the user whose data this is: people reach only their own.
+    `is_bulk`: the larger body cap applies. `needs_limiter`: refused while requests cannot be counted.
+    """
+
+    scopes: frozenset[str] = frozenset()
+    owner: str | None = None
+    public: bool = False
+    is_bulk: bool = False
+    needs_limiter: bool = False
+
+
+PUBLIC = Policy(public=True)
+
+
+def allow(*scopes: str, owner: str | None = None, is_bulk: bool = False, needs_limiter: bool = False) -> Policy:
+    """The policy of a closed route: one of these scopes is needed."""
+    return Policy(frozenset(scopes), owner=owner, is_bulk=is_bulk, needs_limiter=needs_limiter)
+
+
+def guarded(policy: Policy) -> Callable[[F], F]:
+    """Declare the policy of a route's function."""
+
+    def declare(endpoint: F) -> F:
+        endpoint.policy = policy  # type: ignore[attr-defined]  # functions carry attributes; `policy_of` reads it
+        return endpoint
+
+    return declare
+
+
+def policy_of(endpoint: Callable[..., object]) -> Policy:
+    """The declared policy. Raises TypeError if there is none: the server must not start with such a route."""
+    policy = getattr(endpoint, "policy", None)
+    if not isinstance(policy, Policy) or not (policy.public or policy.scopes):
+        raise TypeError(f"{endpoint.__module__}.{endpoint.__name__} declares no policy: add @guarded(…)")
+    return policy
+
+
+def authorise(policy: Policy, principal: Principal | None, path_parameters: Mapping[str, str]) -> None:
+    """Return if the caller may; raise AuthenticationError or PermissionDeniedError.
+
+    Somebody else's user id is refused before anything is looked up, so that it reads like one nobody has.
+    """
+    if policy.public:
+        return
+    if principal is None:
+        raise AuthenticationError
+    if policy.scopes.isdisjoint(principal.scopes):
+        raise PermissionDeniedError
+    if policy.owner is not None:
+        require_self(principal, path_parameters[policy.owner])
+
+
+def require_self(principal: Principal, user_id: str) -> None:
+    """Raise PermissionDeniedError unless the caller may act for this user."""
+    if principal.subject != user_id and not principal.acts_for_anyone:
+        raise PermissionDeniedError
+
+
+class Authenticator:
+    """Turns credentials into a principal, and remembers what it has verified (digest → principal, until when)."""
+
+    def __init__(
+        self, keys: KeySource, policy: tokens.TokenPolicy, api_keys: ApiKeys, clock: Callable[[], datetime]
+    ) -> None:
+        self._keys = keys
+        self._policy = policy
+        self._api_keys = api_keys
+        self._clock = clock
+        self._verified: dict[bytes, tuple[Principal, float]] = {}
+        self._keys_in_use: dict[str, None] = {}
+
+    def remembered(self, credentials: bytes) -> Principal | None:
+        """The principal if these very bytes were verified a moment ago."""
+        found = self._verified.get(hashlib.sha256(credentials).digest())
+        if found is None or found[1] < self._clock().timestamp():
+            return None
+        return found[0]
+
+    async def verify(self, credentials: bytes, is_suspect: bool = False) -> Principal:
+        """The principal. Raises AuthenticationError, or UnavailableError where nobody can say.
+
+        A suspect (an address that guesses) costs no database read, unless the key it names was in use just now: a
+        guesser must not lock out the owner behind the same address.
+        """
+        scheme, _, value = credentials.partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise AuthenticationError
+        if value.startswith(b"rec_"):
+            principal, until = await self._service(value, is_suspect)
+        else:
+            principal, until = await self._person(value)
+        self._remember(credentials, principal, until)
+        return principal
+
+    async def _person(self, token: bytes) -> tuple[Principal, float]:
+        unverified = tokens.take_apart(token)
+        key = await self._keys.find(unverified.key_id)
+        claims = tokens.verify(unverified, key, self._policy, self._clock().timestamp())
+        return Principal(claims.subject, claims.scopes, is_service=False), claims.expires_at
+
+    async def _service(self, text: bytes, is_suspect: bool) -> tuple[Principal, float]:
+        presented = parse_key(text.decode("latin-1"))
+        if presented is None or (is_suspect and presented.key_id not in self._keys_in_use):
+            raise AuthenticationError
+        key = await self._api_keys.verify(text.decode("latin-1"))
+        if key is None:
+            raise AuthenticationError
+        make_room(self._keys_in_use, KEYS_IN_USE)
+        self._keys_in_use[key.key_id] = None
+        until = float("inf") if key.expires_at is None else key.expires_at.timestamp()
+        return Principal(key.client, key.scopes, is_service=True), until
+
+    def _remember(self, credentials: bytes, principal: Principal, until: float) -> None:
+        make_room(self._verified, CACHED_CREDENTIALS)
+        limit = self._clock().timestamp() + CACHED_SECONDS
+        self._verified[hashlib.sha256(credentials).digest()] = (principal, min(until, limit))
+
+
+def credentials_in(headers: list[tuple[bytes, bytes]]) -> bytes | None:
+    """What the caller presents: `Authorization` as it is, or an `X-API-Key` as if it were a bearer's."""
+    for name, value in headers:
+        if name == b"authorization":
+            return value
+        if name == b"x-api-key":
+            return b"Bearer " + value
+    return None

@@ -1,0 +1,57 @@
+"""`/api/v1/recs`: lists for users and for anonymous sessions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query, Request, Response
+
+from app.api.dependencies import TheCall, Uses
+from app.api.lists import Answer, conditional
+from app.api.security import allow, guarded
+from app.api.v1.documented import CLOSED, WITH_BODY, problems, router
+from app.api.v1.schemas.common import UserIdPath
+from app.api.v1.schemas.lists import ListAnswer, ListParams, SessionBody, SessionItem
+from app.application.lists import Filters, SessionEvent, SessionQuery
+
+routes = router("/api/v1/recs", "lists")
+
+LIST_POLICY = allow("recs:read", owner="user_id")
+"""Who may read a user's list, on the route and on the fast lane."""
+
+
+def response_of(answer: Answer) -> Response:
+    """A ready answer as the framework wants it."""
+    response = Response(answer.body, answer.status)
+    response.raw_headers = answer.headers
+    return response
+
+
+@routes.post(
+    "/session", operation_id="recommendForSession", response_model=ListAnswer, responses=problems(*CLOSED, *WITH_BODY)
+)
+@guarded(allow("recs:read"))
+async def recommend_for_session(body: SessionBody, uses: Uses, call: TheCall, request: Request) -> Response:
+    """A list for somebody without an id: the history travels in the request, newest first; nothing of it is kept."""
+    history = tuple(
+        SessionEvent(entry.item_id, entry.weight) if isinstance(entry, SessionItem) else SessionEvent(entry)
+        for entry in body.history
+    )
+    filters = Filters(body.exclude_seen, frozenset(body.exclude), frozenset(body.genres), body.year_min, body.year_max)
+    page = await uses.recommendation.session(SessionQuery(history, body.type, body.limit, filters, body.explain))
+    return response_of(conditional(page, None, None, call, ()))
+
+
+@routes.get(
+    "/{user_id}",
+    operation_id="recommendForUser",
+    response_model=ListAnswer,
+    responses={**problems(*CLOSED), 304: {"description": "The list is the one you have."}},
+)
+@guarded(LIST_POLICY)
+async def recommend_for_user(
+    user_id: UserIdPath, params: Annotated[ListParams, Query()], uses: Uses, call: TheCall, request: Request
+) -> Response:
+    """A user's list: ranked, filtered, and never an error for a user nobody knows (a fallback list says so)."""
+    answer = await uses.user_lists.answer(user_id, params, call, request.scope["headers"])
+    return response_of(answer)
