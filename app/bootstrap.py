@@ -62,7 +62,7 @@ async def connect_cache(settings: Settings) -> Cache:
 
 async def connect_artifacts(settings: Settings) -> ArtifactStore:
     """The artifact store of these settings."""
-    return await open_artifact_store(settings.artifacts_url)
+    return await open_artifact_store(settings.artifacts_url, settings.artifact_copies)
 
 
 async def connect_publisher(settings: Settings) -> EventPublisher:

@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     cache_url: str = "memory://"
     events_url: str = "memory://"
     artifacts_url: str = "file:./var/artifacts"
+    artifact_copies: Path = Path("./var/artifact-copies")
     jobs_url: str = "local://"
 
     # credentials

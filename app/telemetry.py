@@ -95,6 +95,7 @@ MODEL_QUALITY = _gauge("model_quality", "Offline quality of the served model at 
 MODEL_SWAPS = _counter("model_swaps_total", "Attempts to swap the served model.", "model_type", "outcome")
 MODEL_SWAP_SECONDS = _histogram("model_swap_seconds", "Fetch, verify, warm and swap.", "model_type", buckets=_LONG)
 ARTIFACT_REFUSALS = _counter("artifact_refusals_total", "Artifacts refused before parsing, by check.", "problem")
+ARTIFACT_COPIES = _counter("artifact_copies_total", "Local copies of artifacts used, damaged or failed.", "outcome")
 
 # ── health ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 DEPENDENCY_UP = _gauge("dependency_up", "1 if the last use of a dependency worked.", "dependency")

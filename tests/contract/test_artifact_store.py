@@ -24,10 +24,9 @@ from app.infrastructure.storage import open_artifact_store
 BAD_KEYS = ["", "/x", "x/", "a//b", "../x", "a/../x", ".hidden", "a/.writing/x", "a\\b", "a\0b", "ä", "a b", "x" * 513]
 
 
-@pytest.fixture(params=["file"])
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.real_servers)])
 def artifacts_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    assert request.param == "file"
-    return f"file://{tmp_path}/artifacts"
+    return f"file://{tmp_path}/artifacts" if request.param == "file" else str(request.getfixturevalue("s3_url"))
 
 
 @pytest.fixture
