@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -34,7 +34,7 @@ class Connections:
             async with self.dialect.write() as connection:
                 yield connection
 
-    async def prepare_months(self, moments: Collection[datetime]) -> None:
+    async def prepare_months(self, moments: Iterable[datetime]) -> None:
         """Dialect.prepare_months, errors translated."""
         with translated():
             await self.dialect.prepare_months(moments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
@@ -41,7 +42,7 @@ class Ingest:
     async def run(self, batch: IngestBatch) -> IngestResult:
         """See InteractionStore.ingest."""
         events = batch.interactions
-        await self._connections.prepare_months({event.occurred_at for event in events})
+        await self._connections.prepare_months(event.occurred_at for event in events)
         async with self._connections.write() as connection:
             for before, offset in sorted(batch.offsets, key=lambda pair: (pair[1].topic, pair[1].partition)):
                 await _fence(connection, self._connections.dialect, before, offset)
@@ -49,13 +50,15 @@ class Ingest:
             letters, messages = _also(batch, repeats)
             await insert_letters(connection, letters)
             await insert_messages(connection, messages)
-        outcomes = tuple(repeats.get(position, Outcome.ACCEPTED) for position in range(len(events)))
-        pairs = zip(events, outcomes, strict=True)
-        return IngestResult(outcomes, frozenset(e.user_id for e, outcome in pairs if outcome is Outcome.ACCEPTED))
+        outcomes = [Outcome.ACCEPTED] * len(events)
+        for position, outcome in repeats.items():
+            outcomes[position] = outcome
+        touched = frozenset(event.user_id for position, event in enumerate(events) if position not in repeats)
+        return IngestResult(tuple(outcomes), touched)
 
     async def _take_in(self, connection: AsyncConnection, events: Sequence[Interaction]) -> dict[int, Outcome]:
         """Write what is new; the outcomes of what is not, by position."""
-        await self._connections.dialect.stage(connection, _rows(events))
+        await self._connections.dialect.stage(connection, _rows(events, self._connections.dialect))
         claimed = (await connection.execute(self._sql.claim_ids)).rowcount
         if claimed < len(events):
             await connection.execute(self._sql.set_aside)
@@ -65,17 +68,17 @@ class Ingest:
         return await self._judge_repeats(connection) if claimed < len(events) else {}
 
     async def _add_new(self, connection: AsyncConnection) -> None:
-        wanted = (await connection.execute(self._sql.wanted_users)).scalar_one()
         for _ in range(_HOLD_ATTEMPTS):  # a user may be erased between being added and being held
             await connection.execute(self._sql.add_users)
-            if await self._connections.dialect.hold_users(connection, self._sql.held_users) == wanted:
+            if await self._connections.dialect.hold_users(connection):
                 break
         else:
             raise DatabaseUnavailableError("users of this batch are being erased right now")
         await connection.execute(self._sql.add_items)
         await connection.execute(self._sql.resolve)
         await connection.execute(self._sql.add_interactions)
-        await connection.execute(self._sql.merge_states)
+        await connection.execute(self._sql.merge_alone)
+        await connection.execute(self._sql.merge_crowded)
 
     async def _judge_repeats(self, connection: AsyncConnection) -> dict[int, Outcome]:
         rows = await connection.execute(self._sql.verdicts)
@@ -93,22 +96,26 @@ def _also(batch: IngestBatch, repeats: Mapping[int, Outcome]) -> tuple[Sequence[
     return letters, messages
 
 
-def _rows(events: Sequence[Interaction]) -> list[StagedRow]:
+def _rows(events: Sequence[Interaction], dialect: Dialect) -> list[StagedRow]:
+    to_id, to_moment = dialect.encode_id, dialect.encode_moment
+    pairs = [(event.user_id, event.item_id, _SLOTS[event.kind]) for event in events]
+    times = Counter(pairs)
     return [
         (
             position,
-            event.event_id,
+            to_id(event.event_id),
             event.user_id,
             event.item_id,
             KIND_CODES[event.kind],
-            _SLOTS[event.kind],
-            event.occurred_at,
+            pair[2],
+            to_moment(event.occurred_at),
             event.value,
             event.duration,
             event.device,
             strength(event),
+            times[pair] == 1,
         )
-        for position, event in enumerate(events)
+        for position, (event, pair) in enumerate(zip(events, pairs, strict=True))
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -23,11 +24,10 @@ class IngestSql:
     drop_set_aside: sa.Delete
     add_users: sa.Insert
     add_items: sa.Insert
-    held_users: sa.Select[int]
-    wanted_users: sa.Select[int]
     resolve: sa.Insert
     add_interactions: sa.Insert
-    merge_states: sa.Insert
+    merge_alone: sa.Insert
+    merge_crowded: sa.Insert
     verdicts: sa.Select[int, bool]
 
 
@@ -39,13 +39,10 @@ def build(dialect: Dialect) -> IngestSql:
         drop_set_aside=sa.delete(staged).where(staged.c.position.in_(sa.select(repeated.c.position))),
         add_users=_add_users(dialect),
         add_items=_add_items(dialect),
-        held_users=sa.select(users.c.user_key)
-        .where(users.c.user_id.in_(sa.select(staged.c.user_id)))
-        .order_by(users.c.user_key),
-        wanted_users=sa.select(sa.func.count(staged.c.user_id.distinct())),
         resolve=_resolve(),
         add_interactions=_copy(interactions, resolved),
-        merge_states=_merge_states(dialect),
+        merge_alone=_merge(dialect, _alone()),
+        merge_crowded=_merge(dialect, _crowded()),
         verdicts=_verdicts(),
     )
 
@@ -105,7 +102,18 @@ def _add_items(dialect: Dialect) -> sa.Insert:
 
 
 def _resolve() -> sa.Insert:
-    same = ("sequence", "kind", "slot", "strength", "occurred_at", "event_id", "value", "duration", "device")
+    same = (
+        "sequence",
+        "kind",
+        "slot",
+        "strength",
+        "is_alone",
+        "occurred_at",
+        "event_id",
+        "value",
+        "duration",
+        "device",
+    )
     rows = (
         sa.select(users.c.user_key, items.c.item_key, *(staged.c[name] for name in same))
         .join_from(staged, users, users.c.user_id == staged.c.user_id)
@@ -114,23 +122,39 @@ def _resolve() -> sa.Insert:
     return sa.insert(resolved).from_select(["user_key", "item_key", *same], rows)
 
 
-def _merge_states(dialect: Dialect) -> sa.Insert:
-    """Newest by (occurred_at, event_id) wins, peaks by maximum, counts by sum: any order gives the same state."""
-    pair = (resolved.c.user_key, resolved.c.item_key, resolved.c.slot)
-    newest = (resolved.c.occurred_at.desc(), resolved.c.event_id.desc())
-    ranked = sa.select(
-        resolved,
-        sa.func.row_number().over(partition_by=pair, order_by=newest).label("place"),
-        sa.func.max(resolved.c.strength).over(partition_by=pair).label("peak"),
-        sa.func.count().over(partition_by=pair).label("count"),
-    ).subquery()
-    names = [column.name for column in pair_states.c]
-    best = (
-        sa.select(*(ranked.c[name] for name in names))
-        .where(ranked.c.place == 1)
-        .order_by(ranked.c.user_key, ranked.c.item_key, ranked.c.slot)
+_PAIR = (resolved.c.user_key, resolved.c.item_key, resolved.c.slot)
+
+
+def _alone() -> sa.Select[*tuple[object, ...]]:
+    """A pair_states row of each pair that this batch has one event of: most of them, and sorting is all it costs."""
+    peak, count = resolved.c.strength.label("peak"), sa.literal(1, sa.BigInteger).label("count")
+    columns = [peak if c.name == "peak" else count if c.name == "count" else resolved.c[c.name] for c in pair_states.c]
+    return sa.select(*columns).where(resolved.c.is_alone).order_by(*_PAIR)
+
+
+def _crowded() -> sa.Select[*tuple[object, ...]]:
+    """One pair_states row of each pair that this batch has several events of."""
+
+    def so_far(function: sa.FunctionElement[Any]) -> sa.Over[Any]:  # one window, so that the rows are sorted once
+        return function.over(partition_by=_PAIR, order_by=(resolved.c.occurred_at, resolved.c.event_id))
+
+    running = (
+        sa.select(
+            *resolved.c,
+            so_far(sa.func.lead(1, 1, 0)).label("has_newer"),
+            so_far(sa.func.max(resolved.c.strength)).label("peak"),
+            so_far(sa.func.count()).label("count"),
+        )
+        .where(~resolved.c.is_alone)
+        .subquery()
     )
-    insert = dialect.insert(pair_states).from_select(names, best)
+    newest = sa.select(*(running.c[column.name] for column in pair_states.c)).where(running.c.has_newer == 0)
+    return newest.order_by(running.c.user_key, running.c.item_key, running.c.slot)
+
+
+def _merge(dialect: Dialect, states: sa.Select[*tuple[object, ...]]) -> sa.Insert:
+    """Newest by (occurred_at, event_id) wins, peaks by maximum, counts by sum: any order gives the same state."""
+    insert = dialect.insert(pair_states).from_select([column.name for column in pair_states.c], states)
     new, old = insert.excluded, pair_states.c
     is_newer = sa.tuple_(new["occurred_at"], new["event_id"]) > sa.tuple_(old.occurred_at, old.event_id)
     latest = ("kind", "value", "duration", "occurred_at", "event_id")

@@ -23,6 +23,7 @@ def _columns() -> list[sa.Column[object]]:
         sa.Column("duration", sa.Double),
         sa.Column("device", sa.Text),
         sa.Column("strength", sa.Double, nullable=False),
+        sa.Column("is_alone", sa.Boolean, nullable=False),
     ]
     return columns
 
@@ -35,7 +36,11 @@ resolved = sa.Table(  # staged rows that are new, with the keys of their user an
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("user_key", sa.BigInteger, nullable=False),
     sa.Column("item_key", sa.BigInteger, nullable=False),
-    *(sa.Column(c.name, c.type, nullable=c.nullable) for c in _columns() if c.name in {"kind", "slot", "strength"}),
+    *(
+        sa.Column(c.name, c.type, nullable=c.nullable)
+        for c in _columns()
+        if c.name in {"kind", "slot", "strength", "is_alone"}
+    ),
     sa.Column("occurred_at", UtcDateTime, nullable=False),
     sa.Column("event_id", Uuid16, nullable=False),
     sa.Column("value", sa.Double),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,8 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 Insert = sqlite.Insert | postgresql.Insert
 """An INSERT that knows ON CONFLICT; both dialects spell it alike."""
 
-StagedRow = tuple[int, UUID, str, str, int, int, datetime, float | None, float | None, str | None, float]
-"""position, event_id, user_id, item_id, kind, slot, occurred_at, value, duration, device, strength."""
+StagedRow = tuple[
+    int, UUID | bytes, str, str, int, int, datetime | int, float | None, float | None, str | None, float, bool
+]
+"""The columns of `staged` but `sequence`; id and moment as `encode_id` and `encode_moment` give them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +69,24 @@ class Dialect(Protocol):
         """Until the end of this transaction nobody else gets past the same name."""
 
     @abstractmethod
-    async def prepare_months(self, moments: Collection[datetime]) -> None:
+    async def prepare_months(self, moments: Iterable[datetime]) -> None:
         """Before an ingest: make sure that rows of these moments have a partition to go to."""
+
+    @abstractmethod
+    def encode_id(self, event_id: UUID) -> UUID | bytes:
+        """An event id as the driver takes it."""
+
+    @abstractmethod
+    def encode_moment(self, moment: datetime) -> datetime | int:
+        """A moment as the driver takes it."""
 
     @abstractmethod
     async def stage(self, connection: AsyncConnection, rows: Sequence[StagedRow]) -> None:
         """Put rows into the empty table `staged` with a rising, never used `sequence` each."""
 
     @abstractmethod
-    async def hold_users(self, connection: AsyncConnection, statement: sa.Select[int]) -> int:
-        """Keep the users a statement selects from being deleted before this transaction ends; how many there are."""
+    async def hold_users(self, connection: AsyncConnection) -> bool:
+        """Keep the users of `staged` from being deleted before this transaction ends; False if some are gone."""
 
     @abstractmethod
     async def settled_sequence(self, connection: AsyncConnection) -> int:

@@ -10,10 +10,11 @@ import asyncio
 import random
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import datetime
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
@@ -36,7 +37,7 @@ _WRITE_WAIT_SECONDS = 0.005  # SQLite's own waiting backs off to 100 ms and star
 _NO_SCHEMAS: dict[str | None, str | None] = dict.fromkeys(SCHEMAS)
 _STAGE = (
     "INSERT INTO staged (position, sequence, event_id, user_id, item_id, kind, slot, occurred_at, value, duration,"
-    " device, strength) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " device, strength, is_alone) VALUES (?1, ?1 + {first}, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
 )
 _COLUMNS = (
     "SELECT user_key, item_key, kind, ifnull(value, 9e999), ifnull(duration, 9e999), occurred_at, event_id"
@@ -92,20 +93,23 @@ class SqliteDialect(Dialect):
     async def serialise(self, connection: AsyncConnection, name: str) -> None:
         """There is one writer at a time already."""
 
-    async def prepare_months(self, moments: Collection[datetime]) -> None:
+    async def prepare_months(self, moments: Iterable[datetime]) -> None:
         """No partitions here."""
+
+    def encode_id(self, event_id: UUID) -> bytes:
+        return event_id.bytes
+
+    def encode_moment(self, moment: datetime) -> int:
+        return micros(moment)
 
     async def stage(self, connection: AsyncConnection, rows: Sequence[StagedRow]) -> None:
         for statement in (*staging.CREATE, *staging.EMPTY):
             await connection.execute(statement)
         first = await advance(connection, self, _SEQUENCE, len(rows))
-        await connection.exec_driver_sql(
-            _STAGE,
-            [(row[0], first + row[0], row[1].bytes, *row[2:6], micros(row[6]), *row[7:]) for row in rows],
-        )
+        await connection.exec_driver_sql(_STAGE.format(first=first), list(rows))
 
-    async def hold_users(self, connection: AsyncConnection, statement: sa.Select[int]) -> int:
-        return len((await connection.execute(statement)).all())
+    async def hold_users(self, connection: AsyncConnection) -> bool:
+        return True  # nobody else can write
 
     async def settled_sequence(self, connection: AsyncConnection) -> int:
         query = sa.select(counters.c.value).where(counters.c.name == _SEQUENCE)

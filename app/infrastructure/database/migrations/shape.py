@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.sql.schema import SchemaItem
@@ -21,8 +22,16 @@ def target_metadata(dialect_name: str) -> sa.MetaData:
     """The definitions of tables.py as this dialect has them."""
     target = sa.MetaData(naming_convention=metadata.naming_convention)
     for table in metadata.sorted_tables:
-        table.to_metadata(target, schema=schema(str(table.schema), dialect_name))  # type: ignore[arg-type]  # None works
+        table.to_metadata(
+            target,
+            schema=schema(str(table.schema), dialect_name),  # type: ignore[arg-type]  # None works: no schema
+            referred_schema_fn=lambda _t, _to, _fk, name: _referred(str(name), dialect_name),
+        )
     return target
+
+
+def _referred(name: str, dialect_name: str) -> Any:  # BLANK_SCHEMA is what works; the signature says str | None
+    return schema(name, dialect_name) or sa.BLANK_SCHEMA
 
 
 def is_ours(thing: SchemaItem, name: str | None, type_: str, reflected: bool, _compare_to: SchemaItem | None) -> bool:
