@@ -30,7 +30,7 @@ HISTORY = timedelta(days=330)
 
 _NAMESPACE = UUID("5a0f3a3e-0d0b-5b7e-9a43-0f5c9f0a7d21")
 _EVENING_HOUR, _HOURS_SPREAD = 20.0, 2.5
-_TASTE, _THEME, _ERA, _POPULARITY = 8.0, 4.0, 0.8, 0.9
+_TASTE, _THEME, _ERA, _POPULARITY = 12.0, 8.0, 0.8, 0.6
 """How much genres, tags, release years and fame pull a choice, against Gumbel noise of scale 1."""
 
 Floats = NDArray[np.float64]

@@ -77,7 +77,7 @@ def test_people_have_tastes(data: DemoData) -> None:
     assert sum(shares) / len(shares) > 1.7 * sum(n for _, n in everybody.most_common(3)) / everybody.total()
 
 
-def test_a_few_items_are_known_to_everybody_and_none_is_unknown(data: DemoData) -> None:
+def test_a_few_items_are_famous_and_hardly_any_is_unknown(data: DemoData) -> None:
     counts = Counter(event.item_id for event in data.interactions if event.kind is Kind.WATCH)
     assert len(counts) > 0.97 * len(data.items)
-    assert counts.most_common(1)[0][1] > 10 * sorted(counts.values())[len(counts) // 2]
+    assert counts.most_common(1)[0][1] > 3 * sorted(counts.values())[len(counts) // 2]
