@@ -173,11 +173,17 @@ def take_rows(histories: Histories, rows: NDArray[np.integer]) -> Histories:
 
 
 def top_lists(
-    recommender: Scorer, histories: Histories, depth: int, *, allowed: NDArray[np.bool_] | None = None
+    recommender: Scorer,
+    histories: Histories,
+    depth: int,
+    *,
+    hidden: sp.csr_matrix | None = None,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int32], bool]:
     """((n, depth) int32 best unseen items, best first, -1 where there are no more; were all scores finite?).
 
-    Ties go to the lower position. `allowed` restricts the catalogue.
+    Ties go to the lower position. `hidden`: (n, n_items) pairs that are not listed either. `allowed`: (n_items,)
+    restricts the catalogue.
     """
     n_items = recommender.n_items
     depth = min(depth, n_items)
@@ -188,6 +194,8 @@ def top_lists(
         finite = finite and bool(np.isfinite(scores).all())
         rows = np.repeat(np.arange(len(batch)), batch.lengths)
         scores[rows, batch.items] = -np.inf
+        if hidden is not None:
+            scores[hidden[start : start + len(batch)].nonzero()] = -np.inf
         if allowed is not None:
             scores[:, ~allowed] = -np.inf
         lists[start : start + len(batch)] = _best(scores, depth)

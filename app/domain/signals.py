@@ -13,7 +13,7 @@ stars nothing and one star against; the newest value for watchlist (1 added, 0 r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 
@@ -120,7 +120,10 @@ def dataset_from(
     item_map, item_position = _id_order(columns.item_ids, columns.item, [item.item_id for item in items])
     user, item = user_position[columns.user], item_position[columns.item]
     histories = _histories(columns, user, item, len(user_map), policy, now.timestamp())
-    return Dataset(user_map, item_map, histories, _item_features(items, item_map), _user_features(users, user_map))
+    profiles = _user_features(users, user_map)
+    if profiles is not None:
+        histories = replace(histories, profiles=profiles.matrix)
+    return Dataset(user_map, item_map, histories, _item_features(items, item_map), profiles)
 
 
 def _id_order(ids: Sequence[str], used: NDArray[np.int32], more: Sequence[str]) -> tuple[IdMap, NDArray[np.int32]]:

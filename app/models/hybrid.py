@@ -18,10 +18,8 @@ from numpy.typing import NDArray
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import ArtifactDamagedError, InputError
 from app.domain.recommender import Blended, Progress, Recommender, Recommenders
+from app.domain.scaling import score_scale
 from app.models.base import Array, Floats, take_floats
-
-_SCALE_USERS = 256
-_SCALE_CELLS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +116,7 @@ class Hybrid(Recommender, Blended):
             member.fit(dataset, seed=seed, progress=report)
             fitted[name] = member
         self._members = fitted
-        self._scales = {name: score_scale(member, dataset) for name, member in fitted.items()}
+        self._scales = {name: score_scale(member, dataset.histories) for name, member in fitted.items()}
 
     def shares(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Mapping[str, Floats]:
         parts = {}
@@ -167,18 +165,3 @@ class Hybrid(Recommender, Blended):
             arrays |= {f"{name}/{key}": array for key, array in member.arrays().items()}
             arrays[f"scale.{name}"] = np.array([self._scales[name]], dtype=np.float32)
         return arrays
-
-
-def score_scale(recommender: Recommender, dataset: Dataset) -> float:
-    """The standard deviation of its scores over the items, averaged over a sample of histories; never 0.
-
-    Users and items are taken at even distances, so that the constant is the same for the same data.
-    """
-    histories = dataset.histories
-    n_users = min(_SCALE_USERS, len(histories), max(1, _SCALE_CELLS // max(dataset.n_items, 1)))
-    if not n_users:
-        return 1.0
-    sample = np.linspace(0, len(histories) - 1, n_users).astype(int)
-    spreads = [float(recommender.score(histories.rows(row, row + 1)).std()) for row in sample]
-    scale = float(np.float32(np.mean(spreads)))
-    return scale if np.isfinite(scale) and scale > 0 else 1.0
