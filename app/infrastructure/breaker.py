@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from app.telemetry import BREAKER_OPEN
+
 
 class Breaker:
     """Ask `admits` before each call, tell `succeeded` or `failed` after it. For one event loop, so without locks.
@@ -15,8 +17,15 @@ class Breaker:
     """
 
     def __init__(
-        self, *, failures: int = 5, pause_seconds: float = 2.0, monotonic: Callable[[], float] = time.monotonic
+        self,
+        dependency: str,
+        *,
+        failures: int = 5,
+        pause_seconds: float = 2.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._gauge = BREAKER_OPEN.labels(dependency)
+        self._gauge.set(0)
         self._limit = failures
         self._pause = pause_seconds
         self._monotonic = monotonic
@@ -40,11 +49,14 @@ class Breaker:
 
     def succeeded(self) -> None:
         """The dependency answered: close."""
-        self._failed = 0
+        if self._failed:
+            self._failed = 0
+            self._gauge.set(0)
 
     def failed(self) -> None:
         """The dependency refused or did not answer in time."""
         if not self.is_open:
             self._failed += 1
         if self.is_open:
+            self._gauge.set(1)
             self._next_probe = self._monotonic() + self._pause

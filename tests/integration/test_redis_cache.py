@@ -33,7 +33,7 @@ async def cache(redis_url: str) -> AsyncIterator[Cache]:
 @pytest.fixture
 async def doomed(own_redis: Server) -> AsyncIterator[Cache]:
     """A cache whose server may be broken; its breaker pauses 0.3 s."""
-    opened = RedisCache(parse_address(own_redis.url), breaker=Breaker(pause_seconds=0.3))
+    opened = RedisCache(parse_address(own_redis.url), breaker=Breaker("cache", pause_seconds=0.3))
     yield opened
     await opened.close()
 
@@ -242,7 +242,7 @@ async def test_a_killed_server_is_noticed_at_once_and_found_again(doomed: Cache,
 
 async def test_a_process_starts_while_the_server_is_down(own_redis: Server) -> None:
     own_redis.control.kill()
-    cache = RedisCache(parse_address(own_redis.url), breaker=Breaker(pause_seconds=0.1))
+    cache = RedisCache(parse_address(own_redis.url), breaker=Breaker("cache", pause_seconds=0.1))
     with pytest.raises(CacheUnavailableError):
         await cache.ping()
 

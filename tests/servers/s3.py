@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +49,7 @@ def start_s3() -> Server:
         folder=folder,
         is_ready=lambda: answers(url, CREDENTIALS),
         environment={**CREDENTIALS, "HOME": str(folder)},
+        stop_signal=signal.SIGKILL,  # its polite end takes 2–10 s, and nothing is to be kept
     )
     return own(process, url, CREDENTIALS)
 

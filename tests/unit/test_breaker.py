@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.infrastructure.breaker import Breaker
+from app.telemetry import REGISTRY
 
 
 class Clock:
@@ -24,7 +25,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def breaker(clock: Clock) -> Breaker:
-    return Breaker(failures=3, pause_seconds=2, monotonic=clock)
+    return Breaker("thing", failures=3, pause_seconds=2, monotonic=clock)
 
 
 def fail(breaker: Breaker, times: int) -> None:
@@ -40,6 +41,7 @@ def test_it_opens_after_so_many_failures_in_a_row(breaker: Breaker) -> None:
 
     assert breaker.is_open
     assert not breaker.admits()
+    assert REGISTRY.get_sample_value("encore_breaker_open", {"dependency": "thing"}) == 1
 
 
 def test_a_success_in_between_starts_the_count_again(breaker: Breaker) -> None:
@@ -64,6 +66,7 @@ def test_a_probe_that_succeeds_closes_it(breaker: Breaker, clock: Clock) -> None
     breaker.succeeded()
 
     assert [breaker.admits() for _ in range(3)] == [True, True, True]
+    assert REGISTRY.get_sample_value("encore_breaker_open", {"dependency": "thing"}) == 0
 
 
 def test_a_probe_that_fails_means_another_pause(breaker: Breaker, clock: Clock) -> None:

@@ -43,7 +43,7 @@ class RedisCache(Cache):
     ) -> None:
         self._prefix = address.prefix
         self._draw = draw
-        self._client = RedisClient(address, _LOAD, breaker or Breaker())
+        self._client = RedisClient(address, _LOAD, breaker or Breaker("cache"))
         # Channels are not per database, keys are.
         self._channel = f"{address.prefix}invalidations:{address.database}"
         self._broadcast = Broadcast()
