@@ -6,6 +6,7 @@ ready JSON of its card, so that a million items take some 200 MB (plus the id ma
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from app.domain.models import Item
 NO_YEAR = np.int16(-32_768)
 EMPTY_CARD = b'"title":null,"metadata":{}'
 
+_layouts = itertools.count(1)
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
@@ -30,9 +32,10 @@ class CatalogueView:
     """Columns by position: first the `n_model` items of the model, then the others in the order they became known.
 
     `cards[p]` is the JSON text `"title": …, "metadata": {…}`; `genre_set[p]` (int32) a position in `genre_sets`, the
-    distinct sets of lower-cased genres; `year` int16; `opens`, `closes` float64 Unix seconds between which an item may
-    be shown (an unavailable one closes at -inf). `revision` is the catalogue's; `lists_revision` the last revision
-    that could change who is in a list, rather than how a line of it looks.
+    distinct sets of lower-cased genres, the empty one first; `year` int16; `opens`, `closes` float64 Unix seconds
+    between which an item may be shown (an unavailable one closes at -inf). `revision` is the catalogue's;
+    `lists_revision` the last revision that could change who is in a list, rather than how a line of it looks. Within
+    this process, views of one `layout` have the same item at the same position (later ones may have more items).
     """
 
     ids: IdMap
@@ -45,6 +48,7 @@ class CatalogueView:
     closes: NDArray[np.float64]
     revision: int = 0
     lists_revision: int = 0
+    layout: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,13 +66,12 @@ class CatalogueView:
             np.full(n, NO_YEAR, dtype=np.int16),
             np.full(n, -np.inf),
             np.full(n, np.inf),
+            layout=next(_layouts),
         )
 
     def updated(self, upserted: Sequence[Item], removed: Collection[str], revision: int) -> CatalogueView:
         """The view after these changes; items not known before are appended."""
-        ids = self.ids
-        if any(item.item_id not in ids for item in upserted):
-            ids = ids.extended(item.item_id for item in upserted)
+        ids = self._ids_with([item.item_id for item in upserted])
         n = len(ids)
         columns = _Columns(
             list(self.cards) + [EMPTY_CARD] * (n - len(self)),
@@ -87,6 +90,24 @@ class CatalogueView:
             columns.closes[position] = -np.inf
             moved = True
         return columns.view(ids, self, revision, revision if moved else self.lists_revision)
+
+    def knowing(self, item_ids: Sequence[str]) -> CatalogueView:
+        """The view with these items appended where it does not know them, by their ids alone."""
+        ids = self._ids_with(item_ids)
+        n = len(ids)
+        return replace(
+            self,
+            ids=ids,
+            cards=self.cards + (EMPTY_CARD,) * (n - len(self)),
+            genre_set=_grown(self.genre_set, n, np.int32(0)),
+            year=_grown(self.year, n, NO_YEAR),
+            opens=_grown(self.opens, n, np.float64(-np.inf)),
+            closes=_grown(self.closes, n, np.float64(np.inf)),
+            layout=next(_layouts),
+        )
+
+    def _ids_with(self, item_ids: Sequence[str]) -> IdMap:
+        return self.ids.extended(item_ids) if any(item_id not in self.ids for item_id in item_ids) else self.ids
 
     def allowed(self, filters: Filters, now: datetime) -> NDArray[np.bool_]:
         """(n,) which items may be in a list at `now`, by availability, genre and year; `exclude` is the caller's."""

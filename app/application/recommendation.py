@@ -1,0 +1,269 @@
+"""Lists: from the nearest cache if they are fresh, else computed, and in any case answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from app import telemetry
+from app.application.explanation import explain
+from app.application.list_making import History, Task, make_list, moment_of_ranking
+from app.application.list_memory import HeldList, ListMemory
+from app.application.lists import ListQuery, Page, Reason, SessionQuery
+from app.application.model_serving import ModelServer
+from app.application.paging import page_of
+from app.application.ranked_list import RankedList, decode, encode
+from app.application.scoring_pool import ScoringPool
+from app.application.serving import Serving
+from app.application.single_flight import SingleFlight
+from app.application.stand_in import StandIn
+from app.application.waiting import Backoff
+from app.application.wish import Wish, variant_of
+from app.domain.exceptions import CacheUnavailableError, DatabaseUnavailableError, OverloadedError
+from app.domain.interfaces import Cache, CacheReply, Quota
+from app.domain.signals import SignalPolicy, history_of
+from app.domain.stores import Database
+
+EVERYONE = "*everyone"
+"""The segment of those without a history; `*` cannot be in a user id."""
+
+FILTERED_TTL_SECONDS = 300.0
+"""Lists for a special wish are rarely asked for again: they must not fill the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListPolicy:
+    """Settings of lists; see app/config.py."""
+
+    size: int = 100
+    history_limit: int = 200
+    ttl_seconds: float = 3_600.0
+    memory_ttl_seconds: float = 30.0
+    memory_bytes: int = 33_554_432
+    threads: int = 2
+    max_waiting: int = 256
+    signals: SignalPolicy = field(default_factory=SignalPolicy)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`page` is None if the quota refuses; `quota` is None if none was asked for, or the cache is away."""
+
+    page: Page | None
+    quota: Quota | None
+
+
+class RecommendationService:
+    """Every answer names the model that gave it, or says that and why a simpler source did."""
+
+    def __init__(
+        self, database: Database, cache: Cache, server: ModelServer, clock: Callable[[], datetime], policy: ListPolicy
+    ) -> None:
+        self._interactions = database.interactions
+        self._cache = cache
+        self._server = server
+        self._clock = clock
+        self._policy = policy
+        self._memory = ListMemory(policy.memory_bytes, policy.memory_ttl_seconds)
+        self._flight: SingleFlight[tuple[str, str, int | None, int], HeldList] = SingleFlight(policy.max_waiting)
+        self._stand_in = StandIn(database.interactions, clock)
+        self.pool = ScoringPool(policy.threads, policy.max_waiting)
+
+    async def recommend(self, query: ListQuery) -> Page:
+        """The page asked for. Raises OverloadedError only if there is no simpler list to give either."""
+        page = (await self.answer(query)).page
+        assert page is not None  # no quota was asked for
+        return page
+
+    async def answer(self, query: ListQuery, limit_per_minute: int | None = None, limit_key: str = "") -> Answer:
+        """The page, and the caller's quota from the same round trip to the cache."""
+        serving = await self.serving()
+        variant = variant_of(serving, query)
+        ticket = self._memory.dropped(query.user_id)
+        reply = await self._read(query.user_id, variant, limit_per_minute, limit_key)
+        quota = None if reply is None else reply.quota
+        if quota is not None and not quota.allowed:
+            return Answer(None, quota)
+        wish = Wish(query, serving, None if reply is None else reply.generation, ticket, variant)
+        held = await self._held(wish, reply)
+        from_cache = held is not None
+        if held is None:
+            held = await self._flight.get(wish.key, lambda: self._compute(wish))
+        page = await self._page(wish, held, from_cache=from_cache)
+        telemetry.LISTS.labels(query.type, page.fallback_reason or "none").inc()
+        return Answer(page, quota)
+
+    def cached_page(self, query: ListQuery) -> Page | None:
+        """The page, if it can be had from process memory at once: no await, no thread, no cache."""
+        serving = self._server.current
+        if serving.model is None or query.explain:
+            return None
+        held = self._memory.get(query.user_id, f"{serving.view.layout}.{variant_of(serving, query)}")
+        if held is None or held.ranked.good_until <= self._clock().timestamp():
+            return None
+        telemetry.CACHE_READS.labels("memory", "hit").inc()
+        page = self._plain_page(serving, query, held, from_cache=True)
+        telemetry.LISTS.labels(query.type, page.fallback_reason or "none").inc()
+        return page
+
+    async def session(self, query: SessionQuery) -> Page:
+        """A list for a history that came with the request; nothing is stored."""
+        serving, now = await self.serving(), self._clock()
+        newest = moment_of_ranking(now).timestamp()
+        history = tuple((event.item_id, event.weight, newest - age) for age, event in enumerate(query.history))
+        ranked = await self.pool.run(make_list, serving, Task(query.type, query.filters, history, query.limit), now)
+        reasons = await self._reasons(serving, ranked, query.type, history, 0, query.limit) if query.explain else ()
+        return page_of(serving, ranked, query.limit, 0, reasons)
+
+    async def serving(self) -> Serving:
+        """What answers now: the model's state, or without one the database's own count of what is popular."""
+        serving = self._server.current
+        return serving if serving.model is not None else await self._stand_in.serving(serving)
+
+    def forget(self, user_ids: Collection[str]) -> None:
+        """Drop what process memory holds for these users: their next list is computed, or read from the cache."""
+        for user_id in user_ids:
+            self._memory.drop(user_id)
+
+    async def follow(self) -> None:
+        """Drop what other processes say has changed, until cancelled."""
+        backoff = Backoff(0.2, 5.0)
+        while True:
+            try:
+                async for user_id in self._cache.invalidations():
+                    backoff.reset()
+                    if user_id is None:
+                        self._memory.clear()
+                    else:
+                        self._memory.drop(user_id)
+            except CacheUnavailableError:
+                telemetry.BACKGROUND_FAILURES.labels("invalidations").inc()
+            self._memory.clear()
+            await asyncio.sleep(backoff.next_seconds())
+
+    async def close(self) -> None:
+        """Stop what is being computed."""
+        await self._flight.close()
+        self.pool.close()
+
+    async def _read(self, user_id: str, variant: str, limit: int | None, limit_key: str) -> CacheReply | None:
+        try:
+            return await self._cache.read(user_id, variant, limit, limit_key)
+        except CacheUnavailableError:
+            telemetry.CACHE_READS.labels("shared", "error").inc()
+            return None
+
+    async def _held(self, wish: Wish, reply: CacheReply | None) -> HeldList | None:
+        """The list from memory, if it is of the present generation, else what the cache has just given."""
+        now = self._clock().timestamp()
+        held = self._memory.get(wish.user_id, wish.near_variant)
+        if held is not None and held.generation == wish.generation and held.ranked.good_until > now:
+            telemetry.CACHE_READS.labels("memory", "hit").inc()
+            return held
+        telemetry.CACHE_READS.labels("memory", "miss").inc()
+        if reply is None:
+            return None
+        ranked = self._decoded(wish, reply.value, now)
+        telemetry.CACHE_READS.labels("shared", "miss" if ranked is None else "hit").inc()
+        if ranked is None:
+            return None
+        if ranked.segment is not None:
+            ranked = await self._segment_list(wish, self._clock())
+        return self._keep(wish, ranked)
+
+    def _decoded(self, wish: Wish, value: bytes | None, now: float) -> RankedList | None:
+        ranked = None if value is None else decode(value, wish.user_id, wish.serving.label, wish.serving.view)
+        return None if ranked is None or ranked.good_until <= now else ranked
+
+    async def _compute(self, wish: Wish) -> HeldList:
+        """Make the list and keep it; where its history cannot be had, the list of those who have none."""
+        now = self._clock()
+        try:
+            with telemetry.STAGE_SECONDS.labels("history").time():
+                history = await self._history(wish.user_id, now)
+            if not history and wish.serving.model is not None:
+                return await self._share(wish, now)
+            task = Task(wish.query.type, wish.query.filters, history, self._policy.size)
+            with telemetry.STAGE_SECONDS.labels("rank").time():
+                ranked = await self.pool.run(make_list, wish.serving, task, now)
+        except (DatabaseUnavailableError, OverloadedError) as error:
+            return await self._without_history(wish, now, error)
+        return await self._store(wish, ranked, ranked, now)
+
+    async def _history(self, user_id: str, now: datetime) -> History:
+        states = await self._interactions.history(user_id, self._policy.history_limit)
+        return history_of(states, self._policy.signals, moment_of_ranking(now))
+
+    async def _share(self, wish: Wish, now: datetime) -> HeldList:
+        """The segment's list; the cache notes for this user only which segment it is."""
+        ranked = await self._segment_list(wish, now)
+        note = RankedList(ranked.as_of, ranked.good_until, ranked.fallback, EVERYONE)
+        return await self._store(wish, note, ranked, now)
+
+    async def _segment_list(self, wish: Wish, now: datetime) -> RankedList:
+        query = ListQuery(EVERYONE, wish.query.type, filters=wish.query.filters)
+        segment = Wish(query, wish.serving, None, self._memory.dropped(EVERYONE), wish.variant)
+        held = self._memory.get(EVERYONE, segment.near_variant)
+        if held is None:
+            held = await self._flight.get(segment.key, lambda: self._compute_segment(segment, now))
+        return held.ranked
+
+    async def _compute_segment(self, wish: Wish, now: datetime) -> HeldList:
+        task = Task(wish.query.type, wish.query.filters, (), self._policy.size)
+        ranked = await self.pool.run(make_list, wish.serving, task, now)
+        return self._keep(wish, ranked)
+
+    async def _without_history(self, wish: Wish, now: datetime, error: Exception) -> HeldList:
+        """A list that is not personal and says why; it is not kept, so that the next request tries again."""
+        reason = "overloaded" if isinstance(error, OverloadedError) else "database_unavailable"
+        ranked = await self._segment_list(wish, now)
+        if wish.serving.model is None:
+            reason = "no_model"
+        return HeldList(ranked.because(reason), wish.generation, 0.0)
+
+    async def _store(self, wish: Wish, stored: RankedList, ranked: RankedList, now: datetime) -> HeldList:
+        """Write to the cache unless the generation has moved on, and keep in memory."""
+        ttl = min(self._policy.ttl_seconds, ranked.good_until - now.timestamp())
+        if wish.is_filtered:
+            ttl = min(ttl, FILTERED_TTL_SECONDS)
+        # Without a model the database's count decides, and it moves on every few seconds.
+        if wish.serving.model is not None and wish.generation is not None and ttl > 0:
+            value = encode(stored, wish.user_id, wish.serving.label, wish.serving.view)
+            try:
+                await self._cache.write(wish.user_id, wish.variant, wish.generation, value, ttl)
+            except CacheUnavailableError:
+                telemetry.CACHE_READS.labels("shared", "error").inc()
+        return self._keep(wish, ranked)
+
+    def _keep(self, wish: Wish, ranked: RankedList) -> HeldList:
+        return self._memory.put(wish.user_id, wish.near_variant, wish.generation, ranked, wish.ticket)
+
+    async def _page(self, wish: Wish, held: HeldList, *, from_cache: bool) -> Page:
+        query, serving = wish.query, wish.serving
+        if not query.explain:
+            return self._plain_page(serving, query, held, from_cache=from_cache)
+        try:
+            history = await self._history(query.user_id, self._clock())
+        except DatabaseUnavailableError:
+            history = ()
+        reasons = await self._reasons(serving, held.ranked, query.type, history, query.offset, query.limit)
+        return page_of(serving, held.ranked, query.limit, query.offset, reasons, from_cache=from_cache)
+
+    def _plain_page(self, serving: Serving, query: ListQuery, held: HeldList, *, from_cache: bool) -> Page:
+        key = (serving.view.revision, query.offset, query.limit)
+        page = held.pages.get(key)
+        if page is None:
+            page = page_of(serving, held.ranked, query.limit, query.offset, from_cache=from_cache)
+            # Asked for a second time: it may be asked for a third.
+            if from_cache:
+                self._memory.put_page(held, key, page)
+        return page
+
+    async def _reasons(
+        self, serving: Serving, ranked: RankedList, wanted: str, history: History, offset: int, limit: int
+    ) -> Sequence[tuple[Reason, ...]]:
+        recommender, _reason = serving.answering(wanted)
+        shown = ranked.positions[offset : offset + limit]
+        return await self.pool.run(explain, serving, recommender, history, shown, self._clock())

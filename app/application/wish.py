@@ -1,0 +1,58 @@
+"""One request for a list on its way: what is asked, the state it is answered from, and the names of its list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from app.application.lists import Filters, ListQuery
+from app.application.serving import Serving
+
+NO_FILTERS = Filters()
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """`generation` is the cache's (None: the cache is away), `ticket` that of this process's memory.
+
+    `variant` names the list among all of its user's lists.
+    """
+
+    query: ListQuery
+    serving: Serving
+    generation: int | None
+    ticket: int
+    variant: str
+
+    @property
+    def user_id(self) -> str:
+        return self.query.user_id
+
+    @property
+    def near_variant(self) -> str:
+        """The name of the list in process memory."""
+        return f"{self.serving.view.layout}.{self.variant}"
+
+    @property
+    def key(self) -> tuple[str, str, int | None, int]:
+        """Requests with the same key may share a computation: nothing has changed between them."""
+        return self.query.user_id, self.near_variant, self.generation, self.ticket
+
+    @property
+    def is_filtered(self) -> bool:
+        return self.query.filters != NO_FILTERS
+
+
+def variant_of(serving: Serving, query: ListQuery) -> str:
+    """Model, state of the catalogue, type and filters."""
+    if query.filters == NO_FILTERS:
+        return f"{serving.label}.{query.type}"
+    filters = query.filters
+    parts = (
+        filters.exclude_seen,
+        sorted(filters.exclude),
+        sorted(genre.lower() for genre in filters.genres),
+        filters.year_min,
+        filters.year_max,
+    )
+    return f"{serving.label}.{query.type}.{blake2b(repr(parts).encode(), digest_size=12).hexdigest()}"
