@@ -98,6 +98,20 @@ class Settings(BaseSettings):
     model_poll_seconds: Annotated[float, Field(gt=0, le=15)] = 2
     catalog_poll_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
 
+    # events in: `encore consume`
+    consume_group: Annotated[str, Field(min_length=1, max_length=200)] = "encore"
+    consume_instance: str | None = None
+    """A stable name of this replica (its StatefulSet ordinal): a restart within the session moves no partitions."""
+    consume_session_seconds: Annotated[float, Field(ge=1, le=300)] = 30
+    consume_heartbeat_seconds: Annotated[float, Field(gt=0, le=100)] = 3
+    consume_batch_records: Annotated[int, Field(ge=1, le=50_000)] = 5_000
+    consume_poison_consecutive: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    consume_poison_ratio: Annotated[float, Field(gt=0, le=1)] = 0.2
+    consume_poison_pause_seconds: Seconds = 60
+    consume_stuck_seconds: Annotated[float, Field(ge=5, le=3_600)] = 60
+    consume_health_host: str = "127.0.0.1"
+    consume_health_port: Annotated[int, Field(ge=0, le=65_535)] = 9_464
+
     # logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"

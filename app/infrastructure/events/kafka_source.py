@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -15,6 +14,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 from app import telemetry
 from app.domain.exceptions import BrokerUnavailableError
 from app.domain.interfaces import EventSource, Partition, PartitionFacts, SourceRecord
+from app.infrastructure.events.groups import GroupPolicy
 from app.infrastructure.events.kafka_epoch import topic_epochs
 from app.infrastructure.events.kafka_url import KafkaAddress
 
@@ -24,20 +24,6 @@ T = TypeVar("T")
 
 NEVER_MS = 86_400_000
 """The driver leaves the group when nobody polls for a while. Our own watchdog decides that, knowing the cause."""
-
-
-@dataclass(frozen=True, slots=True)
-class GroupPolicy:
-    """How this member behaves in its group (reliability.md §3.1.7).
-
-    `instance` is the static name of this replica (KIP-345): one that comes back within the session takes its partitions
-    up again without a rebalance.
-    """
-
-    group: str = "encore"
-    instance: str | None = None
-    session_seconds: float = 30.0
-    heartbeat_seconds: float = 3.0
 
 
 class KafkaSource(EventSource):

@@ -1,0 +1,112 @@
+"""The Kafka ingestion process: `encore consume`, or `python -m app.consumer`. Wiring, signals, probes; nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+
+from app import telemetry
+from app.application.consuming import ConsumePolicy, StreamConsumer
+from app.application.event_shapes import TOPICS
+from app.application.ingestion import PoisonPolicy
+from app.application.outbox import OutboxRelay
+from app.application.record_decoding import decode_records
+from app.bootstrap import connect_cache, connect_database, connect_publisher, utc_now
+from app.config import Settings, load_settings
+from app.infrastructure.events import GroupPolicy, open_source
+from app.infrastructure.health_port import HealthPort
+
+log = telemetry.get_logger(__name__)
+
+
+async def consume(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT: stop fetching → finish the batch → leave the hint → leave the group."""
+    async with AsyncExitStack() as stack:
+        database = await connect_database(settings)
+        stack.push_async_callback(database.close)
+        cache = await connect_cache(settings)
+        stack.push_async_callback(cache.close)
+        publisher = await connect_publisher(settings)
+        stack.push_async_callback(publisher.close)
+        source = await open_source(settings.events_url, TOPICS, _group(settings))
+        consumer = StreamConsumer(source, database, cache, decode_records, utc_now, _policy(settings))
+        relay = OutboxRelay(database.outbox, database.dead_letters, publisher, utc_now)
+        port = stack.enter_context(_health_port(settings, consumer))
+        stopping = _on_signals(consumer)
+        log.info("consumer_starts", group=settings.consume_group, health_port=port.port)
+        await _run_both(consumer, relay, stopping)
+    log.info("consumer_stopped")
+
+
+async def _run_both(consumer: StreamConsumer, relay: OutboxRelay, stopping: asyncio.Event) -> None:
+    """If one of the two ends by a bug, the other ends with it, and the supervisor starts us anew."""
+    async with asyncio.TaskGroup() as tasks:
+        relaying = tasks.create_task(relay.run(stopping))
+        await consumer.run()
+        stopping.set()
+        await asyncio.wait({relaying}, timeout=10)
+        relaying.cancel()
+
+
+def _on_signals(consumer: StreamConsumer) -> asyncio.Event:
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def stop() -> None:
+        consumer.stop()
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    return stopping
+
+
+def _group(settings: Settings) -> GroupPolicy:
+    return GroupPolicy(
+        group=settings.consume_group,
+        instance=settings.consume_instance,
+        session_seconds=settings.consume_session_seconds,
+        heartbeat_seconds=settings.consume_heartbeat_seconds,
+    )
+
+
+def _policy(settings: Settings) -> ConsumePolicy:
+    return ConsumePolicy(
+        max_records=settings.consume_batch_records,
+        stuck_seconds=settings.consume_stuck_seconds,
+        poison=PoisonPolicy(
+            max_consecutive=settings.consume_poison_consecutive,
+            max_ratio=settings.consume_poison_ratio,
+            pause_seconds=settings.consume_poison_pause_seconds,
+        ),
+    )
+
+
+def _health_port(settings: Settings, consumer: StreamConsumer) -> HealthPort:
+    checks = {"/health/live": partial(_live, consumer), "/health/ready": partial(_ready, consumer)}
+    return HealthPort(settings.consume_health_host, settings.consume_health_port, checks, telemetry.REGISTRY)
+
+
+def _live(consumer: StreamConsumer) -> tuple[bool, Mapping[str, object]]:
+    """Progress, not dependencies: restarting us would not bring those back."""
+    progress = consumer.progress
+    return not progress.is_stuck(), {"idle_seconds": round(progress.idle_seconds(), 1)}
+
+
+def _ready(consumer: StreamConsumer) -> tuple[bool, Mapping[str, object]]:
+    parked = [f"{place.topic}/{place.partition}" for place in list(consumer.share.parked)]
+    waits_for = consumer.progress.waits_for_what
+    return not parked and waits_for is None, {"parked": parked, "waits_for": waits_for}
+
+
+def main() -> None:
+    """Load the settings and consume."""
+    settings = load_settings()
+    telemetry.configure_logging(settings.log_level, settings.log_format)
+    asyncio.run(consume(settings))
+
+
+if __name__ == "__main__":
+    main()
