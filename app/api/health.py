@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Header, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import exposition
 from prometheus_client.openmetrics import exposition as openmetrics
@@ -87,10 +87,10 @@ async def _health(uses: Uses, call: TheCall) -> Response:
 
 @operations.get("/metrics", operation_id="getMetrics", response_class=PlainTextResponse)
 @guarded(PUBLIC)
-async def get_metrics(accept: Annotated[str, Header()] = "") -> Response:
+async def get_metrics(request: Request) -> Response:
     """Figures for Prometheus; as OpenMetrics, with exemplars, to who asks for it."""
     # Only the media type is looked at: negotiating by the rest of the header would parse what strangers write.
-    if "application/openmetrics-text" in accept:
+    if "application/openmetrics-text" in request.headers.get("accept", ""):
         figures = openmetrics.generate_latest(telemetry.REGISTRY)  # type: ignore[no-untyped-call]  # not annotated there
         return Response(figures, media_type=openmetrics.CONTENT_TYPE_LATEST)
     return Response(exposition.generate_latest(telemetry.REGISTRY), media_type=exposition.CONTENT_TYPE_LATEST)
@@ -119,10 +119,10 @@ async def get_redoc(request: Request) -> Response:
 
 @operations.get("/", operation_id="getWelcome", response_model=Welcome)
 @guarded(PUBLIC)
-async def get_welcome(request: Request, uses: Uses, accept: Annotated[str, Header()] = "") -> Response:
+async def get_welcome(request: Request, uses: Uses) -> Response:
     """What runs here and where to go: a page for people, JSON for programs."""
     readiness = await uses.readiness()
     facts = Welcome(version=VERSION, status=readiness.status, model=readiness.facts.get("model"), links=LINKS)
-    if "text/html" in accept:
+    if "text/html" in request.headers.get("accept", ""):
         return HTMLResponse(pages.welcome(facts.model_dump()), headers=pages.HEADERS)
     return JSONResponse(facts.model_dump(mode="json"), headers={"cache-control": "no-cache"})

@@ -16,7 +16,7 @@ MAX_KEYS = 1_000
 MAX_NUMBER_LENGTH = 32
 """Digits of one number; int() is quadratic in them."""
 
-_SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89abAB])", re.ASCII)
+_SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])", re.ASCII)
 """Escapes that may spell NUL or half of a surrogate pair: rare, so that only then every text is looked at."""
 
 
