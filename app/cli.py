@@ -26,6 +26,7 @@ class Entry:
 COMMANDS: Mapping[str, Entry] = {
     "demo": Entry("demo", "Generate a small catalogue, train, serve, and print what to try."),
     "serve": Entry("serve", "Serve lists over HTTP."),
+    "consume": Entry("consume", "Take in events from Kafka."),
     "migrate": Entry("data", "Bring the database schema up to date."),
     "import": Entry("data", "Take in interactions, items or users from files."),
     "export": Entry("data", "Write interactions, items or users to a file."),
@@ -36,6 +37,8 @@ COMMANDS: Mapping[str, Entry] = {
     "similar": Entry("recommend", "Show what is like an item."),
     "token": Entry("credentials", "Make a token for a user or an operator (HS256 secrets only)."),
     "api-keys": Entry("credentials", "Create, list and revoke service credentials."),
+    "dead-letters": Entry("dead_letters", "List, show and replay what could not be taken in."),
+    "outbox": Entry("consume", "Show, or send, what waits to go out."),
     "config": Entry("ops", "Show the settings in force, secrets masked."),
     "doctor": Entry("ops", "Try every dependency and say what to do."),
 }

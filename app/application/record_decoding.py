@@ -11,7 +11,7 @@ from app.application.ingestion import Decoded, Rejected
 from app.domain.exceptions import EventRejectedError
 from app.domain.interfaces import SourceRecord
 
-FRAME_MAGIC, FRAME_BYTES = 0, 5
+FRAME_MAGIC, FRAME_BYTES = b"\0", 5
 """Confluent's wire format: a zero byte and a four-byte schema id before the JSON.
 
 https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format
@@ -38,13 +38,17 @@ def _opened(record: SourceRecord, name: str | None, now: datetime) -> Decoded:
     body = record.value
     if not body:
         raise EventRejectedError("empty")
-    if body[0] == FRAME_MAGIC:
-        body = body[FRAME_BYTES:]
+    body = without_frame(body)
     if not record.headers or len(record.headers) > MAX_HEADERS:
         return decode(body, now, name=name)
     attributes = {key: value for key, value in record.headers if key in ("ce_id", "ce_type")}
     kind = _text(attributes.get("ce_type"))
     return decode(body, now, name=kind.rsplit(".", 1)[-1] if kind else name, identity=_text(attributes.get("ce_id")))
+
+
+def without_frame(body: bytes) -> bytes:
+    """The JSON behind a schema-registry frame, or what there is without one."""
+    return body[FRAME_BYTES:] if body[:1] == FRAME_MAGIC else body
 
 
 def _text(value: bytes | None) -> str | None:
