@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -69,8 +70,8 @@ class KeySet(KeySource):
         self._fetch = fetch
         self._monotonic = monotonic
         self._keys: Mapping[str, VerificationKey] = {}
-        self._fetched_at = -KEEP_SECONDS
-        self._tried_at = -MIN_INTERVAL_SECONDS
+        self._fetched_at = -math.inf
+        self._tried_at = -math.inf
         self._refreshing = asyncio.Lock()
 
     async def find(self, key_id: str | None) -> VerificationKey | None:

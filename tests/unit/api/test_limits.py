@@ -1,0 +1,117 @@
+"""Requests a minute, and requests at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.api.limits import Admission, RateLimiter, quota_headers
+from app.domain.exceptions import CacheUnavailableError, OverloadedError, RateLimitedError
+from app.domain.interfaces import Cache, Quota
+from app.infrastructure.cache import open_cache
+
+
+@pytest.fixture
+async def cache() -> AsyncIterator[Cache]:
+    cache = await open_cache("memory://", max_bytes=1_048_576)
+    yield cache
+    await cache.close()
+
+
+class Away:
+    """Stands where a cache is that does not answer; embedded adapters cannot be away."""
+
+    async def hit(self, limit_key: str, limit_per_minute: int) -> Quota:
+        raise CacheUnavailableError("away")
+
+
+async def test_people_and_services_have_their_own_limits(cache: Cache) -> None:
+    limiter = RateLimiter(cache, person=2, service=3)
+    for left in (1, 0):
+        assert (await limiter.hit("user:u1")).remaining == left
+    with pytest.raises(RateLimitedError) as refused:
+        await limiter.hit("user:u1")
+    assert 0 < refused.value.retry_after_seconds <= 60
+    assert (await limiter.hit("user:u2")).remaining == 1
+    assert (await limiter.hit("key:svc", is_service=True)).remaining == 2
+
+
+async def test_without_a_cache_requests_are_counted_here_and_it_says_so() -> None:
+    now = [0.0]
+    limiter = RateLimiter(Away(), person=2, service=3, monotonic=lambda: now[0])  # type: ignore[arg-type]  # see Away
+    assert not limiter.is_degraded
+    await limiter.hit("user:u1")
+    await limiter.hit("user:u1")
+    assert limiter.is_degraded
+    with pytest.raises(RateLimitedError):
+        await limiter.hit("user:u1")
+    now[0] = 60.0
+    await limiter.hit("user:u1")
+
+
+async def test_an_address_that_used_up_its_requests_is_refused_without_asking_the_cache(cache: Cache) -> None:
+    now = [0.0]
+    limiter = RateLimiter(cache, person=2, service=3, monotonic=lambda: now[0])
+    await limiter.hit_stranger("10.0.0.1")
+    await limiter.hit_stranger("10.0.0.1")
+    assert not limiter.is_blocked("10.0.0.1")
+    with pytest.raises(RateLimitedError):
+        await limiter.hit_stranger("10.0.0.1")
+    assert limiter.is_blocked("10.0.0.1")
+    await limiter.hit_stranger("10.0.0.2")
+    now[0] = 61.0
+    assert not limiter.is_blocked("10.0.0.1")
+
+
+def test_the_headers_name_the_policy_and_what_is_left() -> None:
+    assert quota_headers(Quota(500, 499, 59.2, allowed=True)) == [
+        (b"ratelimit-policy", b'"default";q=500;w=60'),
+        (b"ratelimit", b'"default";r=499;t=60'),
+    ]
+
+
+async def test_places_are_taken_given_back_and_shed_fast_when_there_are_none() -> None:
+    admission = Admission(4)
+    done = asyncio.Event()
+
+    async def hold() -> None:
+        async with admission.place(is_user_read=True):
+            await done.wait()
+
+    holders = [asyncio.create_task(hold()) for _ in range(4)]
+    await asyncio.sleep(0)
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(OverloadedError) as shed:
+        async with admission.place(is_user_read=True):
+            pass
+    assert asyncio.get_running_loop().time() - started < 0.5
+    assert shed.value.retry_after_seconds >= 1
+    done.set()
+    await asyncio.gather(*holders)
+    async with admission.place(is_user_read=False):
+        pass
+
+
+async def test_the_last_places_are_for_reads_of_users_lists() -> None:
+    admission = Admission(4)
+    async with admission.place(is_user_read=False), admission.place(False), admission.place(False):
+        with pytest.raises(OverloadedError):
+            async with admission.place(is_user_read=False):
+                pass
+        async with admission.place(is_user_read=True):
+            pass
+
+
+async def test_a_waiting_request_goes_on_as_soon_as_a_place_is_free() -> None:
+    admission = Admission(1)
+    order: list[str] = []
+
+    async def hold(name: str, seconds: float) -> None:
+        async with admission.place(is_user_read=True):
+            order.append(name)
+            await asyncio.sleep(seconds)
+
+    await asyncio.gather(hold("first", 0.01), hold("second", 0.0))
+    assert order == ["first", "second"]
