@@ -63,7 +63,8 @@ class SqlTrainingStore(TrainingStore):
     async def _already_there(
         self, connection: AsyncConnection, job: TrainingJob, idempotency_key: str | None, body_sha256: str
     ) -> TrainingJob:
-        same_key = sa.select(trainings).where(trainings.c.idempotency_key == idempotency_key)
+        # Without a key there is nothing to compare: `= NULL` would become IS NULL and find any job without one.
+        same_key = sa.select(trainings).where(trainings.c.idempotency_key == (idempotency_key or ""))
         made = (await connection.execute(same_key)).mappings().one_or_none()
         if made is not None:
             if made["body_sha256"] != body_sha256 or made["model_type"] != job.model_type:
