@@ -80,18 +80,18 @@ class RecommendationService:
     async def answer(self, query: ListQuery, limit_per_minute: int | None = None, limit_key: str = "") -> Answer:
         """The page, and the caller's quota from the same round trip to the cache."""
         serving = await self.serving()
-        variant = variant_of(serving, query)
-        ticket = self._memory.dropped(query.user_id)
+        variant, ticket = variant_of(serving, query), self._memory.dropped(query.user_id)
         reply = await self._read(query.user_id, variant, limit_per_minute, limit_key)
         quota = None if reply is None else reply.quota
         if quota is not None and not quota.allowed:
             return Answer(None, quota)
         wish = Wish(query, serving, None if reply is None else reply.generation, ticket, variant)
         held = await self._held(wish, reply)
-        from_cache = held is not None
         if held is None:
-            held = await self._flight.get(wish.key, lambda: self._compute(wish))
-        page = await self._page(wish, held, from_cache=from_cache)
+            computed = await self._flight.get(wish.key, lambda: self._compute(wish))
+            page = await self._page(wish, computed, from_cache=False)
+        else:
+            page = await self._page(wish, held, from_cache=True)
         telemetry.LISTS.labels(query.type, page.fallback_reason or "none").inc()
         return Answer(page, quota)
 

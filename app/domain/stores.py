@@ -71,7 +71,10 @@ class InteractionStore(Protocol):
 
     @abstractmethod
     async def users_since(self, sequence: int, limit: int) -> tuple[Collection[str], int]:
-        """Users with interactions inserted after `sequence`, and the newest sequence seen (0 = from the beginning)."""
+        """Users with interactions inserted after `sequence`, and the newest sequence seen (0 = from the beginning).
+
+        A negative `sequence` asks where the end is: no users, and the sequence after which all that follows is new.
+        """
 
     @abstractmethod
     async def offsets(self, topic: str) -> Sequence[SourceOffset]:

@@ -89,8 +89,8 @@ class SqlInteractionStore(InteractionStore):
     async def columns(self, since: datetime | None, until: datetime | None) -> EventColumns:
         raw = await self._connections.read_columns(Window(since, until))
         async with self._connections.read() as connection:
-            user_ids = (await connection.execute(sa.select(users.c.user_key, users.c.user_id))).tuples().all()
-            item_ids = (await connection.execute(sa.select(items.c.item_key, items.c.item_id))).tuples().all()
+            user_ids = (await connection.execute(sa.select(users.c.user_key, users.c.user_id))).all()
+            item_ids = (await connection.execute(sa.select(items.c.item_key, items.c.item_id))).all()
         return await assemble(raw, dict(user_ids), dict(item_ids))
 
     async def export(self, batch_size: int = 5_000) -> AsyncIterator[Sequence[Interaction]]:
@@ -106,8 +106,10 @@ class SqlInteractionStore(InteractionStore):
     async def users_since(self, sequence: int, limit: int) -> tuple[Collection[str], int]:
         async with self._connections.read() as connection:
             settled = await self._connections.dialect.settled_sequence(connection)
+            if sequence < 0:
+                return frozenset(), settled
             window = {"after": sequence, "settled": settled, "limit": limit}
-            rows = (await connection.execute(_USERS_SINCE, window)).tuples().all()
+            rows = (await connection.execute(_USERS_SINCE, window)).all()
         return {user_id for user_id, _ in rows}, max((newest for _, newest in rows), default=sequence)
 
     async def offsets(self, topic: str) -> Sequence[SourceOffset]:
@@ -123,4 +125,4 @@ class SqlInteractionStore(InteractionStore):
     async def popular(self, since: datetime, limit: int) -> Sequence[tuple[str, float]]:
         async with self._connections.read() as connection:
             rows = await connection.execute(_POPULAR, {"since": since, "limit": limit})
-            return [(item_id, float(popularity)) for item_id, popularity in rows.tuples()]
+            return [(item_id, float(popularity)) for item_id, popularity in rows]
