@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
+from app.domain.exceptions import InputError
 from app.domain.models import Item, User
 from app.infrastructure.database.dialects import Insert
 from app.infrastructure.database.json_text import dump_json
@@ -19,6 +20,7 @@ from app.infrastructure.database.tables import items, users
 ITEM_COLUMNS = tuple(items.c[field.name] for field in fields(Item))
 USER_COLUMNS = tuple(users.c[field.name] for field in fields(User))
 _TUPLES = ("genres", "tags")
+_NUL, _BACKSLASH = r"\u0000", r"\\"  # as JSON spells them
 Entry = TypeVar("Entry", Item, User)
 
 
@@ -71,6 +73,16 @@ def _row(entry: Item | User) -> dict[str, object]:
     for name in _TUPLES:
         if name in values:
             values[name] = list(getattr(entry, name))
-    content = dump_json({name: str(value) if isinstance(value, datetime) else value for name, value in values.items()})
-    values["fingerprint"] = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
-    return values
+    content = {name: str(value) if isinstance(value, datetime) else value for name, value in values.items()}
+    return {**values, "fingerprint": _fingerprint(content)}
+
+
+def _fingerprint(content: Mapping[str, object]) -> str:
+    """A digest of what is written. Raises InputError for what PostgreSQL could not hold, also on SQLite."""
+    try:
+        text = dump_json(content)
+        if _NUL in text.replace(_BACKSLASH, ""):
+            raise ValueError("NUL")
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    except ValueError as exc:  # also lone surrogates and NaN
+        raise InputError("text with NUL or lone surrogates, and numbers that are none, cannot be stored") from exc

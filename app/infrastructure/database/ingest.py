@@ -82,7 +82,7 @@ class Ingest:
 
     async def _judge_repeats(self, connection: AsyncConnection) -> dict[int, Outcome]:
         rows = await connection.execute(self._sql.verdicts)
-        return {position: Outcome.DUPLICATE if same else Outcome.CONFLICT for position, same in rows.tuples()}
+        return {position: Outcome.DUPLICATE if same else Outcome.CONFLICT for position, same in rows}
 
 
 def _also(batch: IngestBatch, repeats: Mapping[int, Outcome]) -> tuple[Sequence[DeadLetter], Sequence[OutboxMessage]]:

@@ -1,0 +1,54 @@
+"""One suite for every database: what could not be taken in is kept for a human."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from app.domain.models import DeadLetter
+from app.domain.stores import Database
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LETTER = DeadLetter("kafka", "shape", b"\xff\x00{", "a" * 64, NOON, "topic", 3, 2**40)
+
+
+async def test_a_letter_comes_back_as_it_went_in(database: Database) -> None:
+    await database.dead_letters.add([LETTER, replace(LETTER, topic=None, partition=None, offset=None)])
+
+    first, second = await database.dead_letters.list(10)
+
+    assert replace(first, dead_letter_id=None) == LETTER
+    assert first.dead_letter_id is not None
+    assert await database.dead_letters.get(first.dead_letter_id) == first
+    assert second.topic is None
+    assert await database.dead_letters.get(999) is None
+
+
+async def test_letters_are_listed_in_order_in_pages_and_by_reason(database: Database) -> None:
+    await database.dead_letters.add([replace(LETTER, reason=reason) for reason in ("a", "b", "a", "b")])
+
+    first = await database.dead_letters.list(3)
+    rest = await database.dead_letters.list(3, first[-1].dead_letter_id or 0)
+
+    assert [letter.reason for letter in [*first, *rest]] == ["a", "b", "a", "b"]
+    assert len(await database.dead_letters.list(10, reason="a")) == 2
+
+
+async def test_a_replayed_letter_no_longer_counts_but_stays(database: Database) -> None:
+    await database.dead_letters.add([LETTER, LETTER])
+    [first, second] = await database.dead_letters.list(10)
+
+    await database.dead_letters.mark_replayed([first.dead_letter_id or 0], NOON)
+
+    assert await database.dead_letters.count() == 1
+    replayed = await database.dead_letters.get(first.dead_letter_id or 0)
+    assert replayed is not None
+    assert replayed.replayed_at == NOON
+    assert second.replayed_at is None
+
+
+async def test_adding_nothing_does_nothing(database: Database) -> None:
+    await database.dead_letters.add([])
+    await database.dead_letters.mark_replayed([], NOON)
+
+    assert await database.dead_letters.count() == 0
