@@ -20,6 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 DIRECT = "encore-recs (pyproject.toml"
 """How the compiler notes that a pin is there because pyproject.toml asks for it."""
 
+FILES = ("runtime.txt", "dev.txt", "serving.txt")
+SERVING = ("postgres", "redis", "kafka", "s3", "celery")
+"""The extras of the image that serves: every adapter, no training library (the Makefile has the same list)."""
+
 _BLOCK = re.compile(r"^(?P<pin>[A-Za-z0-9][^\s;\\]*==[^\s;\\]+)(?P<rest>(?:.*\n?)(?:[ \t]+.*\n?)*)", re.MULTILINE)
 _ADDRESS = re.compile(r"^\s*(?:--(?:index-url|extra-index-url|find-links|trusted-host)|.*\w+://)", re.MULTILINE)
 
@@ -63,12 +67,12 @@ def problems(asked: Sequence[str], pins: Sequence[Pin], text: str, where: str) -
         yield f"{where}: records a download address"
 
 
-def disagreements(shipped: Sequence[Pin], tested: Sequence[Pin]) -> Iterator[str]:
-    """Packages that tests run with in another version than the one that is shipped."""
+def disagreements(part: str, shipped: Sequence[Pin], whole: str, tested: Sequence[Pin]) -> Iterator[str]:
+    """Packages that the larger file (what tests run with) has in another version than the smaller one."""
     versions = {(pin.name, pin.version) for pin in tested}
     for pin in shipped:
         if (pin.name, pin.version) not in versions:
-            yield f"requirements/dev.txt: {pin.name} differs from the {pin.version} of requirements/runtime.txt"
+            yield f"requirements/{whole}: {pin.name} differs from the {pin.version} of requirements/{part}"
 
 
 def examine(project: Mapping[str, object], files: Mapping[str, str]) -> Sequence[str]:
@@ -81,19 +85,23 @@ def examine(project: Mapping[str, object], files: Mapping[str, str]) -> Sequence
         *metadata["dependencies"],
         *(line for extra in metadata["optional-dependencies"].values() for line in extra),
     ]
-    asked = {"runtime.txt": runtime, "dev.txt": [*runtime, *groups["dev"]]}
+    extras = metadata["optional-dependencies"]
+    serving = [*metadata["dependencies"], *(line for name in SERVING if name in extras for line in extras[name])]
+    asked = {"runtime.txt": runtime, "dev.txt": [*runtime, *groups["dev"]], "serving.txt": serving}
     pins = {name: read_pins(files[name]) for name in asked}
     found = [
         p for name, lines in asked.items() for p in problems(lines, pins[name], files[name], f"requirements/{name}")
     ]
-    return [*found, *disagreements(pins["runtime.txt"], pins["dev.txt"])]
+    found += disagreements("runtime.txt", pins["runtime.txt"], "dev.txt", pins["dev.txt"])
+    found += disagreements("serving.txt", pins["serving.txt"], "runtime.txt", pins["runtime.txt"])
+    return found
 
 
 def main() -> int:
     """Check the files of this repository."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     folder = ROOT / "requirements"
-    found = examine(project, {name: (folder / name).read_text(encoding="utf-8") for name in ("runtime.txt", "dev.txt")})
+    found = examine(project, {name: (folder / name).read_text(encoding="utf-8") for name in FILES})
     for line in found:
         sys.stderr.write(f"{line}\n")
     if found:

@@ -21,6 +21,7 @@ def compiled(*pins: str) -> str:
 GOOD = {
     "runtime.txt": compiled("alpha==1.2", "beta-gamma==3.0 ; python_full_version < '3.12'"),
     "dev.txt": compiled("alpha==1.2", "beta-gamma==3.0", "delta==0.1"),
+    "serving.txt": compiled("alpha==1.2"),
 }
 PROJECT: dict[str, object] = {
     "project": {"dependencies": ["alpha>=1"], "optional-dependencies": {"x": ["Beta_Gamma[y]>=2"]}},
@@ -39,6 +40,13 @@ def test_files_in_step_have_no_problem() -> None:
         ("runtime.txt", "alpha==1.2", "alpha==0.9", "alpha 0.9 is not >=1"),
         ("runtime.txt", HASH, "", "alpha has no hash"),
         ("dev.txt", "alpha==1.2", "alpha==1.3", "alpha differs from the 1.2"),
+        ("serving.txt", "alpha==1.2", "alpha==1.1", "alpha differs from the 1.1"),
+        (
+            "serving.txt",
+            "alpha==1.2",
+            "alpha==1.2 \\\n" + HASH + f"\n    # via {DIRECT})\nbeta==1",
+            "nobody asks for it",
+        ),
         ("dev.txt", "delta==0.1", "epsilon==0.1", "epsilon is pinned, but nobody asks for it"),
         ("dev.txt", "alpha==1.2", "--index-url https://packages.test/simple\nalpha==1.2", "records a download address"),
     ],
