@@ -66,14 +66,10 @@ def demo(
         use_folder(folder)
         settings = prepare()
         out = output(as_json)
+        free = free_port(settings.host, settings.port if port is None else port, port is not None) if serve else 0
         asyncio.run(_make_ready(settings, out))
         if serve:
-            _serve(
-                settings,
-                free_port(settings.host, settings.port if port is None else port, port is not None),
-                out,
-                began,
-            )
+            _serve(settings, free, out, began)
         else:
             out.result({"folder": str(folder), "seconds": round(time.perf_counter() - began, 1)}, f"ready in {folder}")
 

@@ -7,14 +7,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import typer
 
+import app.commands
 from app.cli import COMMANDS, load_command
 from app.commands.shared import FAILED, INTERRUPTED, guarded, output, print_table, progress
 from app.domain.exceptions import NotFoundError
+
+NO_COMMANDS = {"__init__", "shared"}
+"""Modules of app/commands that add no command of their own."""
 
 SECRET = "kJ8#vQ2!pL5@xN9$wR3%tM7^zB1&hC4*"
 
@@ -51,6 +56,16 @@ def test_help_lists_every_command_without_loading_any() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_listed_command_is_registered_by_its_module(name: str) -> None:
     assert load_command(name).help
+
+
+def test_every_command_of_every_module_is_listed() -> None:
+    modules = {entry.module for entry in COMMANDS.values()}
+    folder = Path(app.commands.__file__).parent
+    for module in modules:
+        commands = typer.Typer()
+        import_module(f"app.commands.{module}").register(commands)
+        assert set(typer.main.get_group(commands).commands) == {n for n, e in COMMANDS.items() if e.module == module}
+    assert modules == {file.stem for file in folder.glob("*.py")} - NO_COMMANDS
 
 
 def test_wrong_usage_ends_with_2() -> None:
