@@ -7,7 +7,7 @@ way it is, and when its own recipe is refreshed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import msgspec
@@ -38,8 +38,10 @@ class TrainingPolicy:
     keep_versions: int = 5
     heartbeat_seconds: float = 5.0
     threads: int = 1
+    refresh_margin: float = 0.01
+    """How much worse than the champion its own recipe may be on newer data and still replace it."""
     max_quality_drop: float = 0.3
-    """How far a refreshed champion may fall below what it scored when it was trained (F12 of the test plan)."""
+    """How far a new model may fall below what the champion scored when it was trained (F12 of the test plan)."""
     min_catalogue_share: float = 0.5
     """The least share of the champion's items that a new model must know (F11 of the test plan)."""
 
@@ -77,6 +79,18 @@ class Incumbent:
     items: int
     score: float
     served: LoadedModel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Candidate against incumbent: the data, and what has been judged so far."""
+
+    incumbent: Incumbent
+    train: Dataset
+    held: HoldOut
+    recipe: Recipe
+    candidate: Evaluation
+    popularity: Evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +167,12 @@ class Judging:
             progress=self._tracker.within("selecting", 0.05, 0.45),
             start=incumbent.recipe.parameters if incumbent and incumbent.recipe.name == model_type else None,
         )
-        candidate = self._judge_recipe(recipe, train, held, "candidate", 0.45, 0.6)
-        popularity = self._judge_recipe(Recipe("popularity", {}), train, held, "popularity", 0.6, 0.62)
+        candidate = self._judge_recipe(recipe, train, held, "candidate", 0.45, 0.58)
+        popularity = self._judge_recipe(Recipe("popularity", {}), train, held, "popularity", 0.58, 0.6)
         if incumbent is None:
             verdict = judge(candidate, None, popularity, self._policy.gate)
             return Decision(verdict, recipe, candidate, candidate, None, popularity, None, False, recipe.table)
-        champion, judged_as = self._judge_incumbent(incumbent, recipe, candidate, train, held)
-        return self._against(incumbent, recipe, candidate, champion, popularity, judged_as)
+        return self._decide_against(Contest(incumbent, train, held, recipe, candidate, popularity))
 
     def _cut(self) -> tuple[Dataset, HoldOut]:
         columns = self._snapshot.columns
@@ -178,65 +191,69 @@ class Judging:
         progress = self._tracker.within(f"judging {name}", middle, high)
         return evaluate(recommender, train, held, seed=self._seed, progress=progress)
 
-    def _judge_incumbent(
-        self, incumbent: Incumbent, recipe: Recipe, candidate: Evaluation, train: Dataset, held: HoldOut
-    ) -> tuple[Evaluation, str]:
-        """The champion's evaluation, and how it was come by."""
-        if incumbent.served is not None:
-            progress = self._tracker.within("judging champion", 0.62, 0.75)
-            aligned = Aligned(incumbent.served, train, self._snapshot.items)
-            return evaluate(aligned, train, held, seed=self._seed, progress=progress), "served"
-        if same_recipe(recipe, incumbent.recipe):
-            return candidate, "refitted"  # the same recipe on the same data is the same model: no need to fit it twice
-        return self._judge_recipe(incumbent.recipe, train, held, "champion", 0.62, 0.75), "refitted"
-
-    def _against(
-        self,
-        incumbent: Incumbent,
-        recipe: Recipe,
-        candidate: Evaluation,
-        champion: Evaluation,
-        popularity: Evaluation,
-        judged_as: str,
-    ) -> Decision:
-        gate = self._policy.gate
-        shrunk = self._shrunk(incumbent)
-        verdict = judge(candidate, champion, popularity, gate)
-        chosen, evaluation, is_refresh = recipe, candidate, False
-        if not verdict.promote and judged_as == "refitted":
-            refusals = self._stale(incumbent, champion)
-            refresh = judge(champion, None, popularity, gate)
-            if refresh.promote and not refusals:
-                told = (*verdict.reasons, "the champion's own recipe goes on, fitted to the present data")
-                verdict = Verdict(True, told, verdict.details)
-                chosen, evaluation, is_refresh = incumbent.recipe, champion, True
-            else:
-                verdict = Verdict(False, (*verdict.reasons, *refusals), verdict.details)
-        if shrunk:
-            kept = () if verdict.promote else verdict.reasons
-            verdict = Verdict(False, (*kept, shrunk), verdict.details)
+    def _decide_against(self, contest: Contest) -> Decision:
+        """The candidate if it is better; else the champion's own recipe, if these data can carry it; else nothing."""
+        champion, judged_as = self._judge_incumbent(contest)
+        verdict = judge(contest.candidate, champion, contest.popularity, self._policy.gate)
+        recipe, evaluation, is_refresh = contest.recipe, contest.candidate, not verdict.promote
+        if is_refresh:
+            refresh, renewed = self._refresh(contest, champion, judged_as)
+            verdict = replace(refresh, reasons=(*verdict.reasons, *refresh.reasons))
+            is_refresh = refresh.promote
+            recipe, evaluation = (contest.incumbent.recipe, renewed) if is_refresh else (recipe, evaluation)
+        obstacles = self._obstacles(contest.incumbent, evaluation)
+        if verdict.promote and obstacles:
+            verdict = Verdict(False, obstacles, verdict.details)
         return Decision(
-            verdict, chosen, evaluation, candidate, champion, popularity, judged_as, is_refresh, recipe.table
+            verdict,
+            recipe,
+            evaluation,
+            contest.candidate,
+            champion,
+            contest.popularity,
+            judged_as,
+            is_refresh and verdict.promote,
+            contest.recipe.table,
         )
 
-    def _shrunk(self, incumbent: Incumbent) -> str | None:
-        """Why the catalogue is too small to follow the champion's."""
-        n_items = self._snapshot.n_items
-        if n_items >= self._policy.min_catalogue_share * incumbent.items:
-            return None
-        return f"it knows {n_items} items, the champion {incumbent.items}: the catalogue has shrunk too much"
+    def _judge_incumbent(self, contest: Contest) -> tuple[Evaluation, str]:
+        """The champion's evaluation, and how it was come by."""
+        if contest.incumbent.served is None:
+            return self._judge_own_recipe(contest), "refitted"
+        progress = self._tracker.within("judging champion", 0.6, 0.65)
+        aligned = Aligned(contest.incumbent.served, contest.train, self._snapshot.items)
+        return evaluate(aligned, contest.train, contest.held, seed=self._seed, progress=progress), "served"
 
-    def _stale(self, incumbent: Incumbent, champion: Evaluation) -> tuple[str, ...]:
-        """Why the champion's recipe must not be refreshed with these data."""
-        refusals = []
-        columns, metric = self._snapshot.columns, self._policy.gate.metric
-        if end_of(columns) < incumbent.last_event or len(columns.user) < incumbent.interactions * 0.9:
-            refusals.append("the champion was fitted to more or newer data than this window holds")
-        floor = incumbent.score * (1.0 - self._policy.max_quality_drop)
-        if champion.mean(metric) < floor:
-            was, now = incumbent.score, champion.mean(metric)
-            refusals.append(f"on these data the champion's recipe falls from {metric} {was:.4f} to {now:.4f}")
-        return tuple(refusals)
+    def _judge_own_recipe(self, contest: Contest) -> Evaluation:
+        """The champion's recipe, fitted to the training part."""
+        if same_recipe(contest.recipe, contest.incumbent.recipe):
+            return contest.candidate  # the same recipe on the same data is the same model: no need to fit it twice
+        return self._judge_recipe(contest.incumbent.recipe, contest.train, contest.held, "champion", 0.65, 0.75)
+
+    def _refresh(self, contest: Contest, champion: Evaluation, judged_as: str) -> tuple[Verdict, Evaluation]:
+        """May the champion's own recipe, fitted to the present data, take the champion's place?"""
+        columns, incumbent = self._snapshot.columns, contest.incumbent
+        if end_of(columns) < incumbent.last_event or len(columns.user) < 0.9 * incumbent.interactions:
+            return Verdict(False, ("the champion was fitted to more or newer data than this window holds",)), champion
+        renewed = champion if judged_as == "refitted" else self._judge_own_recipe(contest)
+        verdict = judge(
+            renewed, champion, contest.popularity, replace(self._policy.gate, margin=-self._policy.refresh_margin)
+        )
+        if verdict.promote:
+            told = "the champion's own recipe goes on, fitted to the present data"
+            return replace(verdict, reasons=(told,)), renewed
+        return replace(verdict, reasons=tuple(f"the champion's own recipe: {why}" for why in verdict.reasons)), renewed
+
+    def _obstacles(self, incumbent: Incumbent, chosen: Evaluation) -> tuple[str, ...]:
+        """What makes these data too doubtful to replace a champion, whatever was learnt from them."""
+        obstacles = []
+        n_items, metric = self._snapshot.n_items, self._policy.gate.metric
+        if n_items < self._policy.min_catalogue_share * incumbent.items:
+            obstacles.append(f"it knows {n_items} items, the champion {incumbent.items}: the catalogue has shrunk")
+        if chosen.mean(metric) < incumbent.score * (1.0 - self._policy.max_quality_drop):
+            was, now = incumbent.score, chosen.mean(metric)
+            obstacles.append(f"{metric} is {now:.4f} on these data, and was {was:.4f} when the champion was trained")
+        return tuple(obstacles)
 
 
 def same_recipe(one: Recipe, other: Recipe) -> bool:
