@@ -28,9 +28,9 @@ def message(number: int, key: str = "u1") -> OutboxMessage:
     )
 
 
-@pytest.fixture(params=["memory://"])
+@pytest.fixture(params=["memory://", pytest.param("kafka", marks=pytest.mark.real_servers)])
 def events_url(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+    return "memory://" if request.param == "memory://" else str(request.getfixturevalue("kafka_url"))
 
 
 @pytest.fixture
