@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from app import telemetry
 from app.application.explanation import explain
 from app.application.list_making import History, Task, make_list, moment_of_ranking
 from app.application.list_memory import HeldList, ListMemory
-from app.application.lists import ListQuery, Page, Reason, SessionQuery
+from app.application.list_policy import ListPolicy
+from app.application.lists import Filters, ListQuery, Page, Reason, SessionQuery
 from app.application.model_serving import ModelServer
 from app.application.paging import page_of
 from app.application.ranked_list import RankedList, decode, encode
+from app.application.related import counted_list, popular_list, similar_list
 from app.application.scoring_pool import ScoringPool
 from app.application.serving import Serving
 from app.application.single_flight import SingleFlight
-from app.application.stand_in import StandIn
+from app.application.stand_in import COUNTED, StandIn
 from app.application.waiting import Backoff
-from app.application.wish import Wish, variant_of
-from app.domain.exceptions import CacheUnavailableError, DatabaseUnavailableError, OverloadedError
+from app.application.wish import NO_FILTERS, Wish, variant_of
+from app.domain.exceptions import CacheUnavailableError, DatabaseUnavailableError, NotFoundError, OverloadedError
 from app.domain.interfaces import Cache, CacheReply, Quota
-from app.domain.signals import SignalPolicy, history_of
+from app.domain.signals import history_of
 from app.domain.stores import Database
 
 EVERYONE = "*everyone"
@@ -31,20 +33,6 @@ EVERYONE = "*everyone"
 
 FILTERED_TTL_SECONDS = 300.0
 """Lists for a special wish are rarely asked for again: they must not fill the cache."""
-
-
-@dataclass(frozen=True, slots=True)
-class ListPolicy:
-    """Settings of lists; see app/config.py."""
-
-    size: int = 100
-    history_limit: int = 200
-    ttl_seconds: float = 3_600.0
-    memory_ttl_seconds: float = 30.0
-    memory_bytes: int = 33_554_432
-    threads: int = 2
-    max_waiting: int = 256
-    signals: SignalPolicy = field(default_factory=SignalPolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +105,36 @@ class RecommendationService:
         reasons = await self._reasons(serving, ranked, query.type, history, 0, query.limit) if query.explain else ()
         return page_of(serving, ranked, query.limit, 0, reasons)
 
+    async def similar(self, item_id: str, limit: int) -> Page:
+        """Items like this one. Raises NotFoundError for an item nobody knows, or that is gone."""
+        serving = self._server.current
+        position = serving.view.ids.position(item_id)
+        if position is None or not serving.view.allowed(NO_FILTERS, self._clock())[position]:
+            raise NotFoundError("item")
+
+        async def compute() -> RankedList:
+            return await self.pool.run(similar_list, serving, position, self._policy.size, self._clock())
+
+        return page_of(serving, await self._shared(serving, f"*similar:{item_id}", "", compute), limit, 0)
+
+    async def popular(self, genre: str | None, window: timedelta | None, limit: int) -> Page:
+        """What most people use: within a window by the database's count, else by the model's figures."""
+        serving, now = await self.serving(), self._clock()
+        filters = Filters(genres=frozenset(() if genre is None else (genre,)))
+
+        async def compute() -> RankedList:
+            if window is None:
+                return await self.pool.run(popular_list, serving, filters, self._policy.size, now)
+            try:
+                counts = await self._interactions.popular(now - window, COUNTED)
+            except DatabaseUnavailableError:
+                ranked = await self.pool.run(popular_list, serving, filters, self._policy.size, now)
+                return ranked.because("database_unavailable")
+            return counted_list(serving, counts, filters, self._policy.size, now)
+
+        ranked = await self._shared(serving, "*popular", f"{genre}.{window}", compute)
+        return page_of(serving, ranked, limit, 0)
+
     async def serving(self) -> Serving:
         """What answers now: the model's state, or without one the database's own count of what is popular."""
         serving = self._server.current
@@ -147,6 +165,20 @@ class RecommendationService:
         """Stop what is being computed."""
         await self._flight.close()
         self.pool.close()
+
+    async def _shared(
+        self, serving: Serving, owner: str, name: str, compute: Callable[[], Awaitable[RankedList]]
+    ) -> RankedList:
+        """A list that belongs to no user: from memory, else computed once for all who ask now."""
+        variant, ticket = f"{serving.view.layout}.{serving.label}.{name}", self._memory.dropped(owner)
+        held = self._memory.get(owner, variant)
+        if held is not None:
+            return held.ranked
+
+        async def keep() -> HeldList:
+            return self._memory.put(owner, variant, None, await compute(), ticket)
+
+        return (await self._flight.get((owner, variant, None, ticket), keep)).ranked
 
     async def _read(self, user_id: str, variant: str, limit: int | None, limit_key: str) -> CacheReply | None:
         try:
@@ -203,17 +235,12 @@ class RecommendationService:
         return await self._store(wish, note, ranked, now)
 
     async def _segment_list(self, wish: Wish, now: datetime) -> RankedList:
-        query = ListQuery(EVERYONE, wish.query.type, filters=wish.query.filters)
-        segment = Wish(query, wish.serving, None, self._memory.dropped(EVERYONE), wish.variant)
-        held = self._memory.get(EVERYONE, segment.near_variant)
-        if held is None:
-            held = await self._flight.get(segment.key, lambda: self._compute_segment(segment, now))
-        return held.ranked
+        query, serving = wish.query, wish.serving
 
-    async def _compute_segment(self, wish: Wish, now: datetime) -> HeldList:
-        task = Task(wish.query.type, wish.query.filters, (), self._policy.size)
-        ranked = await self.pool.run(make_list, wish.serving, task, now)
-        return self._keep(wish, ranked)
+        async def compute() -> RankedList:
+            return await self.pool.run(make_list, serving, Task(query.type, query.filters, (), self._policy.size), now)
+
+        return await self._shared(serving, EVERYONE, wish.variant, compute)
 
     async def _without_history(self, wish: Wish, now: datetime, error: Exception) -> HeldList:
         """A list that is not personal and says why; it is not kept, so that the next request tries again."""
