@@ -6,11 +6,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 
+from app.application.catalog import CatalogService
+from app.application.events import EventIngestion
 from app.application.judging import TrainingPolicy
+from app.application.list_policy import ListPolicy
+from app.application.list_renewal import ListRenewal
 from app.application.model_registry import Registry
+from app.application.model_serving import ModelServer, ServingPolicy
 from app.application.model_training import Trainer
+from app.application.recommendation import RecommendationService
+from app.application.serving_stack import ServingStack
 from app.config import Settings
 from app.domain.gate import GatePolicy
 from app.domain.interfaces import ArtifactStore, Cache, EventPublisher, JobQueue
@@ -23,6 +31,7 @@ from app.infrastructure.database import open_database
 from app.infrastructure.events import open_publisher
 from app.infrastructure.jobs import open_job_queue
 from app.infrastructure.storage import open_artifact_store
+from app.infrastructure.vector_store import open_vector_index
 from app.models import RECOMMENDERS
 
 
@@ -96,6 +105,37 @@ def signal_policy(settings: Settings) -> SignalPolicy:
     """How much each kind of interaction counts, in training and in serving alike."""
     weights = {kind: getattr(settings, f"weight_{kind.value}") for kind in Kind}
     return SignalPolicy(weights=weights, half_life_days=settings.signal_half_life_days)
+
+
+def make_serving(container: Container) -> ServingStack:
+    """Everything behind the routes that serve; `start` it, run `follow` beside it, `close` it."""
+    settings, database, cache, clock = container.settings, container.database, container.cache, container.clock
+    serving = ServingPolicy(
+        model_type=settings.train_model_type,
+        model_poll_seconds=settings.model_poll_seconds,
+        catalog_poll_seconds=settings.catalog_poll_seconds,
+        index_above=settings.vector_index_above,
+    )
+    policy = ListPolicy(
+        size=settings.list_size,
+        history_limit=settings.history_limit,
+        ttl_seconds=settings.list_ttl_seconds,
+        memory_ttl_seconds=settings.memory_list_ttl_seconds,
+        memory_bytes=settings.memory_list_bytes,
+        threads=settings.scoring_threads,
+        max_waiting=settings.max_computing_lists,
+        signals=signal_policy(settings),
+    )
+    open_index = partial(open_vector_index, settings.vector_index)
+    server = ModelServer(database, container.artifacts, container.recommenders, clock, serving, open_index)
+    lists = RecommendationService(database, cache, server, clock, policy)
+    # A cache of our own hears nothing of what other processes write: then the database is asked.
+    alone = settings.cache_url.startswith("memory:")
+    follow_seconds = settings.catalog_poll_seconds if alone else None
+    renewal = ListRenewal(database.interactions, cache, lists.forget, follow_seconds)
+    events = EventIngestion(database.interactions, renewal, clock)
+    catalog = CatalogService(database.catalog, renewal, clock, server.wake_catalogue)
+    return ServingStack(server, lists, renewal, events, catalog)
 
 
 def make_trainer(container: Container) -> Trainer:

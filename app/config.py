@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     list_ttl_seconds: Seconds = 3_600
     memory_list_ttl_seconds: Annotated[float, Field(gt=0, le=300)] = 30
     memory_cache_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 67_108_864
+    memory_list_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 33_554_432
+    scoring_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    max_computing_lists: Annotated[int, Field(ge=1, le=10_000)] = 256
+    vector_index: Literal["flat", "hnsw", "ivf", "sq", "pq"] = "flat"
+    vector_index_above: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 100_000
 
     # signals: the weight of each kind of interaction, before decay
     weight_watch: Weight = 1.0

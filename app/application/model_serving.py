@@ -31,13 +31,15 @@ MAX_PAUSE_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class ServingPolicy:
-    """`index_above`: with more items than this, candidates come from vector indexes of `index_kind`."""
+    """With more items than `index_above`, candidates come from vector indexes instead of scoring everything.
+
+    A refused artifact is tried again after `refused_retry_seconds`: what was unreadable may have been repaired.
+    """
 
     model_type: str = "hybrid"
     model_poll_seconds: float = 2.0
     catalog_poll_seconds: float = 0.5
     refused_retry_seconds: float = 60.0
-    index_kind: str = "flat"
     index_above: int = 100_000
 
 

@@ -1,0 +1,44 @@
+"""Everything behind the routes that serve: made together, started together, followed together, closed together."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from app import telemetry
+from app.application.catalog import CatalogService
+from app.application.events import EventIngestion
+from app.application.list_renewal import ListRenewal
+from app.application.model_serving import ModelServer
+from app.application.recommendation import RecommendationService
+from app.domain.exceptions import DatabaseUnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class ServingStack:
+    """The use cases of serving and the loops that keep them up to date."""
+
+    server: ModelServer
+    lists: RecommendationService
+    renewal: ListRenewal
+    events: EventIngestion
+    catalog: CatalogService
+
+    async def start(self) -> None:
+        """Load what there is to load; what is away is followed up later."""
+        try:
+            await self.renewal.start()
+        except DatabaseUnavailableError:
+            telemetry.BACKGROUND_FAILURES.labels("list_renewal").inc()
+        await self.server.start()
+
+    async def follow(self) -> None:
+        """All background loops, until cancelled. None of them ends by itself."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.server.follow())
+            group.create_task(self.lists.follow())
+            group.create_task(self.renewal.follow())
+
+    async def close(self) -> None:
+        """Stop what is being computed."""
+        await self.lists.close()
