@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from starlette.responses import Response
+
 from app.api.cursors import Cursors
 from app.api.exchange import Call
 from app.api.limits import RateLimiter
@@ -96,3 +98,10 @@ def holds(request_headers: Sequence[tuple[bytes, bytes]], tag: bytes) -> bool:
             opaque = tag.removeprefix(b"W/")
             return any(entry.strip().removeprefix(b"W/") in (opaque, b"*") for entry in value.split(b","))
     return False
+
+
+def response_of(answer: Answer) -> Response:
+    """A ready answer as the framework wants it."""
+    response = Response(answer.body, answer.status)
+    response.raw_headers = answer.headers
+    return response

@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from app.api.routing import SecuredRoute
 from app.api.security import policy_of
 from app.api.v1.schemas.common import FieldProblem, Problem
+from app.api.v1.schemas.events import event_schemas
 
 DESCRIPTION = (
     "Fresh personalised lists, and the models behind them. Every answer that is not 2xx or 304 is a problem document "
@@ -31,6 +32,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         )
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(problem_schemas())
+        schemas.update(event_schemas())
         made["components"]["securitySchemes"] = SCHEMES
         for route in app.routes:
             if isinstance(route, SecuredRoute):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
@@ -14,12 +15,16 @@ from app.api.security import authorise, policy_of
 from app.api.strict_json import parse
 from app.domain.exceptions import CacheUnavailableError
 
+LARGE_BYTES = 131_072
+"""From here on parsing takes milliseconds, which other requests should not wait for."""
+
 
 class StrictRequest(Request):
     """Reads JSON bodies strictly (strict_json.py)."""
 
     async def json(self) -> Any:
-        return parse(await self.body())
+        body = await self.body()
+        return parse(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(parse, body)
 
 
 class SecuredRoute(APIRoute):

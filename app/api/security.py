@@ -51,11 +51,13 @@ class Policy:
     """Who may use a route: anyone (`public`), or holders of one of `scopes`.
 
     `owner` names the path parameter that holds the user whose data this is: people reach only their own.
-    `is_bulk`: the larger body cap applies. `needs_limiter`: refused while requests cannot be counted.
+    `for_anyone`: only for callers who may act for any user. `is_bulk`: the larger body cap applies.
+    `needs_limiter`: refused while requests cannot be counted.
     """
 
     scopes: frozenset[str] = frozenset()
     owner: str | None = None
+    for_anyone: bool = False
     public: bool = False
     is_bulk: bool = False
     needs_limiter: bool = False
@@ -64,9 +66,15 @@ class Policy:
 PUBLIC = Policy(public=True)
 
 
-def allow(*scopes: str, owner: str | None = None, is_bulk: bool = False, needs_limiter: bool = False) -> Policy:
+def allow(
+    *scopes: str,
+    owner: str | None = None,
+    for_anyone: bool = False,
+    is_bulk: bool = False,
+    needs_limiter: bool = False,
+) -> Policy:
     """The policy of a closed route: one of these scopes is needed."""
-    return Policy(frozenset(scopes), owner=owner, is_bulk=is_bulk, needs_limiter=needs_limiter)
+    return Policy(frozenset(scopes), owner, for_anyone, is_bulk=is_bulk, needs_limiter=needs_limiter)
 
 
 def guarded(policy: Policy) -> Callable[[F], F]:
@@ -96,7 +104,7 @@ def authorise(policy: Policy, principal: Principal | None, path_parameters: Mapp
         return
     if principal is None:
         raise AuthenticationError
-    if policy.scopes.isdisjoint(principal.scopes):
+    if policy.scopes.isdisjoint(principal.scopes) or (policy.for_anyone and not principal.acts_for_anyone):
         raise PermissionDeniedError
     if policy.owner is not None:
         require_self(principal, path_parameters[policy.owner])

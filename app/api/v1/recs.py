@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 
 from app.api.dependencies import TheCall, Uses
-from app.api.lists import Answer, conditional
+from app.api.lists import conditional, response_of
 from app.api.security import allow, guarded
 from app.api.v1.documented import CLOSED, WITH_BODY, problems, router
 from app.api.v1.schemas.common import UserIdPath
@@ -18,13 +18,6 @@ routes = router("/api/v1/recs", "lists")
 
 LIST_POLICY = allow("recs:read", owner="user_id")
 """Who may read a user's list, on the route and on the fast lane."""
-
-
-def response_of(answer: Answer) -> Response:
-    """A ready answer as the framework wants it."""
-    response = Response(answer.body, answer.status)
-    response.raw_headers = answer.headers
-    return response
 
 
 @routes.post(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl
@@ -101,6 +101,14 @@ class PopularParams(Request):
     limit: Annotated[QueryInt, Field(ge=1, le=100)] = 10
     genre: Label | None = None
     window: Annotated[str | None, Field(pattern=r"^[1-9][0-9]{0,3}[hd]$", examples=["7d"])] = None
+
+    @property
+    def period(self) -> timedelta | None:
+        """The window as a time."""
+        if self.window is None:
+            return None
+        number = int(self.window[:-1])
+        return timedelta(hours=number) if self.window[-1] == "h" else timedelta(days=number)
 
 
 class SessionItem(Request):
