@@ -35,8 +35,19 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start what the collected tests name."""
     if not session.config.option.collectonly:
-        used = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-        session.config.stash[_FLEET].begin(name for name in START if f"{name}_server" in used)
+        session.config.stash[_FLEET].begin(name for name in START if any(_names(item, name) for item in session.items))
+
+
+def _names(item: pytest.Item, server: str) -> bool:
+    """By a fixture, or by a parameter that a fixture will look at (`params=["sqlite", "postgres"]`)."""
+    if f"{server}_server" in getattr(item, "fixturenames", ()):
+        return True
+    parameters = getattr(item, "callspec", None)
+    return parameters is not None and any(value == server for value in _words(parameters.params))
+
+
+def _words(parameters: Mapping[str, object]) -> Iterator[str]:
+    return (value for value in parameters.values() if isinstance(value, str))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
