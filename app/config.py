@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     request_deadline_seconds: Seconds = 10
     max_concurrent_requests: Annotated[int, Field(ge=1, le=10_000)] = 64
     rate_limit_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+    replicas: Annotated[int, Field(ge=1, le=1_000)] = 1
+    """API processes behind one address: while the cache is away each allows its share of the rate limit."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 0
 
     # database

@@ -30,15 +30,24 @@ RESERVED_FOR_READS = 0.25
 
 
 class RateLimiter:
-    """Counts requests over a sliding minute. While the cache is away it counts alone; `is_degraded` says so."""
+    """Counts requests over a sliding minute. While the cache is away it counts alone; `is_degraded` says so.
+
+    Alone means: each of `replicas` processes allows its share, rounded up, so that together they allow about as much.
+    """
 
     def __init__(
-        self, cache: Cache, person: int, service: int, monotonic: Callable[[], float] = time.monotonic
+        self,
+        cache: Cache,
+        person: int,
+        service: int,
+        monotonic: Callable[[], float] = time.monotonic,
+        replicas: int = 1,
     ) -> None:
         self._cache = cache
         self._person = person
         self._service = service
         self._monotonic = monotonic
+        self._replicas = replicas
         self._local: dict[str, tuple[float, int]] = {}
         self._blocked: dict[str, float] = {}
         self.is_degraded = False
@@ -59,7 +68,7 @@ class RateLimiter:
     def count_alone(self, limit_key: str, is_service: bool = False) -> Quota:
         """Count in process memory: a fixed window per caller. Raises RateLimitedError when it is one too many."""
         self.is_degraded = True
-        now, limit = self._monotonic(), self.per_minute(is_service)
+        now, limit = self._monotonic(), math.ceil(self.per_minute(is_service) / self._replicas)
         started, count = self._local.get(limit_key, (now, 0))
         if now - started >= WINDOW_SECONDS:
             started, count = now, 0

@@ -51,6 +51,16 @@ async def test_without_a_cache_requests_are_counted_here_and_it_says_so() -> Non
     await limiter.hit("user:u1")
 
 
+async def test_while_the_cache_is_away_each_replica_allows_its_share_rounded_up() -> None:
+    limiter = RateLimiter(Away(), person=500, service=500, replicas=3)  # type: ignore[arg-type]  # see Away
+
+    for _ in range(167):
+        await limiter.hit("u1")
+
+    with pytest.raises(RateLimitedError):
+        await limiter.hit("u1")
+
+
 async def test_an_address_that_used_up_its_requests_is_refused_without_asking_the_cache(cache: Cache) -> None:
     now = [0.0]
     limiter = RateLimiter(cache, person=2, service=3, monotonic=lambda: now[0])
