@@ -12,8 +12,11 @@ from app.domain.exceptions import ArtifactDamagedError, InputError
 from app.domain.recommender import Recommender, Recommenders
 from app.models.collaborative import FactorRecommender
 from app.models.content_based import ContentRecommender
+from app.models.graph_filter import GraphRecommender
 from app.models.hybrid import Hybrid
+from app.models.neighbours import NeighbourRecommender
 from app.models.popularity import Popularity
+from app.models.sequence import SequenceRecommender
 
 
 class _Maker(Protocol):
@@ -43,6 +46,10 @@ _MAKERS: Mapping[str, _Maker] = {
     "trending": Popularity,
     "ials": FactorRecommender,
     "content": ContentRecommender,
+    "rp3": NeighbourRecommender,
+    "item-item": NeighbourRecommender,
+    "graph": GraphRecommender,
+    "sequence": SequenceRecommender,
     "hybrid": _HybridMaker(),
 }
 

@@ -94,7 +94,8 @@ def positives(dataset: Dataset, *, flat: bool) -> sp.csr_matrix:
 
     Raises NotEnoughDataError where nobody liked anything.
     """
-    matrix = dataset.matrix()
+    # A copy: dropping zeros works in place, and the dataset's arrays are shared.
+    matrix = dataset.matrix().copy()
     matrix.data = np.where(np.isfinite(matrix.data) & (matrix.data > 0), matrix.data, 0.0).astype(np.float32)
     matrix.eliminate_zeros()
     if not matrix.nnz:
