@@ -176,10 +176,11 @@ def _built(event: Shape, identity: UUID | None, now: datetime) -> Decoded:
         case ItemRemoved():
             return ItemRemoval(_item_id(event.item_id, "item_id"), _updated(event.updated_at, now))
         case _:
-            return _interaction(event, identity or event.event_id, now)
+            return interaction_from(event, identity or event.event_id, now)
 
 
-def _interaction(event: UserEvent, identity: UUID | None, now: datetime) -> Interaction:
+def interaction_from(event: UserEvent, identity: UUID | None, now: datetime) -> Interaction:
+    """The interaction of a user event. `identity` is the id it came with; None makes one from its content."""
     if not is_id(event.user_id) or event.user_id in RESERVED_USER_IDS:
         raise EventRejectedError("user_id", "user_id")
     item_id, kind, value, duration = _content(event)
