@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev demo test check format bench bench-quality servers lock clean
+.PHONY: help install dev demo test check format bench bench-quality servers stack lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench: dev ## Speed: one JSON line per figure, with machine facts
 
 bench-quality: dev ## Quality of lists on the data in ENCORE_BENCH_DATA
 	@$(BIN)/python -m benchmarks.quality
+
+stack: dev ## All processes on all servers: the topology of docker-compose.yml without Docker; Ctrl-C stops it
+	@$(BIN)/python -m tests.servers.stack
 
 servers: dev ## Real PostgreSQL, Redis, Kafka and S3 for trying; Ctrl-C stops them
 	@$(BIN)/python -m tests.servers

@@ -106,12 +106,29 @@ class ServerProcess:
             return subprocess.Popen(
                 [*dying_with_parent(), *self.command],
                 cwd=self.folder,
-                env={**os.environ, **self.environment},
+                env={**_clean_environment(), **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for us: we stop the servers in order
             )
+
+    @property
+    def exit_code(self) -> int:
+        """How it ended; negative for a signal."""
+        assert self._process is not None, f"{self.name} was never started"
+        return self._process.wait(self.stop_seconds)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a process that ends by itself. Raises ServerFailedError unless it ended with 0."""
+        assert self._process is not None, f"{self.name} was never started"
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            code = -signal.SIGKILL
+        if code != 0:
+            raise ServerFailedError(f"{self.name} ended with {code}:\n{self.log.read_text(errors='replace')[-3000:]}")
 
     def pause(self) -> None:
         """Freeze the server and its children: connections stay open and nothing answers."""
@@ -150,6 +167,11 @@ class ServerProcess:
         for pid in (self.pid, *_descendants(self.pid)):
             with contextlib.suppress(ProcessLookupError):  # it ended since we looked
                 os.kill(pid, number)
+
+
+def _clean_environment() -> dict[str, str]:
+    """Without the settings of whoever runs the tests: a server gets the ones it is given and no others."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ENCORE_")}
 
 
 def _descendants(pid: int) -> list[int]:
