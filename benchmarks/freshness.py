@@ -1,4 +1,4 @@
-"""From sending an event over HTTP to having the changed list, as a client sees it: two requests, one after the other."""
+"""From sending an event over HTTP to having the changed list, as a client sees it: one request after the other."""
 
 from __future__ import annotations
 

@@ -89,6 +89,7 @@ def use_folder(folder: Path) -> None:
         "environment": "demo",
         "database_url": f"sqlite+aiosqlite:///{home}/encore.db",
         "artifacts_url": f"file:{home}/artifacts",
+        "artifact_copies": f"{home}/artifact-copies",
         "jwt_secret": secrets.token_urlsafe(48),
         "train_time_budget_seconds": TRAINING_BUDGET_SECONDS,
     }
