@@ -1,0 +1,154 @@
+"""A small world on the embedded adapters: two tastes, a few items, a fitted blend, and everything that serves it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from app.application.artifacts import save_model
+from app.application.catalog import CatalogService
+from app.application.events import EventIngestion, EventOutcome
+from app.application.list_policy import ListPolicy
+from app.application.list_renewal import ListRenewal
+from app.application.model_serving import ModelServer, ServingPolicy
+from app.application.recommendation import RecommendationService
+from app.application.serving_stack import ServingStack
+from app.domain.dataset import Dataset
+from app.domain.interfaces import ArtifactStore, Cache
+from app.domain.models import Item, ModelStatus, ModelVersion
+from app.domain.recommender import Recommender
+from app.domain.signals import SignalPolicy, dataset_from
+from app.domain.stores import Database
+from app.infrastructure.cache import open_cache
+from app.infrastructure.database import open_database
+from app.infrastructure.database.migrate import migrate
+from app.infrastructure.storage import open_artifact_store
+from app.infrastructure.vector_store import open_vector_index
+from app.models import RECOMMENDERS
+
+PLAIN = ListPolicy()
+NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
+BLEND: Mapping[str, object] = {
+    "members": {"content": {}, "popularity": {}},
+    "weights": {"content": [0.0, 1.0], "popularity": [1.0, 0.05]},
+    "knots": [0, 1],
+}
+GENRES = ("Crime", "Comedy")
+ITEMS = tuple(
+    Item(f"{genre.lower()}-{number:02}", NOW, f"{genre} {genre[:2]}{number}", genres=(genre,), year=year + number)
+    for genre, year in zip(GENRES, (1950, 2000), strict=True)
+    for number in range(20)
+)
+
+
+@dataclass
+class Clock:
+    """Stands still unless told."""
+
+    now: datetime = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def rated(user_id: str, item_id: str, rating: float = 5.0, minute: int = 0) -> dict[str, object]:
+    """A rating of yesterday."""
+    at = NOW - timedelta(days=1) + timedelta(minutes=minute)
+    return {"user_id": user_id, "video_id": item_id, "rating": rating, "timestamp": at.isoformat()}
+
+
+@dataclass
+class World:
+    """The ports and what stands on them."""
+
+    database: Database
+    cache: Cache
+    artifacts: ArtifactStore
+    stack: ServingStack
+    clock: Clock
+    numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def server(self) -> ModelServer:
+        return self.stack.server
+
+    @property
+    def lists(self) -> RecommendationService:
+        return self.stack.lists
+
+    async def rate(self, user_id: str, *item_ids: str) -> Sequence[EventOutcome]:
+        """Five stars for each, the first one newest."""
+        events = [rated(user_id, item_id, minute=-minute) for minute, item_id in enumerate(item_ids)]
+        return await self.stack.events.ingest(events)
+
+    async def populate(self) -> None:
+        """40 items; 10 lovers of crime and 6 of comedy, each with 4 ratings; low numbers are rated most."""
+        await self.database.catalog.upsert_items(ITEMS)
+        for genre, fans in zip(GENRES, (10, 6), strict=True):
+            for fan in range(fans):
+                picks = sorted({(fan * step) % 20 for step in range(4)} | {0})
+                await self.rate(f"{genre.lower()}-fan-{fan}", *(f"{genre.lower()}-{pick:02}" for pick in picks))
+
+    async def dataset(self) -> Dataset:
+        """All there is, as training sees it."""
+        columns = await self.database.interactions.columns(None, None)
+        items = await self.database.catalog.list_items(None, 1_000)
+        return dataset_from(columns, SignalPolicy(), NOW, items, ())
+
+    async def fitted(self, parameters: Mapping[str, object] = BLEND) -> tuple[Recommender, Dataset]:
+        """A blend fitted on everything."""
+        dataset = await self.dataset()
+        recommender = RECOMMENDERS.build("hybrid", parameters)
+        recommender.fit(dataset, seed=0, progress=lambda _stage, _fraction: None)
+        return recommender, dataset
+
+    async def train(self, parameters: Mapping[str, object] = BLEND, *, promote: bool = True) -> ModelVersion:
+        """Fit, save, register and promote."""
+        recommender, dataset = await self.fitted(parameters)
+        names = () if dataset.item_features is None else dataset.item_features.names
+        number = next(self.numbers)
+        key, sha256 = await save_model(
+            self.artifacts, f"models/hybrid/{number}", recommender, dataset.items, names, {"number": number}
+        )
+        model = ModelVersion(f"model-{number}", "hybrid", number, ModelStatus.CANDIDATE, NOW, None, key, sha256)
+        added = await self.database.models.add(model)
+        if promote:
+            await self.promote(added.model_id)
+        return added
+
+    async def promote(self, model_id: str) -> None:
+        """Make it the champion."""
+        champion = await self.database.models.champion("hybrid")
+        expected = None if champion is None else champion.model.model_id
+        await self.database.models.promote(model_id, token=None, expected=expected, at=NOW)
+
+
+@asynccontextmanager
+async def open_world(folder: Path, policy: ListPolicy = PLAIN, index_above: int = 100_000) -> AsyncIterator[World]:
+    """An empty one on SQLite, process memory and files."""
+    url = f"sqlite+aiosqlite:///{folder}/encore.db"
+    migrate(url)
+    database = await open_database(url, pool_size=4, timeout_seconds=5, lease_seconds=60)
+    cache = await open_cache("memory://", 8_388_608)
+    artifacts = await open_artifact_store(f"file:{folder}/artifacts")
+    clock = Clock()
+    serving = ServingPolicy(model_poll_seconds=0.05, catalog_poll_seconds=0.05, index_above=index_above)
+    server = ModelServer(
+        database, artifacts, RECOMMENDERS, clock, serving, lambda vectors: open_vector_index("flat", vectors)
+    )
+    lists = RecommendationService(database, cache, server, clock, policy)
+    renewal = ListRenewal(database.interactions, cache, lists.forget, 0.05)
+    events = EventIngestion(database.interactions, renewal, clock)
+    catalog = CatalogService(database.catalog, renewal, clock, server.wake_catalogue)
+    stack = ServingStack(server, lists, renewal, events, catalog)
+    try:
+        yield World(database, cache, artifacts, stack, clock)
+    finally:
+        await stack.close()
+        await artifacts.close()
+        await cache.close()
+        await database.close()
