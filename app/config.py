@@ -62,6 +62,13 @@ class Settings(BaseSettings):
     rate_limit_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 500
     replicas: Annotated[int, Field(ge=1, le=1_000)] = 1
     """API processes behind one address: while the cache is away each allows its share of the rate limit."""
+    service_rate_limit_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] = 60_000
+    trusted_proxies: Annotated[str, Field(pattern=r"^[0-9a-fA-F.:/, ]*$")] = ""
+    """Addresses whose X-Forwarded-For is believed, with commas; everybody (`*`) is not a choice."""
+    operations_open: bool = True
+    """Whether /metrics, /docs and /openapi.json answer; turn off where strangers can reach this port."""
+    cursor_secret: SecretStr | None = None
+    """Signs cursors; the token secret does where there is one. Set it where replicas share a key set instead."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 0
 
     # database

@@ -46,6 +46,7 @@ class Services:
     events: EventIngestion
     catalog: CatalogService
     registry: Registry
+    model_changed: Callable[[], None]
     trainings: TrainingStore
     request_training: Callable[[TrainingRequest], Awaitable[TrainingJob]]
     cursors: Cursors

@@ -20,7 +20,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 STANDING_HEADERS: Sequence[tuple[bytes, bytes]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
-    (b"vary", b"Authorization"),
+    (b"vary", b"Authorization, X-API-Key"),
 )
 """On every answer. `Vary` because the same address answers each caller differently."""
 

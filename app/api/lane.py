@@ -16,6 +16,7 @@ from app.api.exchange import Call, Exchange
 from app.api.lists import UserLists
 from app.api.security import Policy, authorise
 from app.api.v1.schemas.lists import list_params
+from app.domain.exceptions import PermissionDeniedError
 from app.domain.models import RESERVED_USER_IDS
 
 _PATH = re.compile(r"/api/v1/recs/([A-Za-z0-9_:@|~+=-][A-Za-z0-9_.:@|~+=-]{0,127})", re.ASCII)
@@ -33,9 +34,9 @@ class FastLane:
         self._deadline_seconds = deadline_seconds
 
     async def answered(self, scope: Scope, exchange: Exchange, call: Call) -> bool:
-        """Answer and return True, or return False and leave everything to the route.
+        """Answer and return True, or return False and leave everything to the route: refusals too.
 
-        Raises what the route would raise: it becomes the same problem document.
+        Raises what the use case raises: it becomes the same problem document on both ways.
         """
         match = _PATH.fullmatch(scope["path"])
         query = scope["query_string"]
@@ -45,8 +46,11 @@ class FastLane:
         if params is None:
             return False
         user_id = match[1]
+        try:
+            authorise(self._policy, call.principal, {"user_id": user_id})
+        except PermissionDeniedError:
+            return False
         scope["route"] = self._route
-        authorise(self._policy, call.principal, {"user_id": user_id})
         async with asyncio.timeout(self._deadline_seconds):
             answer = await self._lists.answer(user_id, params, call, scope["headers"])
         await exchange.answer(answer.status, answer.headers, answer.body)

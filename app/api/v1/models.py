@@ -34,7 +34,9 @@ async def list_models(params: Annotated[ModelsParams, Query()], uses: Uses) -> M
 @guarded(CHANGE)
 async def rollback_model(uses: Uses, body: RollbackBody | None = None) -> ChampionAnswer:
     """Make the version that was champion before the present one champion again."""
-    return ChampionAnswer.of(await uses.registry.rollback((body or RollbackBody()).model_type))
+    champion = await uses.registry.rollback((body or RollbackBody()).model_type)
+    uses.model_changed()
+    return ChampionAnswer.of(champion)
 
 
 @routes.get("/{model_id}", operation_id="getModel", response_model=ModelAnswer, responses=problems(*CLOSED, 404))
@@ -53,4 +55,6 @@ async def get_model(model_id: UuidPath, uses: Uses) -> ModelAnswer:
 @guarded(CHANGE)
 async def promote_model(model_id: UuidPath, uses: Uses) -> ChampionAnswer:
     """Make a version the champion, after proving that its artifact loads. Servers follow within seconds."""
-    return ChampionAnswer.of(await uses.registry.promote(model_id))
+    champion = await uses.registry.promote(model_id)
+    uses.model_changed()
+    return ChampionAnswer.of(champion)

@@ -6,7 +6,8 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Path
+from fastapi import Path
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from app.domain.identifiers import ID_PATTERN, MAX_ID_LENGTH

@@ -1,0 +1,155 @@
+"""The HTTP process: `create_app(settings)`. What it decides is in app/api, what it does in app/application."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from importlib.metadata import version
+from itertools import chain
+
+from fastapi import FastAPI
+
+from app import telemetry
+from app.api import handlers, health, openapi
+from app.api.cursors import Cursors
+from app.api.dependencies import Services
+from app.api.hygiene import EnvelopeLimits
+from app.api.jwks import KeySource, open_keys
+from app.api.lane import FastLane
+from app.api.limits import Admission, RateLimiter
+from app.api.lists import UserLists
+from app.api.middleware import Boundary, Bounds, Gateway
+from app.api.readiness import ReadinessCheck
+from app.api.routing import bulk_paths, methods_at, refuse_undeclared
+from app.api.security import Authenticator
+from app.api.tokens import TokenPolicy
+from app.api.v1 import events, items, models, recs, trainings, users
+from app.application.credentials import ApiKeys
+from app.application.model_training import request_training, ring_for_queued
+from app.application.outbox import OutboxRelay
+from app.application.serving_stack import ServingStack
+from app.application.supervision import Loop, supervised, watch_lag
+from app.bootstrap import Container, make_registry, make_serving, open_container
+from app.config import Settings, require_credentials
+from app.domain.exceptions import UnavailableError
+
+log = telemetry.get_logger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application. Raises ConfigurationError if nothing could check credentials, TypeError for an open route."""
+    require_credentials(settings)
+    keys = open_keys(
+        None if settings.jwt_secret is None else settings.jwt_secret.get_secret_value(),
+        settings.jwt_jwks_url,
+        settings.jwt_jwks_file,
+    )
+    app = FastAPI(
+        title="Encore",
+        version=version("encore-recs"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=lambda app: lifespan(app, settings, keys),
+    )
+    # More particular paths first: `/recs/train` is not a user.
+    routers = [trainings, models, recs, items, users, events]
+    app.router.routes.extend(chain.from_iterable(module.routes.routes for module in routers))
+    app.router.routes.extend(health.probes.routes)
+    if settings.operations_open:
+        app.router.routes.extend(health.operations.routes)
+    refuse_undeclared(app.routes)
+    app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]  # the way FastAPI documents
+    handlers.install(app)
+    app.add_middleware(Boundary, bounds=bounds_of(settings, app), methods_at=partial(methods_at, app.routes))
+    return app
+
+
+def bounds_of(settings: Settings, app: FastAPI) -> Bounds:
+    """Caps on one request."""
+    return Bounds(
+        max_body_bytes=settings.max_body_bytes,
+        max_bulk_body_bytes=settings.max_bulk_body_bytes,
+        bulk_paths=bulk_paths(app.routes),
+        deadline_seconds=settings.request_deadline_seconds,
+        envelope=EnvelopeLimits(),
+    )
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIterator[None]:
+    """Open the ports, start what serves, run the loops; the reverse at the end."""
+    async with AsyncExitStack() as stack:
+        container = await stack.enter_async_context(open_container(settings))
+        serving = make_serving(container)
+        stack.push_async_callback(serving.close)
+        await serving.start()
+        equip(app, container, serving, keys)
+        await ring_again(container)
+        relay = OutboxRelay(
+            container.database.outbox, container.database.dead_letters, container.publisher, container.clock
+        )
+        loops: dict[str, Loop] = {
+            "serving": serving.follow,
+            "keys": keys.follow,
+            # Cancelled at the end like the others: what it has claimed goes out again when its lease is over.
+            "outbox": partial(relay.run, asyncio.Event()),
+            "lag": watch_lag,
+        }
+        await stack.enter_async_context(supervised(loops))
+        yield
+
+
+def equip(app: FastAPI, container: Container, serving: ServingStack, keys: KeySource) -> None:
+    """Hand the routes their use cases, and the boundary what it decides with."""
+    settings = container.settings
+    limiter = RateLimiter(
+        container.cache, person=settings.rate_limit_per_minute, service=settings.service_rate_limit_per_minute
+    )
+    cursors = Cursors(cursor_secret(settings))
+    lists = UserLists(serving.lists, limiter, cursors)
+    database = container.database
+    readiness = ReadinessCheck(serving.server, {"database": database.ping, "cache": container.cache.ping})
+    app.state.readiness = readiness
+    app.state.services = Services(
+        recommendation=serving.lists,
+        user_lists=lists,
+        events=serving.events,
+        catalog=serving.catalog,
+        registry=make_registry(container),
+        model_changed=serving.server.wake,
+        trainings=database.trainings,
+        request_training=partial(request_training, database, container.jobs, container.recommenders, container.clock),
+        cursors=cursors,
+        clock=container.clock,
+        readiness=readiness,
+    )
+    policy = TokenPolicy(
+        settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway_seconds, settings.jwt_max_lifetime_seconds
+    )
+    api_keys = ApiKeys(database.api_keys, settings.environment, container.clock)
+    app.state.gateway = Gateway(
+        Authenticator(keys, policy, api_keys, container.clock),
+        limiter,
+        Admission(settings.max_concurrent_requests),
+        FastLane(lists, recs.LIST_ROUTE, recs.LIST_POLICY, settings.request_deadline_seconds),
+    )
+
+
+def cursor_secret(settings: Settings) -> bytes:
+    """What signs cursors: its own setting, else the token secret, else something that ends with this process."""
+    for secret in (settings.cursor_secret, settings.jwt_secret):
+        if secret is not None:
+            return secret.get_secret_value().encode()
+    log.warning("cursors end with this process: set ENCORE_CURSOR_SECRET where several replicas serve")
+    return secrets.token_bytes(32)
+
+
+async def ring_again(container: Container) -> None:
+    """Ring for trainings that an earlier process left queued; without database or broker the next start does it."""
+    with suppress(UnavailableError):
+        await ring_for_queued(container.database, container.jobs)
