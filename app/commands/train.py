@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.commands.shared import FAILED, JsonFlag, fail, output, print_table, progress, run
+from app.domain.exceptions import TrainingRunningError
 
 if TYPE_CHECKING:  # importing the pipeline loads every numerical library, which `encore --help` must not wait for
     from app.application.model_training import TrainingRequest
@@ -68,11 +69,25 @@ async def train_now(container: Container, request: TrainingRequest) -> tuple[Tra
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    job = await queue_training(container.database, container.recommenders, container.clock, request)
+    try:
+        job = await queue_training(container.database, container.recommenders, container.clock, request)
+    except TrainingRunningError as error:
+        job = await _taken_over(container, request, error)
     with progress("training") as bar:
         ended = await make_trainer(container).run(job.training_id, bar.update)
     model = None if ended.model_id is None else await container.database.models.get(ended.model_id)
     return ended, model
+
+
+async def _taken_over(container: Container, request: TrainingRequest, error: TrainingRunningError) -> TrainingJob:
+    """The same training, if it is still waiting for a worker; a worker that comes later finds nothing to do."""
+    job = await container.database.trainings.get(error.training_id)
+    asked = {} if request.seed is None else {"seed": request.seed}
+    if job is None or job.status != "queued" or job.parameters != asked:
+        raise error
+    if (job.start_date, job.end_date) != (request.start_date, request.end_date):
+        raise error
+    return job
 
 
 def as_report(job: TrainingJob, model: ModelVersion | None, seconds: float) -> Mapping[str, object]:

@@ -87,7 +87,7 @@ class TrainingRunningError(ConflictError):
     """A training of this model type is queued or running already."""
 
     def __init__(self, training_id: str) -> None:
-        super().__init__("a training of this model type is queued or running already")
+        super().__init__(f"a training of this model type is queued or running already: {training_id}")
         self.training_id = training_id
 
 
