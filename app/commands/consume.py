@@ -1,8 +1,9 @@
-"""`encore consume`: the Kafka ingestion process. `encore outbox`: what waits to go out."""
+"""`encore consume`: the Kafka ingestion process; `encore outbox`: what waits to go out; `encore asyncapi`."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("consume")(consume_events)
     app.command("outbox")(outbox)
+    app.command("asyncapi")(asyncapi)
 
 
 def consume_events() -> None:
@@ -56,3 +58,12 @@ async def _publish_all(container: Container) -> int:
     while number := await relay.run_once():
         sent += number
     return sent
+
+
+def asyncapi() -> None:
+    """Print the AsyncAPI document of the topics, made from the classes that decode the events."""
+    from importlib.metadata import version
+
+    from app.application.asyncapi import asyncapi_document
+
+    typer.echo(json.dumps(asyncapi_document(version("encore-recs")), indent=2, ensure_ascii=False))
