@@ -92,18 +92,22 @@ def draining_server(config: uvicorn.Config, drain: Callable[[], None], drain_sec
     import uvicorn
 
     class DrainingServer(uvicorn.Server):
+        _is_told = False
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             tune_collector()
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             # The base class would raise the signal again after a clean stop, and the exit code would not be 0.
-            if self.should_exit or not self.started or drain_seconds == 0:
-                self.force_exit = self.should_exit and sig == signal.SIGINT
+            is_second = self._is_told or not self.started
+            self.force_exit = is_second and sig == signal.SIGINT
+            if is_second or drain_seconds == 0:
                 self.should_exit = True
-                return
-            drain()
-            asyncio.get_running_loop().call_later(drain_seconds, self._stop)
+            if self.started and not self._is_told:
+                drain()
+                asyncio.get_running_loop().call_later(drain_seconds, self._stop)
+            self._is_told = True
 
         def _stop(self) -> None:
             self.should_exit = True
