@@ -108,7 +108,10 @@ def equip(app: FastAPI, container: Container, serving: ServingStack, keys: KeySo
     """Hand the routes their use cases, and the boundary what it decides with."""
     settings = container.settings
     limiter = RateLimiter(
-        container.cache, person=settings.rate_limit_per_minute, service=settings.service_rate_limit_per_minute
+        container.cache,
+        person=settings.rate_limit_per_minute,
+        service=settings.service_rate_limit_per_minute,
+        replicas=settings.replicas,
     )
     cursors = Cursors(cursor_secret(settings))
     lists = UserLists(serving.lists, limiter, cursors)
