@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
-from app.domain.exceptions import ArtifactDamagedError, InputError, NotEnoughDataError
+from app.domain.exceptions import ArtifactDamagedError, InputError, NotEnoughDataError, TrainingError
 
 Array = NDArray[np.generic]
 Floats = NDArray[np.float32]
@@ -92,11 +92,13 @@ def take_csr(arrays: Mapping[str, Array], name: str, n_rows: int | None = None) 
 def positives(dataset: Dataset, *, flat: bool) -> sp.csr_matrix:
     """(n_users, n_items) float32 CSR of the positive weights: all ones, or scaled to a mean of one.
 
-    Raises NotEnoughDataError where nobody liked anything.
+    Raises NotEnoughDataError where nobody liked anything, TrainingError where a weight is not a number.
     """
+    if not np.isfinite(dataset.histories.weights).all():
+        raise TrainingError("a weight is not a finite number")
     # A copy: dropping zeros works in place, and the dataset's arrays are shared.
     matrix = dataset.matrix().copy()
-    matrix.data = np.where(np.isfinite(matrix.data) & (matrix.data > 0), matrix.data, 0.0).astype(np.float32)
+    matrix.data = np.where(matrix.data > 0, matrix.data, 0.0).astype(np.float32)
     matrix.eliminate_zeros()
     if not matrix.nnz:
         raise NotEnoughDataError("no positive interactions in the window")
