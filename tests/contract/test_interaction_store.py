@@ -256,6 +256,15 @@ async def test_users_since_names_those_with_newer_interactions_and_how_far_it_lo
     assert await database.interactions.users_since(newest, 100) == (set(), newest)
 
 
+async def test_a_negative_sequence_asks_where_the_end_is(database: Database) -> None:
+    await database.interactions.ingest(IngestBatch([event(1, "u1")]))
+    nobody, end = await database.interactions.users_since(-1, 100)
+    await database.interactions.ingest(IngestBatch([event(2, "u2")]))
+
+    assert set(nobody) == set()
+    assert set((await database.interactions.users_since(end, 100))[0]) == {"u2"}
+
+
 async def test_users_since_can_be_read_in_small_steps(database: Database) -> None:
     await database.interactions.ingest(IngestBatch([event(n, f"u{n}") for n in range(5)]))
     seen, found = 0, set[str]()

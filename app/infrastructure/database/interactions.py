@@ -107,6 +107,8 @@ class SqlInteractionStore(InteractionStore):
         async with self._connections.read() as connection:
             settled = await self._connections.dialect.settled_sequence(connection)
             if sequence < 0:
+                return set(), settled
+            if sequence < 0:
                 return frozenset(), settled
             window = {"after": sequence, "settled": settled, "limit": limit}
             rows = (await connection.execute(_USERS_SINCE, window)).all()

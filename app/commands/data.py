@@ -1,0 +1,140 @@
+"""`encore migrate`, `encore import …`, `encore export …`: the schema, and files in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.commands.shared import JsonFlag, guarded, output, prepare
+from app.commands.transfers import Job, Tallies, each_file, mapping_of, names_in, reading, run_export, run_import
+from app.domain.exceptions import InputError
+from app.domain.models import Kind
+
+if TYPE_CHECKING:  # loading the adapters is the work of the command, not of `encore --help`
+    from app.application.movielens import Part
+    from app.domain.files import RowReader
+
+Columns = Annotated[
+    str, typer.Option("--map", help="Columns by field, e.g. user_id=userId,item_id=movieId,value=stars.")
+]
+RejectsFile = Annotated[Path | None, typer.Option(help="Where rows go that are not taken (.csv or .jsonl).")]
+Files = Annotated[list[Path], typer.Argument(help="CSV, JSONL or Parquet, by suffix; .gz and .zst too.")]
+OutFile = Annotated[Path, typer.Argument(help="CSV, JSONL or Parquet, by suffix; .gz and .zst too.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("migrate")(migrate)
+    imports = typer.Typer(no_args_is_help=True, help="Take in interactions, items or users from files.")
+    imports.command("movielens")(import_movielens)
+    imports.command("interactions")(import_interactions)
+    imports.command("items")(import_items)
+    imports.command("users")(import_users)
+    app.add_typer(imports, name="import")
+    exports = typer.Typer(no_args_is_help=True, help="Write interactions, items or users to a file.")
+    exports.command("interactions")(export_interactions)
+    exports.command("items")(export_items)
+    exports.command("users")(export_users)
+    app.add_typer(exports, name="export")
+
+
+def migrate(as_json: JsonFlag = False) -> None:
+    """Bring the database schema up to date. Safe to repeat, and to run by several processes at once."""
+    with guarded():
+        settings = prepare()
+        from app.infrastructure.database.migrate import migrate as upgrade
+        from app.infrastructure.database.migrate import newest_revision
+
+        upgrade(settings.database_url)
+        revision = newest_revision()
+        output(as_json).result({"revision": revision}, f"the schema is at revision {revision}")
+
+
+def import_movielens(
+    folder: Annotated[Path, typer.Argument(help="A GroupLens folder (CSV or ::) or one with .inter, .item, .user.")],
+    rejects: RejectsFile = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take in a folder of ratings: its items, its users, its ratings."""
+
+    async def work(job: Job) -> Tallies:
+        from app.application.movielens import import_folder, layout_of
+        from app.infrastructure.files import open_reader
+
+        names = names_in(folder)
+        layout = layout_of(names)
+        if layout is None:
+            raise InputError("neither movies.csv, nor movies.dat, nor exactly one .inter file lies in this folder")
+
+        def open_part(part: Part) -> RowReader | None:
+            return open_reader(folder / part.file, part.columns) if part.file in names else None
+
+        return await import_folder(job.importer, layout, open_part, job.now)
+
+    run_import(work, rejects, output(as_json))
+
+
+def import_interactions(
+    files: Files,
+    columns: Columns = "",
+    kind: Annotated[Kind | None, typer.Option(help="The kind of rows that name none.")] = None,
+    rejects: RejectsFile = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take in interactions: user_id, item_id and, if there, kind, value, timestamp, duration, device, event_id.
+
+    Without --kind a row that names none is a rating if it has a value, else a view. A row without a timestamp happened
+    on 2000-01-01 plus one millisecond per row above it, so that the order of the file is kept.
+    """
+
+    async def work(job: Job) -> Tallies:
+        from app.application.interaction_rows import COLUMNS, InteractionRows
+
+        rows = InteractionRows(job.now, mapping_of(columns, COLUMNS), kind)
+        return {"interactions": await each_file(files, lambda reader: job.importer.interactions(reader, rows))}
+
+    run_import(work, rejects, output(as_json))
+
+
+def import_items(files: Files, columns: Columns = "", rejects: RejectsFile = None, as_json: JsonFlag = False) -> None:
+    """Take in items: item_id and, if there, title, description, genres, tags, year, …; other columns are attributes.
+
+    A row without updated_at was changed when its file was; the newest wins.
+    """
+
+    async def work(job: Job) -> Tallies:
+        from app.application.catalog_rows import ITEM_COLUMNS
+
+        mapping = mapping_of(columns, ITEM_COLUMNS)
+        return {"items": await each_file(files, lambda r: job.importer.items(r, reading(r, mapping, job.now)))}
+
+    run_import(work, rejects, output(as_json))
+
+
+def import_users(files: Files, columns: Columns = "", rejects: RejectsFile = None, as_json: JsonFlag = False) -> None:
+    """Take in users: user_id; other columns are attributes. A row without updated_at was changed when its file was."""
+
+    async def work(job: Job) -> Tallies:
+        from app.application.catalog_rows import USER_COLUMNS
+
+        mapping = mapping_of(columns, USER_COLUMNS)
+        return {"users": await each_file(files, lambda r: job.importer.users(r, reading(r, mapping, job.now)))}
+
+    run_import(work, rejects, output(as_json))
+
+
+def export_interactions(file: OutFile, as_json: JsonFlag = False) -> None:
+    """Write every interaction, in the order it was taken in."""
+    run_export(file, "interactions", output(as_json))
+
+
+def export_items(file: OutFile, as_json: JsonFlag = False) -> None:
+    """Write every item of the catalogue."""
+    run_export(file, "items", output(as_json))
+
+
+def export_users(file: OutFile, as_json: JsonFlag = False) -> None:
+    """Write every user."""
+    run_export(file, "users", output(as_json))
