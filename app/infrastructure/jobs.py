@@ -19,11 +19,10 @@ _MAX_WAITING = 100
 
 async def open_job_queue(url: str) -> JobQueue:
     """Open the queue of a URL: `local://` (a process of our own per training) or `redis://…` (Celery's broker)."""
-    scheme, _, rest = url.partition("://")
-    match scheme:
-        case "local" if not rest:
+    match url.partition("://"):
+        case "local", "://", "":
             return LocalJobQueue()
-        case "redis" | "rediss":
+        case "redis" | "rediss", "://", _:
             from app.infrastructure.celery_jobs import open_celery_queue
 
             return await open_celery_queue(url)
