@@ -12,10 +12,13 @@ from app.domain.exceptions import ArtifactDamagedError, InputError
 from app.domain.recommender import Recommender, Recommenders
 from app.models.collaborative import FactorRecommender
 from app.models.content_based import ContentRecommender
+from app.models.ease import EaseRecommender
 from app.models.graph_filter import GraphRecommender
 from app.models.hybrid import Hybrid
+from app.models.lightfm import LightfmRecommender
 from app.models.neighbours import NeighbourRecommender
 from app.models.popularity import Popularity
+from app.models.profile import ProfileRecommender
 from app.models.sequence import SequenceRecommender
 
 
@@ -44,11 +47,14 @@ class _HybridMaker:
 _MAKERS: Mapping[str, _Maker] = {
     "popularity": Popularity,
     "trending": Popularity,
+    "profile": ProfileRecommender,
     "ials": FactorRecommender,
+    "lightfm": LightfmRecommender,
     "content": ContentRecommender,
     "rp3": NeighbourRecommender,
     "item-item": NeighbourRecommender,
     "graph": GraphRecommender,
+    "ease": EaseRecommender,
     "sequence": SequenceRecommender,
     "hybrid": _HybridMaker(),
 }

@@ -33,6 +33,9 @@ HYBRID: Mapping[str, object] = {
 PARAMETERS: Mapping[str, Mapping[str, object]] = {
     "popularity": {},
     "trending": {},
+    "profile": {},
+    "lightfm": {"components": 8, "epochs": 20},
+    "ease": {"regularization": 2.0},
     "ials": {"factors": 2, "epochs": 8},
     "content": {"factors": 8},
     "rp3": {},

@@ -22,7 +22,7 @@ from tests.unit.models.data import HYBRID, PARAMETERS, checkerboard, dataset, hi
 
 NAMES = RECOMMENDERS.names()
 PERSONAL = [name for name in NAMES if name not in {"popularity", "trending", "profile"}]
-PLACES_NEW_ITEMS = {"ials", "content", "hybrid"}
+PLACES_NEW_ITEMS = {"ials", "content", "hybrid", "lightfm"}
 
 
 def fitted(name: str, data: Dataset, seed: int = 0) -> Recommender:
