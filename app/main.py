@@ -29,7 +29,8 @@ from app.api.tokens import TokenPolicy
 from app.api.v1 import events, items, models, recs, trainings, users
 from app.application.credentials import ApiKeys
 from app.application.model_training import request_training, ring_for_queued
-from app.application.outbox import OutboxRelay
+from app.application.outbox import BackgroundEvents, OutboxRelay
+from app.application.refreshed import told_through
 from app.application.serving_stack import ServingStack
 from app.application.supervision import Loop, supervised, watch_lag
 from app.bootstrap import Container, make_registry, make_serving, open_container
@@ -37,6 +38,9 @@ from app.config import Settings, require_credentials
 from app.domain.exceptions import UnavailableError
 
 log = telemetry.get_logger(__name__)
+
+FLUSH_SECONDS = 3.0
+"""How long a shutdown waits for events that may be lost."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -93,11 +97,15 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIt
         relay = OutboxRelay(
             container.database.outbox, container.database.dead_letters, container.publisher, container.clock
         )
+        told = BackgroundEvents(container.publisher, container.clock)
+        stack.push_async_callback(told.flush, FLUSH_SECONDS)
+        serving.lists.refreshed = told_through(told)
         loops: dict[str, Loop] = {
             "serving": serving.follow,
             "keys": keys.follow,
             # Cancelled at the end like the others: what it has claimed goes out again when its lease is over.
             "outbox": partial(relay.run, asyncio.Event()),
+            "background_events": partial(told.run, asyncio.Event()),
             "lag": watch_lag,
         }
         await stack.enter_async_context(supervised(loops))

@@ -116,6 +116,18 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return logger
 
 
+def traceparent() -> str | None:
+    """The current span as W3C Trace Context, to travel with a message; None outside a trace.
+
+    https://www.w3.org/TR/trace-context/#traceparent-header
+    """
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return None
+    trace_id, span_id = trace.format_trace_id(context.trace_id), trace.format_span_id(context.span_id)
+    return f"00-{trace_id}-{span_id}-{context.trace_flags:02x}"
+
+
 def user_hash(user_id: str) -> str:
     """What stands for a user in logs and traces: stable, and not the id."""
     return hashlib.blake2b(user_id.encode("utf-8", "surrogatepass"), digest_size=8, person=b"encore-log").hexdigest()

@@ -16,6 +16,7 @@ from app.application.lists import Filters, ListQuery, Page, Reason, SessionQuery
 from app.application.model_serving import ModelServer
 from app.application.paging import page_of
 from app.application.ranked_list import RankedList, decode, encode
+from app.application.refreshed import Refreshed, unheard
 from app.application.related import counted_list, popular_list, similar_list
 from app.application.scoring_pool import ScoringPool
 from app.application.serving import Serving
@@ -54,6 +55,7 @@ class RecommendationService:
         self._server = server
         self._clock = clock
         self._policy = policy
+        self.refreshed: Refreshed = unheard  # who is told of a list made anew
         self._memory = ListMemory(policy.memory_bytes, policy.memory_ttl_seconds)
         self._flight: SingleFlight[tuple[str, str, int | None, int], HeldList] = SingleFlight(policy.max_waiting)
         self._stand_in = StandIn(database.interactions, clock)
@@ -222,6 +224,7 @@ class RecommendationService:
                 ranked = await self.pool.run(make_list, wish.serving, task, now)
         except (DatabaseUnavailableError, OverloadedError) as error:
             return await self._without_history(wish, now, error)
+        self.refreshed(wish.user_id, wish.serving, ranked)
         return await self._store(wish, ranked, ranked, now)
 
     async def _history(self, user_id: str, now: datetime) -> History:
