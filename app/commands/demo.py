@@ -6,34 +6,34 @@ import asyncio
 import json
 import os
 import secrets
-import signal
 import socket
-import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import typer
 
 from app.commands.shared import JsonFlag, Output, fail, guarded, output, prepare, progress
-from app.domain.exceptions import ConfigurationError, EncoreError
+from app.domain.exceptions import ConfigurationError, EncoreError, UnavailableError
 
 if TYPE_CHECKING:  # loading the adapters is the work of the command, not of `encore --help`
+    import uvicorn
+
     from app.bootstrap import Container
     from app.config import Settings
 
 DEMO_USER = "user-002"
-TRAINING_BUDGET_SECONDS = 10
+TRAINING_BUDGET_SECONDS = 5
 TOKEN_SECONDS = 43_200
 START_TIMEOUT_SECONDS = 60.0
-STOP_TIMEOUT_SECONDS = 20.0
 PORTS_TO_TRY = 50
 REQUEST_TIMEOUT_SECONDS = 10.0
 
@@ -66,10 +66,12 @@ def demo(
         use_folder(folder)
         settings = prepare()
         out = output(as_json)
-        free = free_port(settings.host, settings.port if port is None else port, port is not None) if serve else 0
+        if serve:
+            wanted = settings.port if port is None else port
+            settings = prepare(port=free_port(settings.host, wanted, port is not None))
         asyncio.run(_make_ready(settings, out))
         if serve:
-            _serve(settings, free, out, began)
+            _serve(settings, out, began)
         else:
             out.result({"folder": str(folder), "seconds": round(time.perf_counter() - began, 1)}, f"ready in {folder}")
 
@@ -147,48 +149,39 @@ def free_port(host: str, wanted: int, is_asked_for: bool) -> int:
     raise ConfigurationError("ENCORE_PORT", f"port {wanted} is in use; give another with --port")
 
 
-def _serve(settings: Settings, port: int, out: Output, began: float) -> None:
-    """Run `encore serve` beside us until somebody stops us; it stops with us."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    server = subprocess.Popen(
-        [sys.executable, "-m", "app.cli", "serve"],
-        env={**os.environ, "ENCORE_PORT": str(port), "ENCORE_LOG_LEVEL": os.environ.get("ENCORE_LOG_LEVEL", "WARNING")},
-    )
-    try:
-        offer = _wait_and_ask(settings, f"http://{settings.host}:{port}", server)
-        out.result(_as_data(offer, began), lambda: _show(offer, began))
-        sys.stdout.flush()
-        if server.wait():
-            fail("the server ended by itself; its log says why")
-    except KeyboardInterrupt:
-        out.note("stopping")
-    finally:
-        _stop(server)
+def _serve(settings: Settings, out: Output, began: float) -> None:
+    """Serve as `encore serve` does, in this process, and print the offer as soon as there is a list."""
+    from app.commands.serve import make_server
+
+    server = make_server(settings)
+    failures: list[Exception] = []
+
+    def announce() -> None:
+        try:
+            offer = _wait_and_ask(settings, server)
+        except Exception as error:  # noqa: BLE001  # it is raised again where the process can end with it
+            failures.append(error)
+            server.should_exit = True
+        else:
+            out.result(_as_data(offer, began), lambda: _show(offer, began))
+            sys.stdout.flush()
+
+    threading.Thread(target=announce, name="announce", daemon=True).start()
+    server.run()
+    if failures:
+        raise failures[0]
+    if not server.started:
+        fail("the server did not start; its log says why")
 
 
-def _interrupt(_signal: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    if server.poll() is None:
-        server.terminate()
-    try:
-        server.wait(STOP_TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
-
-
-def _wait_and_ask(settings: Settings, address: str, server: subprocess.Popen[bytes]) -> Offer:
+def _wait_and_ask(settings: Settings, server: uvicorn.Server) -> Offer:
+    address = f"http://{settings.host}:{settings.port}"
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     with progress("starting the server", None):
-        while not _answers(f"{address}/health/ready"):
-            if server.poll() is not None:
-                fail("the server did not start; its log says why")
+        while not (server.started and _answers(f"{address}/health/ready")):
             if time.monotonic() > deadline:
-                fail(f"the server is not ready after {START_TIMEOUT_SECONDS:.0f} s")
-            time.sleep(0.1)
+                raise UnavailableError(f"the server is not ready after {START_TIMEOUT_SECONDS:.0f} s")
+            time.sleep(0.05)
     return make_offer(settings, address)
 
 
