@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
@@ -24,9 +23,7 @@ from app.domain.recommender import Progress, Recommender, Tower
 from app.models.base import Array, Floats, as_parameters, parse, positives, take_floats
 from app.models.cold_items import ColdItems
 from app.models.engines import FactorParameters, factorize
-
-_WEIGHT_FLOOR, _WEIGHT_CEILING = 0.05, 20.0
-"""Confidences outside this range, relative to the mean, make the solve ill-conditioned without ranking better."""
+from app.models.folding import Evidence, Ridge, clipped, fold, fold_without_each
 
 
 class FactorRecommender(Recommender, Tower):
@@ -68,7 +65,7 @@ class FactorRecommender(Recommender, Tower):
 
     def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
         matrix = positives(dataset, flat=self._parameters.flat)
-        matrix.data = np.clip(matrix.data, _WEIGHT_FLOOR, _WEIGHT_CEILING)
+        matrix.data = clipped(matrix.data).astype(np.float32)
         liked = dataset.histories.weights[dataset.histories.weights > 0]
         self._mean_weight, self._n_trained = float(np.float32(liked.mean())), dataset.n_items
         vectors = factorize(matrix, self._parameters, seed=seed, progress=progress)
@@ -82,77 +79,30 @@ class FactorRecommender(Recommender, Tower):
             self._vectors[without] = self._cold.vectors(dataset.item_features.matrix[without])
         progress(self.name, 1.0)
 
-    def _ridge(self, n: int) -> NDArray[np.float64]:
-        """(factors,) diagonal of alpha · VallᵀVall + λ(n) I."""
+    def _ridge(self) -> Ridge:
         p = self._parameters
-        return np.asarray(p.alpha * self._gram + p.regularization * (n + p.alpha * self._n_trained) ** p.nu)
+        return Ridge(self._gram, p.alpha, p.regularization, p.nu, self._n_trained)
 
-    def _evidence(self, history: Histories) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """(rows (n, factors), confidences (n,), targets (n,)) of one history; entries that say nothing weigh 0."""
-        weights = history.weights.astype(np.float64) / self._mean_weight
-        known = history.items < len(self._vectors)
-        rows = self._vectors[np.where(known, history.items, 0)].astype(np.float64)
-        strength = np.clip(np.abs(weights), _WEIGHT_FLOOR, _WEIGHT_CEILING)
-        confidence = np.where(self._parameters.flat & (weights > 0), 1.0, strength) * (known & (weights != 0))
-        return rows, confidence, (weights > 0).astype(np.float64)
+    def _evidence(self, histories: Histories) -> Evidence:
+        return Evidence.of(histories, self.n_items, self._mean_weight, flat=self._parameters.flat)
 
     def fold_in(self, histories: Histories) -> Floats:
-        users = np.zeros((len(histories), self._vectors.shape[1]), dtype=np.float32)
-        for row in range(len(histories)):
-            one = histories.rows(row, row + 1)
-            if len(one.items):
-                users[row] = self._solve(*self._evidence(one))
-        return users
-
-    def _solve(
-        self, rows: NDArray[np.float64], confidence: NDArray[np.float64], target: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        told = confidence > 0
-        rows, confidence, target = rows[told], confidence[told], target[told]
-        diagonal = self._ridge(len(rows))
-        if len(rows) < len(diagonal):
-            kernel = (rows / diagonal) @ rows.T
-            kernel[np.diag_indices_from(kernel)] += 1.0 / confidence
-            alpha = scipy.linalg.solve(kernel, target, assume_a="pos", check_finite=False)
-            return np.asarray(rows.T @ alpha / diagonal)
-        system = (rows.T * confidence) @ rows
-        system[np.diag_indices_from(system)] += diagonal
-        right = rows.T @ (confidence * target)
-        return np.asarray(scipy.linalg.solve(system, right, assume_a="pos", check_finite=False))
+        return fold(self._evidence(histories), self._vectors, self._ridge())
 
     def score(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Floats:
         vectors = self._vectors if items is None else self._vectors[items]
         return np.asarray(self.fold_in(histories) @ vectors.T, dtype=np.float32)
 
     def contributions(self, history: Histories, items: NDArray[np.int32]) -> Floats:
-        """What the score loses when the entry is taken away; the last row is what the entries carry only together.
-
-        Taking entry j away is a rank-one change of the system (Sherman-Morrison), solved for all j at once.
-        """
-        rows, confidence, target = self._evidence(history)
-        targets = self._vectors[items].astype(np.float64)
-        whole = self._solve(rows, confidence, target) @ targets.T
-        told = confidence > 0
-        parts = np.zeros((len(rows) + 1, len(items)))
-        if told.any():
-            parts[:-1][told] = whole - self._without_each(rows[told], confidence[told], target[told]) @ targets.T
+        """What the score loses when the entry is taken away; the last row is what the entries carry only together."""
+        evidence, ridge = self._evidence(history), self._ridge()
+        targets = self._vectors[items].astype(np.float64).T
+        whole = (fold(evidence, self._vectors, ridge).astype(np.float64) @ targets)[0]
+        parts = np.zeros((len(history.items) + 1, len(items)))
+        if evidence.told.any():
+            parts[:-1][evidence.told] = whole - fold_without_each(evidence, self._vectors, ridge) @ targets
         parts[-1] = whole - parts[:-1].sum(axis=0)
         return parts.astype(np.float32)
-
-    def _without_each(
-        self, rows: NDArray[np.float64], confidence: NDArray[np.float64], target: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """(n, factors): the user's vector without entry j, for every j."""
-        system = (rows.T * confidence) @ rows
-        system[np.diag_indices_from(system)] += self._ridge(len(rows) - 1)
-        inverse = np.linalg.inv(system)
-        right = rows.T @ (confidence * target)
-        pulled = rows @ inverse
-        leverage = np.einsum("ij,ij->i", pulled, rows) * confidence
-        # A - c v vᵀ inverted: A⁻¹ + c A⁻¹v vᵀA⁻¹ / (1 - c vᵀA⁻¹v); the ridge keeps the leverage below 1.
-        base = inverse @ right - (confidence * target)[:, None] * pulled
-        correction = np.einsum("ij,ij->i", rows, base) * confidence / (1.0 - leverage)
-        return np.asarray(base + correction[:, None] * pulled)
 
     def extended(self, features: sp.csr_matrix) -> FactorRecommender:
         wider = type(self)(self.name, self._parameters)
