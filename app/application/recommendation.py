@@ -23,7 +23,7 @@ from app.application.serving import Serving
 from app.application.single_flight import SingleFlight
 from app.application.stand_in import COUNTED, StandIn
 from app.application.waiting import Backoff
-from app.application.wish import NO_FILTERS, Wish, variant_of
+from app.application.wish import NO_FILTERS, Key, Wish, variant_of
 from app.domain.exceptions import CacheUnavailableError, DatabaseUnavailableError, NotFoundError, OverloadedError
 from app.domain.interfaces import Cache, CacheReply, Quota
 from app.domain.signals import history_of
@@ -57,7 +57,9 @@ class RecommendationService:
         self._policy = policy
         self.refreshed: Refreshed = unheard  # who is told of a list made anew
         self._memory = ListMemory(policy.memory_bytes, policy.memory_ttl_seconds)
-        self._flight: SingleFlight[tuple[str, str, int | None, int], HeldList] = SingleFlight(policy.max_waiting)
+        self._flight: SingleFlight[Key, HeldList] = SingleFlight(policy.max_waiting)
+        # Apart from the users': a crowd of new ones all wait for the one list they share.
+        self._shared_flight: SingleFlight[Key, HeldList] = SingleFlight(policy.max_waiting)
         self._stand_in = StandIn(database.interactions, clock)
         self.pool = ScoringPool(policy.threads, policy.max_waiting)
 
@@ -166,6 +168,7 @@ class RecommendationService:
     async def close(self) -> None:
         """Stop what is being computed."""
         await self._flight.close()
+        await self._shared_flight.close()
         self.pool.close()
 
     async def _shared(
@@ -180,7 +183,7 @@ class RecommendationService:
         async def keep() -> HeldList:
             return self._memory.put(owner, variant, None, await compute(), ticket)
 
-        return (await self._flight.get((owner, variant, None, ticket), keep)).ranked
+        return (await self._shared_flight.get((owner, variant, None, ticket), keep)).ranked
 
     async def _read(self, user_id: str, variant: str, limit: int | None, limit_key: str) -> CacheReply | None:
         try:

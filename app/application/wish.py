@@ -10,6 +10,9 @@ from app.application.serving import Serving
 
 NO_FILTERS = Filters()
 
+Key = tuple[str, str, int | None, int]
+"""Owner, variant in process memory, generation in the cache, ticket of process memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -34,7 +37,7 @@ class Wish:
         return f"{self.serving.view.layout}.{self.variant}"
 
     @property
-    def key(self) -> tuple[str, str, int | None, int]:
+    def key(self) -> Key:
         """Requests with the same key may share a computation: nothing has changed between them."""
         return self.query.user_id, self.near_variant, self.generation, self.ticket
 

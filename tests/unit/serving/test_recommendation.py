@@ -11,7 +11,7 @@ from app.application.lists import Filters, ListQuery, Page, SessionEvent, Sessio
 from app.domain.exceptions import NotFoundError
 from app.domain.models import Interaction
 from app.domain.stores import IngestBatch
-from tests.unit.serving.world import ITEMS, World, rated
+from tests.unit.serving.world import ITEMS, World, following, rated
 
 TITLES = {item.item_id: item.title for item in ITEMS}
 
@@ -242,11 +242,8 @@ async def test_a_restart_gives_the_same_list(world: World) -> None:
     assert (after.items, after.etag) == (before.items, before.etag)
 
 
-async def test_without_a_model_the_database_counts_what_is_popular(empty_world: World) -> None:
-    await empty_world.populate()
-    await empty_world.stack.start()
-
-    page = await empty_world.lists.recommend(ListQuery("crime-fan-1", limit=100))
+async def test_without_a_model_the_database_counts_what_is_popular(untrained_world: World) -> None:
+    page = await untrained_world.lists.recommend(ListQuery("crime-fan-1", limit=100))
 
     assert (page.is_fallback, page.fallback_reason, page.model) == (True, "no_model", None)
     assert ids(page)[0] == "comedy-00"
@@ -274,15 +271,9 @@ async def test_a_refused_quota_costs_no_work(world: World) -> None:
 async def test_an_import_by_another_process_renews_lists_within_a_second(world: World) -> None:
     query = ListQuery("somebody")
     await world.lists.recommend(query)
-    follower = asyncio.create_task(world.stack.follow())
-    try:
-        await asyncio.sleep(0.1)
-        event = decode(rated("somebody", "crime-05"), world.clock.now)
-        assert isinstance(event, Interaction)
+    event = decode(rated("somebody", "crime-05"), world.clock.now)
+    assert isinstance(event, Interaction)
+    async with following(world), asyncio.timeout(1):
         await world.database.interactions.ingest(IngestBatch([event]))
-        async with asyncio.timeout(1):
-            while (await world.lists.recommend(query)).is_fallback:  # noqa: ASYNC110 - as a client would ask
-                await asyncio.sleep(0.01)
-    finally:
-        follower.cancel()
-        await asyncio.gather(follower, return_exceptions=True)
+        while (await world.lists.recommend(query)).is_fallback:  # noqa: ASYNC110 - as a client would ask
+            await asyncio.sleep(0.01)

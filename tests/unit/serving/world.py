@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,12 +18,22 @@ from app.application.model_serving import ModelServer, ServingPolicy
 from app.application.recommendation import RecommendationService
 from app.application.serving_stack import ServingStack
 from app.domain.dataset import Dataset
-from app.domain.interfaces import ArtifactStore, Cache
-from app.domain.models import Item, ModelStatus, ModelVersion
+from app.domain.exceptions import CacheUnavailableError, DatabaseUnavailableError
+from app.domain.interfaces import ArtifactStore, Cache, CacheReply
+from app.domain.models import (
+    EventColumns,
+    IngestResult,
+    Interaction,
+    Item,
+    ModelStatus,
+    ModelVersion,
+    PairState,
+    SourceOffset,
+)
 from app.domain.recommender import Recommender
 from app.domain.signals import SignalPolicy, dataset_from
-from app.domain.stores import Database
-from app.infrastructure.cache import open_cache
+from app.domain.stores import Database, IngestBatch, InteractionStore
+from app.infrastructure.cache.memory import MemoryCache
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate
 from app.infrastructure.storage import open_artifact_store
@@ -61,6 +71,71 @@ def rated(user_id: str, item_id: str, rating: float = 5.0, minute: int = 0) -> d
     return {"user_id": user_id, "video_id": item_id, "rating": rating, "timestamp": at.isoformat()}
 
 
+class Switch:
+    """Whether a dependency answers."""
+
+    is_on: bool = True
+
+
+class SwitchedInteractions(InteractionStore):
+    """The store itself, until it is switched off."""
+
+    def __init__(self, store: InteractionStore, switch: Switch) -> None:
+        self._store = store
+        self._switch = switch
+
+    def _reachable(self) -> InteractionStore:
+        if not self._switch.is_on:
+            raise DatabaseUnavailableError
+        return self._store
+
+    async def ingest(self, batch: IngestBatch) -> IngestResult:
+        return await self._reachable().ingest(batch)
+
+    async def history(self, user_id: str, limit: int) -> Sequence[PairState]:
+        return await self._reachable().history(user_id, limit)
+
+    async def columns(self, since: datetime | None, until: datetime | None) -> EventColumns:
+        return await self._reachable().columns(since, until)
+
+    def export(self, batch_size: int = 5_000) -> AsyncIterator[Sequence[Interaction]]:
+        return self._reachable().export(batch_size)
+
+    async def users_since(self, sequence: int, limit: int) -> tuple[Collection[str], int]:
+        return await self._reachable().users_since(sequence, limit)
+
+    async def offsets(self, topic: str) -> Sequence[SourceOffset]:
+        return await self._reachable().offsets(topic)
+
+    async def count(self) -> int:
+        return await self._reachable().count()
+
+    async def popular(self, since: datetime, limit: int) -> Sequence[tuple[str, float]]:
+        return await self._reachable().popular(since, limit)
+
+
+class SwitchedCache(MemoryCache):
+    """The memory cache, until it is switched off."""
+
+    switch: Switch
+
+    def _check(self) -> None:
+        if not self.switch.is_on:
+            raise CacheUnavailableError
+
+    async def read(self, user_id: str, variant: str, limit_per_minute: int | None, limit_key: str = "") -> CacheReply:
+        self._check()
+        return await super().read(user_id, variant, limit_per_minute, limit_key)
+
+    async def write(self, user_id: str, variant: str, generation: int, value: bytes, ttl_seconds: float) -> bool:
+        self._check()
+        return await super().write(user_id, variant, generation, value, ttl_seconds)
+
+    async def bump(self, user_ids: Collection[str]) -> None:
+        self._check()
+        await super().bump(user_ids)
+
+
 @dataclass
 class World:
     """The ports and what stands on them."""
@@ -70,7 +145,9 @@ class World:
     artifacts: ArtifactStore
     stack: ServingStack
     clock: Clock
-    numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    database_switch: Switch
+    cache_switch: Switch
+    numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 10_000)))
 
     @property
     def server(self) -> ModelServer:
@@ -129,11 +206,15 @@ class World:
 
 @asynccontextmanager
 async def open_world(folder: Path, policy: ListPolicy = PLAIN, index_above: int = 100_000) -> AsyncIterator[World]:
-    """An empty one on SQLite, process memory and files."""
+    """On SQLite, process memory and files, with whatever the folder holds."""
     url = f"sqlite+aiosqlite:///{folder}/encore.db"
-    migrate(url)
+    if not (folder / "encore.db").exists():
+        migrate(url)
     database = await open_database(url, pool_size=4, timeout_seconds=5, lease_seconds=60)
-    cache = await open_cache("memory://", 8_388_608)
+    database_switch, cache_switch = Switch(), Switch()
+    database.interactions = SwitchedInteractions(database.interactions, database_switch)
+    cache = SwitchedCache(8_388_608)
+    cache.switch = cache_switch
     artifacts = await open_artifact_store(f"file:{folder}/artifacts")
     clock = Clock()
     serving = ServingPolicy(model_poll_seconds=0.05, catalog_poll_seconds=0.05, index_above=index_above)
@@ -146,9 +227,20 @@ async def open_world(folder: Path, policy: ListPolicy = PLAIN, index_above: int 
     catalog = CatalogService(database.catalog, renewal, clock, server.wake_catalogue)
     stack = ServingStack(server, lists, renewal, events, catalog)
     try:
-        yield World(database, cache, artifacts, stack, clock)
+        yield World(database, cache, artifacts, stack, clock, database_switch, cache_switch)
     finally:
         await stack.close()
         await artifacts.close()
         await cache.close()
         await database.close()
+
+
+@asynccontextmanager
+async def following(world: World) -> AsyncIterator[None]:
+    """The background loops, while inside."""
+    loops = asyncio.create_task(world.stack.follow())
+    try:
+        yield
+    finally:
+        loops.cancel()
+        await asyncio.gather(loops, return_exceptions=True)
