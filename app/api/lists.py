@@ -12,9 +12,9 @@ from app.api.exchange import Call
 from app.api.limits import RateLimiter
 from app.api.rendering import page_body
 from app.api.v1.schemas.lists import MAX_OFFSET, ListParams
-from app.application.lists import ListQuery, Page, RateLimit
+from app.application.lists import ListQuery, Page
 from app.application.recommendation import RecommendationService
-from app.domain.exceptions import CursorError
+from app.domain.exceptions import CursorError, RateLimitedError
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -47,24 +47,24 @@ class UserLists:
         offset = params.offset
         if params.cursor is not None:
             offset = position(self._cursors.open(binding, params.cursor))
-        page = await self._service.recommend(self._query(user_id, params, offset, call))
-        self._note_quota(page, call)
+        query = ListQuery(user_id, params.type, params.limit, offset, params.filters, params.explain)
+        page = await self._page(query, call)
         following = page.offset + len(page.items)
         is_last = following >= page.total or not page.items
         cursor = None if is_last else self._cursors.seal(binding, str(following))
         return conditional(page, ("user_id", user_id), cursor, call, headers)
 
-    def _query(self, user_id: str, params: ListParams, offset: int, call: Call) -> ListQuery:
-        rate = None
-        if call.principal is not None and call.quota is None:
-            rate = RateLimit(call.principal.limit_key, self._limiter.per_minute(call.principal.is_service))
-        return ListQuery(user_id, params.type, params.limit, offset, params.filters, params.explain, rate)
-
-    def _note_quota(self, page: Page, call: Call) -> None:
-        """The service counted in its cache round trip; while the cache is away nobody but us counts."""
-        if call.principal is not None and call.quota is None:
-            principal = call.principal
-            call.quota = page.quota or self._limiter.count_alone(principal.limit_key, principal.is_service)
+    async def _page(self, query: ListQuery, call: Call) -> Page:
+        principal = call.principal
+        if principal is None or call.quota is not None:
+            return await self._service.recommend(query)
+        limit = self._limiter.per_minute(principal.is_service)
+        found = await self._service.answer(query, limit, principal.limit_key)
+        # While the cache is away nobody but us counts.
+        call.quota = found.quota or self._limiter.count_alone(principal.limit_key, principal.is_service)
+        if found.page is None:
+            raise RateLimitedError(call.quota.reset_seconds)
+        return found.page
 
 
 def position(text: str) -> int:

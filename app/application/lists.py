@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.domain.interfaces import Quota
-
 
 @dataclass(frozen=True, slots=True)
 class Filters:
@@ -20,21 +18,8 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True)
-class RateLimit:
-    """Whose requests to count, in the same cache round trip that reads the list."""
-
-    key: str
-    per_minute: int
-
-
-@dataclass(frozen=True, slots=True)
 class ListQuery:
-    """One request for a list. `type` is hybrid, collaborative, content, sequential or popular.
-
-    With a `rate` the service counts the request in its one `Cache.read` (limit_per_minute, limit_key), raises
-    RateLimitedError before any work if it is one too many, and hands the quota back in `Page.quota` (None while the
-    cache is away: the caller then counts by itself).
-    """
+    """One request for a list. `type` is hybrid, collaborative, content, sequential or popular."""
 
     user_id: str
     type: str = "hybrid"
@@ -42,7 +27,6 @@ class ListQuery:
     offset: int = 0
     filters: Filters = Filters()
     explain: bool = False
-    rate: RateLimit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +93,3 @@ class Page:
     as_of: datetime
     etag: str
     from_cache: bool = False
-    quota: Quota | None = None
