@@ -12,6 +12,7 @@ from typing import TypeVar
 from threadpoolctl import threadpool_limits
 
 from app.domain.recommender import Progress
+from app.domain.threads import at_most
 
 T = TypeVar("T")
 
@@ -81,7 +82,7 @@ async def compute(work: Callable[[], T], threads: int) -> T:
         result, error = None, None
         try:
             # The limit belongs to the thread that sets it, so it is set here.
-            with threadpool_limits(threads):
+            with threadpool_limits(threads), at_most(threads):
                 result = work()
         except BaseException as raised:  # noqa: BLE001  # it is handed to the awaiting task, whatever it is
             error = raised

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from app.domain.exceptions import InputError
 from app.domain.recommender import Progress
-from app.models.linalg import threads
+from app.domain.threads import allowed
 
 Floats = NDArray[np.float32]
 
@@ -62,7 +62,7 @@ def _irspack(matrix: sp.csr_matrix, p: FactorParameters, seed: int, progress: Pr
         ialspp_subspace_dimension=64,
         loss_type=str_to_loss_type("IALSPP"),
         random_seed=seed,
-        n_threads=threads(),
+        n_threads=allowed(),
         prediction_time_max_cg_steps=5,
         prediction_time_ialspp_iteration=7,
     )
@@ -84,7 +84,7 @@ def _implicit_als(matrix: sp.csr_matrix, p: FactorParameters, seed: int, progres
         alpha=1.0 + 1.0 / p.alpha,
         iterations=p.epochs,
         random_state=seed,
-        num_threads=threads(),
+        num_threads=allowed(),
         use_gpu=False,
     )
     # implicit runs its own threads; a threaded BLAS below them is five times slower.

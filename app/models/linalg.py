@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
@@ -15,12 +13,6 @@ _DIRECT_LIMIT = 3_000
 """Up to this many features the normal equations are solved directly (72 MB of float64, about a second)."""
 
 _CG_STEPS = 30
-
-
-def threads() -> int:
-    """How many threads a training library may use: OMP_NUM_THREADS where set, else all cores."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return int(told) if told.isdigit() and int(told) > 0 else os.cpu_count() or 1
 
 
 def randomized_svd(
