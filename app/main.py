@@ -11,6 +11,7 @@ from importlib.metadata import version
 from itertools import chain
 
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from app import telemetry
 from app.api import handlers, health, openapi
@@ -43,6 +44,19 @@ FLUSH_SECONDS = 3.0
 """How long a shutdown waits for events that may be lost."""
 
 
+class Application(FastAPI):
+    """Crosses the boundary before the framework is asked: its machinery is for requests that deserve it."""
+
+    boundary: Boundary
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        await self.boundary(scope, receive, send)
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The application. Raises ConfigurationError if nothing could check credentials, TypeError for an open route."""
     require_credentials(settings)
@@ -51,7 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings.jwt_jwks_url,
         settings.jwt_jwks_file,
     )
-    app = FastAPI(
+    app = Application(
         title="Encore",
         version=version("encore-recs"),
         docs_url=None,
@@ -69,7 +83,9 @@ def create_app(settings: Settings) -> FastAPI:
     refuse_undeclared(app.routes)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]  # the way FastAPI documents
     handlers.install(app)
-    app.add_middleware(Boundary, bounds=bounds_of(settings, app), methods_at=partial(methods_at, app.routes))
+    app.boundary = Boundary(
+        partial(FastAPI.__call__, app), bounds=bounds_of(settings, app), methods_at=partial(methods_at, app.routes)
+    )
     return app
 
 

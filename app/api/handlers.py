@@ -49,8 +49,14 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     return problem_response(Problem(kind, headers=CLOSE if kind is errors.TOO_LARGE else ()), request_id)
 
 
+async def on_anything(request: Request, error: Exception) -> Response:
+    """A mistake of ours; the framework raises it again for the boundary to log."""
+    return problem_response(Problem(errors.INTERNAL), call_of(request.scope).request_id)
+
+
 def install(app: FastAPI) -> None:
-    """Handle everything that can be raised below the boundary; the boundary handles the rest."""
+    """Handle everything that can be raised below the boundary; the boundary logs the rest."""
     app.add_exception_handler(EncoreError, on_own_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(Exception, on_anything)

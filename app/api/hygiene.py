@@ -103,10 +103,10 @@ def _has_duplicate(names: Iterable[bytes]) -> bool:
 
 def _header_refusal(headers: list[tuple[bytes, bytes]], limits: EnvelopeLimits) -> Problem | None:
     names = [name for name, _ in headers]
-    size = sum([len(name) + len(value) for name, value in headers])
-    if len(headers) > limits.headers or size > limits.header_bytes:
+    values = b"".join([value for _, value in headers])
+    if len(headers) > limits.headers or len(values) + len(b"".join(names)) > limits.header_bytes:
         return Problem(errors.HEADERS_TOO_LARGE, headers=CLOSE)
-    if any(_HEADER_CONTROL.search(value) for _, value in headers) or _is_ambiguous_length(headers, names):
+    if _HEADER_CONTROL.search(values) or _is_ambiguous_length(headers, names):
         return Problem(errors.BAD_REQUEST, headers=CLOSE)
     if names.count(b"authorization") + names.count(b"x-api-key") > 1:
         return Problem(errors.AMBIGUOUS_CREDENTIALS)

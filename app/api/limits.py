@@ -7,8 +7,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
 from app import telemetry
@@ -119,24 +118,28 @@ class Admission:
     """A fixed number of places. A short wait, then refused: late answers help nobody."""
 
     def __init__(self, places: int) -> None:
+        self._places = places
         self._free = places
         self._reserved = int(places * RESERVED_FOR_READS)
         self._waiting: deque[asyncio.Event] = deque()
         self._max_waiting = places
 
-    @asynccontextmanager
-    async def place(self, is_user_read: bool) -> AsyncIterator[None]:
-        """Hold a place. Raises OverloadedError if none gets free within MAX_QUEUE_SECONDS."""
+    async def enter(self, is_user_read: bool) -> None:
+        """Take a place; `leave` must follow. Raises OverloadedError if none gets free within MAX_QUEUE_SECONDS."""
         if not self._has_room(is_user_read):
             await self._wait(is_user_read)
         self._free -= 1
-        telemetry.REQUESTS_IN_FLIGHT.inc()
-        try:
-            yield
-        finally:
-            self._free += 1
-            telemetry.REQUESTS_IN_FLIGHT.dec()
-            self._wake_one()
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._free += 1
+        if self._waiting:
+            self._waiting.popleft().set()
+
+    @property
+    def taken(self) -> int:
+        """Places taken now."""
+        return self._places - self._free
 
     def _has_room(self, is_user_read: bool) -> bool:
         return self._free > (0 if is_user_read else self._reserved)
@@ -157,10 +160,6 @@ class Admission:
             finally:
                 if turn in self._waiting:
                     self._waiting.remove(turn)
-
-    def _wake_one(self) -> None:
-        if self._waiting:
-            self._waiting.popleft().set()
 
 
 def shed(reason: str) -> OverloadedError:

@@ -9,14 +9,16 @@ from starlette.responses import Response
 
 from app.api.cursors import Cursors
 from app.api.exchange import Call
-from app.api.limits import RateLimiter
-from app.api.rendering import page_body
+from app.api.limits import RateLimiter, make_room
+from app.api.rendering import completed, page_head
 from app.api.v1.schemas.lists import MAX_OFFSET, ListParams
 from app.application.lists import ListQuery, Page
 from app.application.recommendation import RecommendationService
 from app.domain.exceptions import CursorError, RateLimitedError
 
 Headers = list[tuple[bytes, bytes]]
+KEPT_HEADS = 2_048
+"""Rendered pages kept, some 3 kB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class UserLists:
         self._service = service
         self._limiter = limiter
         self._cursors = cursors
+        self._heads: dict[int, tuple[Page, str, bytes]] = {}
 
     async def answer(
         self, user_id: str, params: ListParams, call: Call, headers: Sequence[tuple[bytes, bytes]]
@@ -49,10 +52,20 @@ class UserLists:
             offset = position(self._cursors.open(binding, params.cursor))
         query = ListQuery(user_id, params.type, params.limit, offset, params.filters, params.explain)
         page = await self._page(query, call)
+        return conditional(page.etag, self._head(page, user_id, binding), call, headers)
+
+    def _head(self, page: Page, user_id: str, binding: str) -> bytes:
+        """The page's bytes. The service hands out the same object while a list is fresh: rendered once, then kept."""
+        kept = self._heads.get(id(page))
+        if kept is not None and kept[0] is page and kept[1] == binding:
+            return kept[2]
         following = page.offset + len(page.items)
         is_last = following >= page.total or not page.items
         cursor = None if is_last else self._cursors.seal(binding, str(following))
-        return conditional(page, ("user_id", user_id), cursor, call, headers)
+        head = page_head(page, ("user_id", user_id), cursor)
+        make_room(self._heads, KEPT_HEADS)
+        self._heads[id(page)] = (page, binding, head)
+        return head
 
     async def _page(self, query: ListQuery, call: Call) -> Page:
         principal = call.principal
@@ -74,19 +87,20 @@ def position(text: str) -> int:
     return int(text)
 
 
-def conditional(
-    page: Page,
-    subject: tuple[str, str] | None,
-    next_cursor: str | None,
-    call: Call,
-    request_headers: Sequence[tuple[bytes, bytes]],
+def shown(
+    page: Page, subject: tuple[str, str] | None, call: Call, request_headers: Sequence[tuple[bytes, bytes]]
 ) -> Answer:
+    """A page that is nobody's own."""
+    return conditional(page.etag, page_head(page, subject, None), call, request_headers)
+
+
+def conditional(etag: str, head: bytes, call: Call, request_headers: Sequence[tuple[bytes, bytes]]) -> Answer:
     """The page, or 304 where the caller holds it already (weak comparison, RFC 9110 §13.1.2)."""
-    tag = f'W/"{page.etag}"'.encode()
+    tag = f'W/"{etag}"'.encode()
     headers: Headers = [(b"etag", tag), (b"cache-control", b"private, no-cache")]
     if holds(request_headers, tag):
         return Answer(304, headers, b"")
-    body = page_body(page, subject, next_cursor, call.request_id)
+    body = completed(head, call.request_id)
     headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     return Answer(200, headers, body)
 

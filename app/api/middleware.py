@@ -10,9 +10,11 @@ import asyncio
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import IPv6Address
 from typing import Any
 
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import telemetry
@@ -55,7 +57,7 @@ class Bounds:
 
 
 class Boundary:
-    """The outermost middleware of ours."""
+    """Around the framework: takes every HTTP request, hands on those that may ask."""
 
     def __init__(self, app: ASGIApp, *, bounds: Bounds, methods_at: Callable[[str], frozenset[str]]) -> None:
         self._app = app
@@ -63,9 +65,6 @@ class Boundary:
         self._methods_at = methods_at
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         started = time.perf_counter()
         method = scope["method"]
         call = Call(request_id_from(scope["headers"]))
@@ -113,11 +112,14 @@ class Boundary:
         gateway: Gateway = state_of(scope).gateway
         await identify(gateway, scope, call)
         is_user_read = scope["method"] == "GET" and scope["path"].startswith(LIST_PREFIX)
-        async with gateway.admission.place(is_user_read):
+        await gateway.admission.enter(is_user_read)
+        try:
             if is_user_read and await gateway.lane.answered(scope, exchange, call):
                 return
             await count(gateway, call)
             await self._route(scope, exchange)
+        finally:
+            gateway.admission.leave()
 
     async def _route(self, scope: Scope, exchange: Exchange) -> None:
         async with asyncio.timeout(self._bounds.deadline_seconds):
@@ -197,7 +199,12 @@ def template(scope: Scope) -> str:
 
 def measure(method: str, scope: Scope, status: int, seconds: float) -> None:
     """Count and time one answer."""
-    method = method if method in hygiene.KNOWN_METHODS else "<other>"
-    route = template(scope)
-    telemetry.REQUESTS.labels(method, route, str(status)).inc()
-    telemetry.REQUEST_SECONDS.labels(method, route).observe(seconds)
+    counted, timed = meters(method if method in hygiene.KNOWN_METHODS else "<other>", template(scope), status)
+    counted.inc()
+    timed.observe(seconds)
+
+
+@cache  # bounded: methods, templates and statuses are ours; looking children up costs more than counting
+def meters(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """What counts and times such answers."""
+    return telemetry.REQUESTS.labels(method, route, str(status)), telemetry.REQUEST_SECONDS.labels(method, route)

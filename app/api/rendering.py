@@ -13,13 +13,16 @@ from app.application.lists import Page, RankedItem, Reason
 _text = json.encoder.encode_basestring
 
 
-def page_body(page: Page, subject: tuple[str, str] | None, next_cursor: str | None, request_id: str) -> bytes:
-    """The whole answer. `subject` is ("user_id", …) or ("item_id", …): whose list it is, None for everybody's."""
-    return b"".join((_head(page, subject, next_cursor), _text(request_id).encode(), b"}"))
+def completed(head: bytes, request_id: str) -> bytes:
+    """The whole answer from its head."""
+    return b"".join((head, _text(request_id).encode(), b"}"))
 
 
-def _head(page: Page, subject: tuple[str, str] | None, next_cursor: str | None) -> bytes:
-    """Everything but the request id."""
+def page_head(page: Page, subject: tuple[str, str] | None, next_cursor: str | None) -> bytes:
+    """Everything but the request id, which comes last: what a page's next answer can use again.
+
+    `subject` is ("user_id", …) or ("item_id", …): whose list it is, None for everybody's.
+    """
     owner = "" if subject is None else f'"{subject[0]}":{_text(subject[1])},'
     model = page.model
     named = (

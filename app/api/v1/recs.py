@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 
 from app.api.dependencies import TheCall, Uses
-from app.api.lists import conditional, response_of
+from app.api.lists import response_of, shown
 from app.api.security import allow, guarded
 from app.api.v1.documented import CLOSED, WITH_BODY, problems, router
 from app.api.v1.schemas.common import UserIdPath
@@ -32,7 +32,7 @@ async def recommend_for_session(body: SessionBody, uses: Uses, call: TheCall, re
     )
     filters = Filters(body.exclude_seen, frozenset(body.exclude), frozenset(body.genres), body.year_min, body.year_max)
     page = await uses.recommendation.session(SessionQuery(history, body.type, body.limit, filters, body.explain))
-    return response_of(conditional(page, None, None, call, ()))
+    return response_of(shown(page, None, call, ()))
 
 
 @routes.get(

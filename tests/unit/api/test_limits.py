@@ -84,44 +84,45 @@ def test_the_headers_name_the_policy_and_what_is_left() -> None:
 
 async def test_places_are_taken_given_back_and_shed_fast_when_there_are_none() -> None:
     admission = Admission(4)
-    done = asyncio.Event()
-
-    async def hold() -> None:
-        async with admission.place(is_user_read=True):
-            await done.wait()
-
-    holders = [asyncio.create_task(hold()) for _ in range(4)]
-    await asyncio.sleep(0)
+    for _ in range(4):
+        await admission.enter(is_user_read=True)
     started = asyncio.get_running_loop().time()
     with pytest.raises(OverloadedError) as shed:
-        async with admission.place(is_user_read=True):
-            pass
+        await admission.enter(is_user_read=True)
     assert asyncio.get_running_loop().time() - started < 0.5
     assert shed.value.retry_after_seconds >= 1
-    done.set()
-    await asyncio.gather(*holders)
-    async with admission.place(is_user_read=False):
-        pass
+    for _ in range(4):
+        admission.leave()
+    await admission.enter(is_user_read=False)
+    assert admission.taken == 1
 
 
 async def test_the_last_places_are_for_reads_of_users_lists() -> None:
     admission = Admission(4)
-    async with admission.place(is_user_read=False), admission.place(False), admission.place(False):
-        with pytest.raises(OverloadedError):
-            async with admission.place(is_user_read=False):
-                pass
-        async with admission.place(is_user_read=True):
-            pass
+    for _ in range(3):
+        await admission.enter(is_user_read=False)
+    with pytest.raises(OverloadedError):
+        await admission.enter(is_user_read=False)
+    await admission.enter(is_user_read=True)
 
 
 async def test_a_waiting_request_goes_on_as_soon_as_a_place_is_free() -> None:
     admission = Admission(1)
-    order: list[str] = []
+    await admission.enter(is_user_read=True)
+    waiting = asyncio.create_task(admission.enter(is_user_read=True))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    admission.leave()
+    await waiting
 
-    async def hold(name: str, seconds: float) -> None:
-        async with admission.place(is_user_read=True):
-            order.append(name)
-            await asyncio.sleep(seconds)
 
-    await asyncio.gather(hold("first", 0.01), hold("second", 0.0))
-    assert order == ["first", "second"]
+async def test_who_gives_up_waiting_leaves_the_queue() -> None:
+    admission = Admission(1)
+    await admission.enter(is_user_read=True)
+    waiting = asyncio.create_task(admission.enter(is_user_read=True))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    admission.leave()
+    await admission.enter(is_user_read=True)
