@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 
@@ -20,17 +20,20 @@ from app.application.model_training import Trainer
 from app.application.recommendation import RecommendationService
 from app.application.serving_stack import ServingStack
 from app.config import Settings
+from app.connecting import (
+    connect_artifacts,
+    connect_cache,
+    connect_database,
+    connect_jobs,
+    connect_publisher,
+    utc_now,
+)
 from app.domain.gate import GatePolicy
 from app.domain.interfaces import ArtifactStore, Cache, EventPublisher, JobQueue
 from app.domain.models import Kind
 from app.domain.recommender import Recommenders
 from app.domain.signals import SignalPolicy
 from app.domain.stores import Database
-from app.infrastructure.cache import open_cache
-from app.infrastructure.database import open_database
-from app.infrastructure.events import open_publisher
-from app.infrastructure.jobs import open_job_queue
-from app.infrastructure.storage import open_artifact_store
 from app.infrastructure.vector_store import open_vector_index
 from app.models import RECOMMENDERS
 
@@ -47,41 +50,6 @@ class Container:
     publisher: EventPublisher
     recommenders: Recommenders
     clock: Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    """The production clock."""
-    return datetime.now(UTC)
-
-
-async def connect_database(settings: Settings) -> Database:
-    """The database of these settings."""
-    return await open_database(
-        settings.database_url,
-        pool_size=settings.database_pool_size,
-        timeout_seconds=settings.database_timeout_seconds,
-        lease_seconds=settings.train_lease_seconds,
-    )
-
-
-async def connect_cache(settings: Settings) -> Cache:
-    """The cache of these settings."""
-    return await open_cache(settings.cache_url, max_bytes=settings.memory_cache_bytes)
-
-
-async def connect_artifacts(settings: Settings) -> ArtifactStore:
-    """The artifact store of these settings."""
-    return await open_artifact_store(settings.artifacts_url, settings.artifact_copies)
-
-
-async def connect_publisher(settings: Settings) -> EventPublisher:
-    """Where these settings send events."""
-    return await open_publisher(settings.events_url)
-
-
-async def connect_jobs(settings: Settings) -> JobQueue:
-    """The job queue of these settings."""
-    return await open_job_queue(settings.jobs_url)
 
 
 @asynccontextmanager

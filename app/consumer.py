@@ -14,9 +14,8 @@ from app.application.event_shapes import TOPICS
 from app.application.ingestion import PoisonPolicy
 from app.application.outbox import OutboxRelay
 from app.application.record_decoding import decode_records
-from app.bootstrap import connect_cache, connect_database, connect_publisher, utc_now
 from app.config import Settings, load_settings
-from app.infrastructure.events import GroupPolicy, open_source
+from app.connecting import connect_cache, connect_database, connect_publisher, connect_source, utc_now
 from app.infrastructure.health_port import HealthPort
 
 log = telemetry.get_logger(__name__)
@@ -31,7 +30,7 @@ async def consume(settings: Settings) -> None:
         stack.push_async_callback(cache.close)
         publisher = await connect_publisher(settings)
         stack.push_async_callback(publisher.close)
-        source = await open_source(settings.events_url, TOPICS, _group(settings))
+        source = await connect_source(settings, TOPICS)
         consumer = StreamConsumer(source, database, cache, decode_records, utc_now, _policy(settings))
         relay = OutboxRelay(database.outbox, database.dead_letters, publisher, utc_now)
         port = stack.enter_context(_health_port(settings, consumer))
@@ -61,15 +60,6 @@ def _on_signals(consumer: StreamConsumer) -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     return stopping
-
-
-def _group(settings: Settings) -> GroupPolicy:
-    return GroupPolicy(
-        group=settings.consume_group,
-        instance=settings.consume_instance,
-        session_seconds=settings.consume_session_seconds,
-        heartbeat_seconds=settings.consume_heartbeat_seconds,
-    )
 
 
 def _policy(settings: Settings) -> ConsumePolicy:

@@ -39,7 +39,7 @@ def make_token(
     """Make a token for a user or an operator (HS256 secrets only)."""
     with guarded():
         from app.application.credentials import issue_token
-        from app.bootstrap import utc_now
+        from app.connecting import utc_now
         from app.domain.exceptions import ConfigurationError
 
         settings = prepare()

@@ -188,7 +188,7 @@ def _wait_and_ask(settings: Settings, server: uvicorn.Server) -> Offer:
 def make_offer(settings: Settings, address: str) -> Offer:
     """A token for one person of the demo, her list, and lines that show it, change it and show it again."""
     from app.application.credentials import issue_token
-    from app.bootstrap import utc_now
+    from app.connecting import utc_now
 
     assert settings.jwt_secret is not None
     now = utc_now()

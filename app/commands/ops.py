@@ -113,7 +113,7 @@ async def check_credentials(settings: Settings) -> Finding:
 
 async def check_database(settings: Settings) -> Finding:
     """Does it answer, and is its schema the one of this code?"""
-    from app.bootstrap import connect_database
+    from app.connecting import connect_database
 
     database = await connect_database(settings)
     try:
@@ -127,7 +127,7 @@ async def check_database(settings: Settings) -> Finding:
 
 async def check_cache(settings: Settings) -> Finding:
     """Does it answer?"""
-    from app.bootstrap import connect_cache
+    from app.connecting import connect_cache
 
     cache = await connect_cache(settings)
     try:
@@ -139,7 +139,7 @@ async def check_cache(settings: Settings) -> Finding:
 
 async def check_artifacts(settings: Settings) -> Finding:
     """Does it answer?"""
-    from app.bootstrap import connect_artifacts
+    from app.connecting import connect_artifacts
 
     artifacts = await connect_artifacts(settings)
     try:
@@ -151,7 +151,7 @@ async def check_artifacts(settings: Settings) -> Finding:
 
 async def check_events(settings: Settings) -> Finding:
     """Does the broker answer?"""
-    from app.bootstrap import connect_publisher
+    from app.connecting import connect_publisher
 
     publisher = await connect_publisher(settings)
     try:
@@ -163,7 +163,7 @@ async def check_events(settings: Settings) -> Finding:
 
 async def check_jobs(settings: Settings) -> Finding:
     """Does the job queue answer?"""
-    from app.bootstrap import connect_jobs
+    from app.connecting import connect_jobs
 
     jobs = await connect_jobs(settings)
     try:
@@ -175,7 +175,7 @@ async def check_jobs(settings: Settings) -> Finding:
 
 async def check_model(settings: Settings) -> Finding:
     """Is there a champion to serve?"""
-    from app.bootstrap import connect_database
+    from app.connecting import connect_database
 
     database = await connect_database(settings)
     try:
