@@ -53,6 +53,8 @@ def demo(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], d
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def paste(line: str) -> dict[str, Any]:
