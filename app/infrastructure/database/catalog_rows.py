@@ -21,6 +21,7 @@ ITEM_COLUMNS = tuple(items.c[field.name] for field in fields(Item))
 USER_COLUMNS = tuple(users.c[field.name] for field in fields(User))
 _TUPLES = ("genres", "tags")
 _NUL, _BACKSLASH = r"\u0000", r"\\"  # as JSON spells them
+_UNFIT = "text with NUL or lone surrogates, and numbers that are none, cannot be stored"
 Entry = TypeVar("Entry", Item, User)
 
 
@@ -81,8 +82,9 @@ def _fingerprint(content: Mapping[str, object]) -> str:
     """A digest of what is written. Raises InputError for what PostgreSQL could not hold, also on SQLite."""
     try:
         text = dump_json(content)
-        if _NUL in text.replace(_BACKSLASH, ""):
-            raise ValueError("NUL")
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-    except ValueError as exc:  # also lone surrogates and NaN
-        raise InputError("text with NUL or lone surrogates, and numbers that are none, cannot be stored") from exc
+        digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    except ValueError as exc:  # lone surrogates, NaN
+        raise InputError(_UNFIT) from exc
+    if _NUL in text.replace(_BACKSLASH, ""):
+        raise InputError(_UNFIT)
+    return digest

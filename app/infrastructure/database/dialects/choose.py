@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -31,5 +33,11 @@ def choose_dialect(url: str, *, pool_size: int, timeout_seconds: float) -> Diale
                     SETTING, "SQLite needs a file: readers and the writer are separate connections"
                 )
             return SqliteDialect(parts, pool_size=pool_size, timeout_seconds=timeout_seconds)
+        case "postgresql+asyncpg":
+            if find_spec("asyncpg") is None:
+                raise ConfigurationError(SETTING, "PostgreSQL needs the extra `postgres`")
+            from app.infrastructure.database.dialects.postgresql import PostgresDialect
+
+            return PostgresDialect(parts, pool_size=pool_size, timeout_seconds=timeout_seconds)
         case _:
             raise ConfigurationError(SETTING, "must start with sqlite+aiosqlite:// or postgresql+asyncpg://")

@@ -58,6 +58,7 @@ def downgrade() -> None:
         for table in members:
             op.drop_table(table, schema=_in(name))
     if _is_postgres():
+        op.execute("DROP SEQUENCE features.interactions_blocks")
         for name in reversed(_SCHEMAS):
             op.execute(sa.schema.DropSchema(name))
 
@@ -137,7 +138,8 @@ def _history() -> None:
     op.create_index("ix_interactions_user_key", "interactions", ["user_key"], schema=_in("features"))
     if _is_postgres():
         op.execute("CREATE TABLE features.interactions_default PARTITION OF features.interactions DEFAULT")
-        op.execute(sa.schema.CreateSequence(sa.Sequence("interactions_sequence", schema="features")))
+        op.execute("CREATE SEQUENCE features.interactions_blocks")
+        op.execute("SELECT nextval('features.interactions_blocks')")  # so that last_value is always one given out
     op.create_table(
         "pair_states",
         sa.Column("user_key", sa.BigInteger, nullable=False),

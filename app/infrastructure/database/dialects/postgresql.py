@@ -1,0 +1,164 @@
+"""PostgreSQL ≥ 15 by asyncpg: partitions by month, binary COPY both ways, a timeout on everything.
+
+The server ends a statement before the client gives up waiting, so that a connection is still whole afterwards; the
+client's own deadline is asyncpg's `command_timeout`, which also holds when the server is frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from app.infrastructure.database import staging
+from app.infrastructure.database.dialects.base import Dialect, Insert, StagedRow, Window
+from app.infrastructure.database.dialects.binary_copy import RowBuffer
+from app.infrastructure.database.dialects.partitions import Months
+from app.infrastructure.database.json_text import dump_json
+
+_CLIENT_PATIENCE_SECONDS = 0.5  # how much longer than the server's limit the client waits
+_BULK_TIMEOUT_SECONDS = 600.0  # reading everything for a training may take minutes; it holds no lock that others need
+_BLOCK_BITS = 20
+MAX_BATCH = 1 << _BLOCK_BITS
+"""Each ingest takes one block of sequences, so that one `nextval` serves a whole batch."""
+
+_IN_FLIGHT = 0x454E << 48  # "EN": keeps our advisory locks apart from anybody else's
+_TAKE_BLOCK = sa.text(
+    # The lock says "rows above this block may still appear" and must be held before the block is drawn.
+    "WITH held AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(CAST(:base AS bigint) + last_value)"
+    " FROM features.interactions_blocks) SELECT nextval('features.interactions_blocks') FROM held"
+)
+_LAST_BLOCK = sa.text("SELECT last_value FROM features.interactions_blocks")
+_FLYING_BLOCK = sa.text(
+    "SELECT min((CAST(classid AS bigint) << 32 | CAST(objid AS bigint)) - CAST(:base AS bigint)) FROM pg_locks"
+    " WHERE locktype = 'advisory' AND objsubid = 1 AND CAST(classid AS bigint) >> 16 = CAST(:base AS bigint) >> 48"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+_HOLD_USERS = sa.text(
+    "WITH held AS (SELECT user_key FROM features.users WHERE user_id IN (SELECT user_id FROM staged)"
+    " ORDER BY user_key FOR KEY SHARE)"
+    " SELECT (SELECT count(*) FROM held) = (SELECT count(DISTINCT user_id) FROM staged)"
+)
+_BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_STAGED_COLUMNS = tuple(column.name for column in staging.staged.c if column.name != "sequence")
+_COLUMNS = (
+    "SELECT user_key, item_key, kind, coalesce(value, 'NaN'), coalesce(duration, 'NaN'), occurred_at, event_id"
+    " FROM features.interactions WHERE occurred_at >= $1 AND occurred_at < $2"
+)
+
+
+class PostgresDialect(Dialect):
+    """One engine; reads are single statements in autocommit, so that they cost one round trip."""
+
+    name = "postgresql"
+
+    def __init__(self, url: URL, *, pool_size: int, timeout_seconds: float) -> None:
+        self._engine = _engine(url, pool_size, timeout_seconds)
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._months = Months()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        async with self._reader.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        async with self._engine.begin() as connection:
+            yield connection
+
+    def insert(self, table: sa.Table) -> Insert:
+        return postgresql.insert(table)
+
+    async def serialise(self, connection: AsyncConnection, name: str) -> None:
+        await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+
+    async def prepare_months(self, moments: Iterable[datetime]) -> None:
+        missing = self._months.missing(moments)
+        if missing:
+            async with self.write() as connection:
+                await self.serialise(connection, "months")
+                await self._months.create(connection, missing)
+
+    def encode_id(self, event_id: UUID) -> UUID:
+        return event_id
+
+    def encode_moment(self, moment: datetime) -> datetime:
+        return moment
+
+    async def stage(self, connection: AsyncConnection, rows: Sequence[StagedRow]) -> None:
+        if len(rows) > MAX_BATCH:
+            raise ValueError(f"a batch holds at most {MAX_BATCH:,} interactions")
+        for statement in staging.CREATE:
+            await connection.execute(statement)
+        block: int = (await connection.execute(_TAKE_BLOCK, {"base": _IN_FLIGHT})).scalar_one()
+        first = block << _BLOCK_BITS
+        driver = await _driver(connection)
+        await driver.copy_records_to_table(
+            "staged",
+            records=((*row, first + row[0]) for row in rows),
+            columns=(*_STAGED_COLUMNS, "sequence"),
+        )
+
+    async def hold_users(self, connection: AsyncConnection) -> bool:
+        return bool((await connection.execute(_HOLD_USERS)).scalar_one())
+
+    async def settled_sequence(self, connection: AsyncConnection) -> int:
+        # In this order: whoever takes a lock after the second look draws a block above the first.
+        last: int = (await connection.execute(_LAST_BLOCK)).scalar_one()
+        flying: int | None = (await connection.execute(_FLYING_BLOCK, {"base": _IN_FLIGHT})).scalar_one()
+        settled = last if flying is None else min(last, flying)
+        return (settled + 1 << _BLOCK_BITS) - 1
+
+    async def read_columns(self, window: Window) -> NDArray[np.void]:
+        buffer = RowBuffer()
+        since = window.since or _BEGINNING
+        until = window.until or _END
+        async with self.write() as connection:
+            await connection.execute(sa.text(f"SET LOCAL statement_timeout = '{_BULK_TIMEOUT_SECONDS:.0f}s'"))
+            driver = await _driver(connection)
+            await driver.copy_from_query(
+                _COLUMNS, since, until, output=buffer.feed, format="binary", timeout=_BULK_TIMEOUT_SECONDS
+            )
+        return buffer.rows()
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+async def _driver(connection: AsyncConnection) -> Any:
+    """asyncpg's own connection, for COPY; it is in the transaction because a statement has run in it already."""
+    return cast(Any, (await connection.get_raw_connection()).driver_connection)
+
+
+def _engine(url: URL, pool_size: int, timeout_seconds: float) -> AsyncEngine:
+    limit = f"{int(timeout_seconds * 1_000)}ms"
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=timeout_seconds,
+        pool_use_lifo=True,  # idle connections may be closed by the server; the ones in use stay warm
+        json_serializer=dump_json,
+        connect_args={
+            "timeout": timeout_seconds,
+            "command_timeout": timeout_seconds + _CLIENT_PATIENCE_SECONDS,
+            "server_settings": {
+                "application_name": "encore",
+                "statement_timeout": limit,
+                "lock_timeout": limit,
+                "idle_in_transaction_session_timeout": f"{int(timeout_seconds * 2_000)}ms",
+                "timezone": "UTC",
+                "jit": "off",  # compiling costs more than our statements take
+            },
+        },
+    )
