@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from app.domain.exceptions import ConfigurationError
+from app.domain.cron import Cron
+from app.domain.exceptions import ConfigurationError, InputError
 from app.domain.masking import MASK, masked
 
 PREFIX = "ENCORE_"
@@ -26,6 +27,19 @@ NOT_SETTINGS = frozenset({FILE_SETTING, "ENCORE_BENCH_DATA"})
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
+
+
+def _checked_schedule(text: str) -> str:
+    if text:
+        try:
+            Cron.parse(text)
+        except InputError as error:
+            raise ValueError(error.problem) from None
+    return text
+
+
+Schedule = Annotated[str, AfterValidator(_checked_schedule)]
+"""Five cron fields in UTC, or empty for never."""
 
 
 class Settings(BaseSettings):
@@ -109,6 +123,14 @@ class Settings(BaseSettings):
     train_lease_seconds: Seconds = 60
     train_seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     train_threads: Annotated[int, Field(ge=1, le=256)] = 1
+    train_time_limit_seconds: Seconds = 21_600
+
+    # worker and schedule: five cron fields in UTC, or empty for never
+    train_schedule: Schedule = "0 3 * * *"
+    retention_schedule: Schedule = "30 4 * * *"
+    schedule_tick_seconds: Annotated[float, Field(ge=0.2, le=3_600)] = 30
+    worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 2
+    worker_stop_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30
     model_poll_seconds: Annotated[float, Field(gt=0, le=15)] = 2
     catalog_poll_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
 
