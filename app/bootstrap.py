@@ -18,6 +18,7 @@ from app.application.model_registry import Registry
 from app.application.model_serving import ModelServer, ServingPolicy
 from app.application.model_training import Trainer
 from app.application.recommendation import RecommendationService
+from app.application.scheduled import Scheduler, Timetable
 from app.application.serving_stack import ServingStack
 from app.config import Settings
 from app.connecting import (
@@ -28,6 +29,7 @@ from app.connecting import (
     connect_publisher,
     utc_now,
 )
+from app.domain.cron import Cron
 from app.domain.gate import GatePolicy
 from app.domain.interfaces import ArtifactStore, Cache, EventPublisher, JobQueue
 from app.domain.models import Kind
@@ -127,6 +129,26 @@ def make_trainer(container: Container) -> Trainer:
         policy,
         seed=settings.train_seed,
         code_version=version("encore-recs"),
+    )
+
+
+def make_scheduler(container: Container, slots: dict[str, datetime]) -> Scheduler:
+    """What runs by the clock, over this container's ports; `slots` is what this process remembers of it."""
+    settings = container.settings
+    timetable = Timetable(
+        training=Cron.parse(settings.train_schedule) if settings.train_schedule else None,
+        retention=Cron.parse(settings.retention_schedule) if settings.retention_schedule else None,
+        model_type=settings.train_model_type,
+        keep_versions=settings.train_keep_versions,
+    )
+    return Scheduler(
+        container.database,
+        container.artifacts,
+        container.jobs,
+        container.recommenders,
+        container.clock,
+        timetable,
+        slots,
     )
 
 

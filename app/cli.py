@@ -27,6 +27,8 @@ COMMANDS: Mapping[str, Entry] = {
     "demo": Entry("demo", "Generate a small catalogue, train, serve, and print what to try."),
     "serve": Entry("serve", "Serve lists over HTTP."),
     "consume": Entry("consume", "Take in events from Kafka."),
+    "worker": Entry("workers", "Run trainings and scheduled work for Celery."),
+    "beat": Entry("workers", "Send the ticks that scheduled work hangs on."),
     "migrate": Entry("data", "Bring the database schema up to date."),
     "import": Entry("data", "Take in interactions, items or users from files."),
     "export": Entry("data", "Write interactions, items or users to a file."),

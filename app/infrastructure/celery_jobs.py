@@ -1,0 +1,108 @@
+"""Celery as the doorbell: what a client and a worker must agree on, and the JobQueue over it.
+
+The truth (runs, locks, tokens, slots) is in the database. A message lost, repeated, late or twice at once does no harm:
+starting a training is a compare-and-swap there, and the next tick rings again for whatever still waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from celery import Celery
+from kombu.exceptions import KombuError, OperationalError
+from redis.exceptions import RedisError
+
+from app.domain.exceptions import BrokerUnavailableError
+from app.domain.interfaces import JobQueue
+
+T = TypeVar("T")
+
+TRAINING_TASK = "encore.train"
+TICK_TASK = "encore.tick"
+TRAININGS_QUEUE = "encore.trainings"
+TICKS_QUEUE = "encore.ticks"
+
+_SOCKET_SECONDS = 2.0
+_VISIBILITY_SECONDS = 90_000
+"""Longer than the longest training there may be (ENCORE_TRAIN_TIME_LIMIT_SECONDS ends at a day). Redelivery is safe
+here; it would only be a waste (https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/redis.html)."""
+
+
+def make_celery(url: str) -> Celery:
+    """A Celery application for the broker of a redis:// URL: JSON only, no results, no hidden retries."""
+    app = Celery("encore", broker=url, set_as_current=False)
+    app.conf.update(
+        task_default_queue=TICKS_QUEUE,
+        task_routes={TRAINING_TASK: {"queue": TRAININGS_QUEUE}},
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_publish_retry=False,
+        # Answered only when it is done: a ring that a dying worker held is heard again.
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        visibility_timeout=_VISIBILITY_SECONDS,
+        broker_transport_options={
+            "visibility_timeout": _VISIBILITY_SECONDS,
+            "socket_timeout": _SOCKET_SECONDS,
+            "socket_connect_timeout": _SOCKET_SECONDS,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+            # Looks for messages of dead workers every 5 s; by default it is nearer to 100 s.
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+        },
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        # A training in hand goes on while the broker is away: its outcome is in the database, not in the message.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        timezone="UTC",
+        enable_utc=True,
+    )
+    return app
+
+
+async def open_celery_queue(url: str) -> JobQueue:
+    """A `CeleryJobQueue`. Nothing is connected yet, so a broker that is down does not keep a process down."""
+    return CeleryJobQueue(make_celery(url))
+
+
+class CeleryJobQueue(JobQueue):
+    """Rings by sending a Celery task. One thread, as a doorbell is rung rarely; every call ends within a deadline."""
+
+    def __init__(self, app: Celery, *, timeout_seconds: float = 5.0) -> None:
+        self._app = app
+        self._timeout = timeout_seconds
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="celery")
+
+    async def submit(self, training_id: str) -> None:
+        await self._run(lambda: self._app.send_task(TRAINING_TASK, [training_id], ignore_result=True, retry=False))
+
+    async def depth(self) -> int:
+        return await self._run(self._depth)
+
+    async def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._app.close)
+
+    def _depth(self) -> int:
+        with self._app.connection_for_read() as connection, connection.channel() as channel:
+            return int(channel.client.llen(TRAININGS_QUEUE))
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        """Run blocking work; the one place where broker errors become ours."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        except TimeoutError as error:
+            raise BrokerUnavailableError("the job broker did not answer in time") from error
+        except (OperationalError, KombuError, RedisError, OSError) as error:
+            raise BrokerUnavailableError("the job broker cannot be reached") from error
+        except RuntimeError as error:  # the pool is closed
+            raise BrokerUnavailableError("the job queue is closed") from error
