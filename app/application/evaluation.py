@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from app.domain import metrics
+from app.application.held_out import HoldOut, hold_out, take_rows
+from app.domain import list_metrics, metrics
 from app.domain.dataset import Dataset, Histories
-from app.domain.exceptions import NotEnoughDataError
-from app.domain.features import encode_users
-from app.domain.models import KINDS, EventColumns, Kind, User
 from app.domain.recommender import Progress, Scorer
+
+__all__ = ["DEFAULT_METRICS", "Evaluation", "HoldOut", "evaluate", "hold_out", "take_rows", "top_lists"]
 
 DEFAULT_METRICS = (
     *("ndcg@10", "recall@10", "precision@10", "f1@10", "map@10", "mrr@10", "hr@10"),
@@ -24,31 +24,11 @@ _BATCH_CELLS = 8_000_000
 """Scores held at once: 32 MB of float32."""
 
 _LIGHT, _HEAVY = 10, 100
-_DIVERSITY_USERS = 500
-_ANCHORS = 256
+_SHOWN = 10
+"""Lists are described as people see them: ten items."""
 
-
-@dataclass(frozen=True, slots=True)
-class HoldOut:
-    """Who is asked and what would have been right.
-
-    `histories`: what is known of each of `users` before the test (row i belongs to users[i]; empty for new users).
-    `relevant`: (n_users, n_items) bool CSR of the test items the training set knows and the user has not seen there.
-    `unrankable`: (n_users,) test items nobody can find, as the training set does not have them: misses for everyone.
-    """
-
-    users: tuple[str, ...]
-    histories: Histories
-    relevant: sp.csr_matrix
-    unrankable: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.users)
-
-    @property
-    def n_relevant(self) -> NDArray[np.int64]:
-        """(n_users,) all test items of each user, rankable or not."""
-        return np.asarray(np.diff(self.relevant.indptr) + self.unrankable, dtype=np.int64)
+_HEAD_SHARE = 0.8
+_ENOUGH_LISTS, _SAME_FIRST, _EMPTY = 20, 0.8, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +44,11 @@ class Evaluation:
     coverage: float
     lists: Mapping[str, float] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+
+    @property
+    def attainable_coverage(self) -> float:
+        """The share of the catalogue that so many lists could show at most."""
+        return self.lists.get(f"attainable_coverage@{_SHOWN}", 1.0)
 
     def mean(self, metric: str) -> float:
         """The mean over users; 0 without users."""
@@ -82,94 +67,11 @@ class Evaluation:
             "coverage": self.coverage,
             "lists": dict(self.lists),
             "slices": {
-                name: {"users": int(self.slices[name].sum()) if name in self.slices else 0, **means}
+                name: {**({"users": int(self.slices[name].sum())} if name in self.slices else {}), **means}
                 for name, means in self.slice_means.items()
             },
             "problems": list(self.problems),
         }
-
-
-def hold_out(train: Dataset, test: EventColumns, users: Sequence[User] = ()) -> HoldOut:
-    """The hold-out of these test events for a training set. `users` are the profiles of test users, where known.
-
-    A test item is relevant unless the user disliked it (a dislike, a rating below 2.5, a removal from the watchlist)
-    or has it in the training set already. Raises NotEnoughDataError if nothing is left.
-    """
-    liked = _liked(test)
-    user, item = test.user[liked], test.item[liked]
-    pairs = np.unique(np.stack([user, item]), axis=1) if len(user) else np.zeros((2, 0), dtype=np.int32)
-    ids = [test.user_ids[position] for position in np.unique(pairs[0]).tolist()]
-    row_of = {int(position): row for row, position in enumerate(np.unique(pairs[0]).tolist())}
-    rows = np.array([row_of[int(position)] for position in pairs[0]], dtype=np.int64)
-    columns = _positions(train, test.item_ids)[pairs[1]]
-    histories = _histories_of(train, ids, users)
-    relevant, unrankable = _relevant(rows, columns, histories, train.n_items)
-    asked = (np.diff(relevant.indptr) + unrankable) > 0
-    if not asked.any():
-        raise NotEnoughDataError("the test has no positive interactions with items not seen before")
-    kept = np.flatnonzero(asked)
-    return HoldOut(
-        tuple(ids[row] for row in kept.tolist()), take_rows(histories, kept), relevant[kept], unrankable[kept]
-    )
-
-
-def _liked(test: EventColumns) -> NDArray[np.bool_]:
-    kind = test.kind.astype(np.int64)
-    removed = (kind == KINDS.index(Kind.WATCHLIST)) & (test.value <= 0)
-    low = (kind == KINDS.index(Kind.RATING)) & (test.value < 2.5)
-    return np.asarray((kind != KINDS.index(Kind.DISLIKE)) & ~removed & ~low, dtype=np.bool_)
-
-
-def _positions(train: Dataset, item_ids: Sequence[str]) -> NDArray[np.int64]:
-    known = (train.items.position(item_id) for item_id in item_ids)
-    return np.array([-1 if position is None else position for position in known], dtype=np.int64)
-
-
-def _histories_of(train: Dataset, ids: Sequence[str], users: Sequence[User]) -> Histories:
-    """Training histories of these users, empty for new ones; profiles from the training set or from `users`."""
-    positions = [train.users.position(user_id) for user_id in ids]
-    base = train.histories
-    with_empty = replace(base, indptr=np.append(base.indptr, base.indptr[-1]), profiles=None)
-    rows = np.array([len(base) if position is None else position for position in positions], dtype=np.int64)
-    histories = take_rows(with_empty, rows)
-    if train.user_features is None:
-        return histories
-    profiles = {user.user_id: user for user in users}
-    names = train.user_features.names
-    new = encode_users([profiles.get(user_id) for user_id in ids], names)
-    old = sp.vstack([train.user_features.matrix, sp.csr_matrix((1, len(names)), dtype=np.float32)]).tocsr()[rows]
-    fresh = sp.diags((rows == len(base)).astype(np.float32)) @ new
-    return replace(histories, profiles=sp.csr_matrix(old + fresh))
-
-
-def _relevant(
-    rows: NDArray[np.int64], columns: NDArray[np.int64], histories: Histories, n_items: int
-) -> tuple[sp.csr_matrix, NDArray[np.int64]]:
-    unrankable = np.bincount(rows[columns < 0], minlength=len(histories)).astype(np.int64)
-    rows, columns = rows[columns >= 0], columns[columns >= 0]
-    shape = (len(histories), n_items)
-    test = sp.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)
-    seen = histories.matrix(n_items)
-    seen.data = np.ones_like(seen.data)
-    left = sp.csr_matrix(test - test.multiply(seen))
-    left.eliminate_zeros()
-    left.sort_indices()
-    return left.astype(bool), unrankable
-
-
-def take_rows(histories: Histories, rows: NDArray[np.integer]) -> Histories:
-    """The histories of these rows, in this order."""
-    lengths = histories.lengths[rows]
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    take = np.repeat(histories.indptr[rows] - indptr[:-1], lengths) + np.arange(indptr[-1])
-    return Histories(
-        indptr,
-        histories.items[take],
-        histories.weights[take],
-        histories.times[take],
-        histories.now,
-        None if histories.profiles is None else histories.profiles[rows],
-    )
 
 
 def top_lists(
@@ -235,26 +137,65 @@ def evaluate(
     names: Sequence[str] = DEFAULT_METRICS,
 ) -> Evaluation:
     """Rank the whole catalogue for every user of the hold-out and measure. Deterministic for a seed."""
-    depth = max(metrics.parse(name)[1] for name in names)
+    depth = max(_SHOWN, *(metrics.parse(name)[1] for name in names))
     lists, finite = top_lists(recommender, hold_out.histories, depth)
-    progress("ranking", 0.7)
+    progress("ranking", 0.8)
     hits = hits_of(lists, hold_out.relevant)
     per_user = metrics.compute(hits, hold_out.n_relevant, names)
     slices = user_slices(hold_out)
-    shown = np.bincount(lists[:, :10][lists[:, :10] >= 0], minlength=recommender.n_items)
+    counts = np.bincount(train.histories.items, minlength=recommender.n_items).astype(np.int64)
+    features = None if train.item_features is None else train.item_features.matrix
+    figures = list_metrics.describe(lists[:, :_SHOWN], counts, train.n_users, features)
+    means = {name: {m: float(v[members].mean()) for m, v in per_user.items()} for name, members in slices.items()}
     evaluation = Evaluation(
         recommender.name,
         hold_out.users,
         per_user,
         {name: metrics.bootstrap_interval(values, seed=seed) for name, values in per_user.items()},
         slices,
-        {name: {m: float(v[members].mean()) for m, v in per_user.items()} for name, members in slices.items()},
-        float((shown > 0).mean()) if len(shown) else 0.0,
-        {"gini@10": metrics.gini(shown)},
-        () if finite else ("its scores are not all finite",),
+        means | _item_slices(lists, hold_out, counts, names),
+        figures["coverage"],
+        {f"{name}@{_SHOWN}": value for name, value in figures.items()},
+        tuple(_problems(lists, hold_out, finite)),
     )
     progress("ranking", 1.0)
     return evaluation
+
+
+def _item_slices(
+    lists: NDArray[np.int32], hold_out: HoldOut, counts: NDArray[np.int64], names: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Means over the users who have such an item to find, counting only these as right.
+
+    tail: items outside the most popular that together have 80 % of the interactions; new: without any.
+    """
+    order = np.argsort(-counts, kind="stable")
+    reached = np.cumsum(counts[order]) - counts[order]
+    head = np.zeros(len(counts), dtype=bool)
+    head[order[reached < _HEAD_SHARE * counts.sum()]] = True
+    found = {}
+    for name, members in {"tail items": ~head & (counts > 0), "new items": counts == 0}.items():
+        kept = sp.csr_matrix(hold_out.relevant.multiply(members[None, :]), dtype=bool)
+        kept.eliminate_zeros()
+        asked = np.diff(kept.indptr) > 0
+        if asked.any():
+            hits = hits_of(lists[asked], kept[asked])
+            values = metrics.compute(hits, np.diff(kept.indptr)[asked].astype(np.int64), names)
+            found[name] = {"users": float(asked.sum()), **{m: float(v.mean()) for m, v in values.items()}}
+    return found
+
+
+def _problems(lists: NDArray[np.int32], hold_out: HoldOut, finite: bool) -> list[str]:
+    """What no model worth serving shows."""
+    problems = [] if finite else ["its scores are not all finite numbers"]
+    personal = lists[hold_out.histories.lengths > 0, :1]
+    if len(personal) >= _ENOUGH_LISTS:
+        _, times = np.unique(personal, return_counts=True)
+        if times.max() > _SAME_FIRST * len(personal):
+            problems.append(f"the same item comes first for {times.max() / len(personal):.0%} of the users")
+    if len(lists) and (lists[:, 0] < 0).mean() > _EMPTY:
+        problems.append("it has nothing to list for many users")
+    return problems
 
 
 def user_slices(hold_out: HoldOut) -> dict[str, NDArray[np.bool_]]:

@@ -36,6 +36,10 @@ class Judged(Protocol):
         """Share of the rankable catalogue that appears in any list."""
 
     @property
+    def attainable_coverage(self) -> float:
+        """The largest coverage so few lists can have."""
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """What the canaries found: scores that are not finite, do not vary, or are the same list for everyone."""
 
@@ -105,7 +109,7 @@ def _not_better(
 
 def _thin(candidate: Judged, champion: Judged | None, policy: GatePolicy) -> list[str]:
     """Coverage below the floor, or far below the champion's."""
-    floor = policy.coverage_floor
+    floor = policy.coverage_floor * candidate.attainable_coverage
     if champion is not None:
         floor = max(floor, policy.coverage_share * champion.coverage)
     if candidate.coverage >= floor:
