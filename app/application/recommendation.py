@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app import telemetry
+from app.application.audience import EVERYONE, Audience, Person, segment_of
 from app.application.explanation import explain
-from app.application.list_making import History, Task, make_list, moment_of_ranking
+from app.application.list_making import Task, make_list, moment_of_ranking
 from app.application.list_memory import HeldList, ListMemory
 from app.application.list_policy import ListPolicy
 from app.application.lists import Filters, ListQuery, Page, Reason, SessionQuery
@@ -20,17 +21,14 @@ from app.application.refreshed import Refreshed, unheard
 from app.application.related import counted_list, popular_list, similar_list
 from app.application.scoring_pool import ScoringPool
 from app.application.serving import Serving
+from app.application.shared_lists import SharedLists
 from app.application.single_flight import SingleFlight
 from app.application.stand_in import COUNTED, StandIn
 from app.application.waiting import Backoff
 from app.application.wish import NO_FILTERS, Key, Wish, variant_of
 from app.domain.exceptions import CacheUnavailableError, DatabaseUnavailableError, NotFoundError, OverloadedError
 from app.domain.interfaces import Cache, CacheReply, Quota
-from app.domain.signals import history_of
 from app.domain.stores import Database
-
-EVERYONE = "*everyone"
-"""The segment of those without a history; `*` cannot be in a user id."""
 
 FILTERED_TTL_SECONDS = 300.0
 """Lists for a special wish are rarely asked for again: they must not fill the cache."""
@@ -58,8 +56,8 @@ class RecommendationService:
         self.refreshed: Refreshed = unheard  # who is told of a list made anew
         self._memory = ListMemory(policy.memory_bytes, policy.memory_ttl_seconds)
         self._flight: SingleFlight[Key, HeldList] = SingleFlight(policy.max_waiting)
-        # Apart from the users': a crowd of new ones all wait for the one list they share.
-        self._shared_flight: SingleFlight[Key, HeldList] = SingleFlight(policy.max_waiting)
+        self._shared = SharedLists(self._memory, policy.max_waiting, clock)
+        self._audience = Audience(database, policy.signals, policy.history_limit)
         self._stand_in = StandIn(database.interactions, clock)
         self.pool = ScoringPool(policy.threads, policy.max_waiting)
 
@@ -106,7 +104,8 @@ class RecommendationService:
         newest = moment_of_ranking(now).timestamp()
         history = tuple((event.item_id, event.weight, newest - age) for age, event in enumerate(query.history))
         ranked = await self.pool.run(make_list, serving, Task(query.type, query.filters, history, query.limit), now)
-        reasons = await self._reasons(serving, ranked, query.type, history, 0, query.limit) if query.explain else ()
+        person = Person(history)
+        reasons = await self._reasons(serving, ranked, query.type, person, 0, query.limit) if query.explain else ()
         return page_of(serving, ranked, query.limit, 0, reasons)
 
     async def similar(self, item_id: str, limit: int) -> Page:
@@ -119,7 +118,7 @@ class RecommendationService:
         async def compute() -> RankedList:
             return await self.pool.run(similar_list, serving, position, self._policy.size, self._clock())
 
-        return page_of(serving, await self._shared(serving, f"*similar:{item_id}", "", compute), limit, 0)
+        return page_of(serving, await self._shared.get(serving, f"*similar:{item_id}", "", compute), limit, 0)
 
     async def popular(self, genre: str | None, window: timedelta | None, limit: int) -> Page:
         """What most people use: within a window by the database's count, else by the model's figures."""
@@ -136,7 +135,7 @@ class RecommendationService:
                 return ranked.because("database_unavailable")
             return counted_list(serving, counts, filters, self._policy.size, now)
 
-        ranked = await self._shared(serving, "*popular", f"{genre}.{window}", compute)
+        ranked = await self._shared.get(serving, "*popular", f"{genre}.{window}", compute)
         return page_of(serving, ranked, limit, 0)
 
     async def serving(self) -> Serving:
@@ -168,22 +167,8 @@ class RecommendationService:
     async def close(self) -> None:
         """Stop what is being computed."""
         await self._flight.close()
-        await self._shared_flight.close()
+        await self._shared.close()
         self.pool.close()
-
-    async def _shared(
-        self, serving: Serving, owner: str, name: str, compute: Callable[[], Awaitable[RankedList]]
-    ) -> RankedList:
-        """A list that belongs to no user: from memory, else computed once for all who ask now."""
-        variant, ticket = f"{serving.view.layout}.{serving.label}.{name}", self._memory.dropped(owner)
-        held = self._memory.get(owner, variant)
-        if held is not None:
-            return held.ranked
-
-        async def keep() -> HeldList:
-            return self._memory.put(owner, variant, None, await compute(), ticket)
-
-        return (await self._shared_flight.get((owner, variant, None, ticket), keep)).ranked
 
     async def _read(self, user_id: str, variant: str, limit: int | None, limit_key: str) -> CacheReply | None:
         try:
@@ -204,11 +189,10 @@ class RecommendationService:
             return None
         ranked = self._decoded(wish, reply.value, now)
         telemetry.CACHE_READS.labels("shared", "miss" if ranked is None else "hit").inc()
-        if ranked is None:
-            return None
-        if ranked.segment is not None:
-            ranked = await self._segment_list(wish, self._clock())
-        return self._keep(wish, ranked)
+        if ranked is not None and ranked.segment is not None:
+            # Computed anew if this process does not hold it: then the profile is needed, too.
+            ranked = self._shared.found(wish.serving, ranked.segment, wish.variant)
+        return None if ranked is None else self._keep(wish, ranked)
 
     def _decoded(self, wish: Wish, value: bytes | None, now: float) -> RankedList | None:
         ranked = None if value is None else decode(value, wish.user_id, wish.serving.label, wish.serving.view)
@@ -219,39 +203,36 @@ class RecommendationService:
         now = self._clock()
         try:
             with telemetry.STAGE_SECONDS.labels("history").time():
-                history = await self._history(wish.user_id, now)
-            if not history and wish.serving.model is not None:
-                return await self._share(wish, now)
-            task = Task(wish.query.type, wish.query.filters, history, self._policy.size)
+                person = await self._audience.person(wish.user_id, wish.serving, now)
+            if not person.history and wish.serving.model is not None:
+                return await self._share(wish, person, now)
             with telemetry.STAGE_SECONDS.labels("rank").time():
-                ranked = await self.pool.run(make_list, wish.serving, task, now)
+                ranked = await self.pool.run(make_list, wish.serving, self._task(wish, person), now)
         except (DatabaseUnavailableError, OverloadedError) as error:
             return await self._without_history(wish, now, error)
         self.refreshed(wish.user_id, wish.serving, ranked)
         return await self._store(wish, ranked, ranked, now)
 
-    async def _history(self, user_id: str, now: datetime) -> History:
-        states = await self._interactions.history(user_id, self._policy.history_limit)
-        return history_of(states, self._policy.signals, moment_of_ranking(now))
+    def _task(self, wish: Wish, person: Person) -> Task:
+        return Task(wish.query.type, wish.query.filters, person.history, self._policy.size, person.profile)
 
-    async def _share(self, wish: Wish, now: datetime) -> HeldList:
+    async def _share(self, wish: Wish, person: Person, now: datetime) -> HeldList:
         """The segment's list; the cache notes for this user only which segment it is."""
-        ranked = await self._segment_list(wish, now)
-        note = RankedList(ranked.as_of, ranked.good_until, ranked.fallback, EVERYONE)
+        segment = segment_of(wish.serving, person.profile)
+        ranked = await self._segment_list(wish, segment, person, now)
+        note = RankedList(ranked.as_of, ranked.good_until, ranked.fallback, segment)
         return await self._store(wish, note, ranked, now)
 
-    async def _segment_list(self, wish: Wish, now: datetime) -> RankedList:
-        query, serving = wish.query, wish.serving
-
+    async def _segment_list(self, wish: Wish, segment: str, person: Person, now: datetime) -> RankedList:
         async def compute() -> RankedList:
-            return await self.pool.run(make_list, serving, Task(query.type, query.filters, (), self._policy.size), now)
+            return await self.pool.run(make_list, wish.serving, self._task(wish, person), now)
 
-        return await self._shared(serving, EVERYONE, wish.variant, compute)
+        return await self._shared.get(wish.serving, segment, wish.variant, compute)
 
     async def _without_history(self, wish: Wish, now: datetime, error: Exception) -> HeldList:
         """A list that is not personal and says why; it is not kept, so that the next request tries again."""
         reason = "overloaded" if isinstance(error, OverloadedError) else "database_unavailable"
-        ranked = await self._segment_list(wish, now)
+        ranked = await self._segment_list(wish, EVERYONE, Person(), now)
         if wish.serving.model is None:
             reason = "no_model"
         return HeldList(ranked.because(reason), wish.generation, 0.0)
@@ -278,10 +259,10 @@ class RecommendationService:
         if not query.explain:
             return self._plain_page(serving, query, held, from_cache=from_cache)
         try:
-            history = await self._history(query.user_id, self._clock())
+            person = await self._audience.person(query.user_id, serving, self._clock())
         except DatabaseUnavailableError:
-            history = ()
-        reasons = await self._reasons(serving, held.ranked, query.type, history, query.offset, query.limit)
+            person = Person()
+        reasons = await self._reasons(serving, held.ranked, query.type, person, query.offset, query.limit)
         return page_of(serving, held.ranked, query.limit, query.offset, reasons, from_cache=from_cache)
 
     def _plain_page(self, serving: Serving, query: ListQuery, held: HeldList, *, from_cache: bool) -> Page:
@@ -295,8 +276,8 @@ class RecommendationService:
         return page
 
     async def _reasons(
-        self, serving: Serving, ranked: RankedList, wanted: str, history: History, offset: int, limit: int
+        self, serving: Serving, ranked: RankedList, wanted: str, person: Person, offset: int, limit: int
     ) -> Sequence[tuple[Reason, ...]]:
         recommender, _reason = serving.answering(wanted)
         shown = ranked.positions[offset : offset + limit]
-        return await self.pool.run(explain, serving, recommender, history, shown, self._clock())
+        return await self.pool.run(explain, serving, recommender, person.history, shown, self._clock(), person.profile)
