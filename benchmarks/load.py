@@ -93,7 +93,9 @@ def _answer_end(buffer: bytes) -> int | None:
     head = buffer.find(b"\r\n\r\n")
     if head < 0:
         return None
-    at = buffer.lower().find(b"content-length:", 0, head)
+    at = buffer.find(b"content-length:", 0, head)
+    if at < 0:  # uvicorn writes names in lower case: the copy is only for other servers
+        at = buffer.lower().find(b"content-length:", 0, head)
     length = int(buffer[at + 15 : buffer.index(b"\r\n", at)]) if at >= 0 else 0
     return head + 4 + length
 

@@ -55,7 +55,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where the demo keeps its database, models and secret.")] = Path("var"),
+    folder: Annotated[Path, typer.Option(help="Where the demo keeps its database, models and secret.")] = Path(
+        "var/demo"
+    ),
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Default: 8080 or the next free one.")] = None,
     serve: Annotated[bool, typer.Option(help="--no-serve: only generate and train.")] = True,
     as_json: JsonFlag = False,
@@ -82,7 +84,7 @@ def use_folder(folder: Path) -> None:
     The file is what this process, its server and its trainings share, and what other commands can be given. Settings
     in the environment still win; an ENCORE_CONFIG_FILE that is set already is left alone.
     """
-    file = folder / "demo.yaml"
+    file = folder / "encore.yaml"
     if os.environ.setdefault("ENCORE_CONFIG_FILE", str(file)) != str(file) or file.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)

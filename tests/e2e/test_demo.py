@@ -77,8 +77,8 @@ def test_a_first_run_offers_lines_that_work_and_a_second_run_reuses_what_is_ther
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 0
 
-    settings = yaml.safe_load((tmp_path / "demo" / "demo.yaml").read_text())
-    assert stat.S_IMODE((tmp_path / "demo" / "demo.yaml").stat().st_mode) == 0o600
+    settings = yaml.safe_load((tmp_path / "demo" / "encore.yaml").read_text())
+    assert stat.S_IMODE((tmp_path / "demo" / "encore.yaml").stat().st_mode) == 0o600
     assert len(settings["jwt_secret"]) >= 43
 
     began = time.monotonic()
