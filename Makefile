@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev demo test check format bench bench-quality servers stack lock clean
+.PHONY: help install dev demo test check format bench bench-quality chaos mutants servers stack lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,12 @@ bench-quality: dev ## Quality of lists on the data in ENCORE_BENCH_DATA
 
 stack: dev ## All processes on all servers: the topology of docker-compose.yml without Docker; Ctrl-C stops it
 	@$(BIN)/python -m tests.servers.stack
+
+chaos: dev ## Kill, crash and freeze what takes in events: make chaos SEED=7 SECONDS=540 FAULTS=300
+	@$(BIN)/python -m benchmarks.chaos $(SEED:%=--seed %) $(SECONDS:%=--seconds %) $(FAULTS:%=--faults %)
+
+mutants: dev ## Break the event code on purpose, one way after the other: every way must be noticed
+	@$(BIN)/python -m benchmarks.mutants
 
 servers: dev ## Real PostgreSQL, Redis, Kafka and S3 for trying; Ctrl-C stops them
 	@$(BIN)/python -m tests.servers

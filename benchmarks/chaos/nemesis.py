@@ -1,0 +1,52 @@
+"""Faults, drawn from the seed, one every 0.3 to 1.5 s."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+
+from benchmarks.chaos.rig import Rig
+
+KILL, DATABASE, BROKER, ZOMBIE = "consumer killed", "database crashed", "broker frozen", "consumer frozen"
+WEIGHTS = {KILL: 80, DATABASE: 7, BROKER: 6, ZOMBIE: 7}
+FROZEN_SECONDS = 9.0
+"""Longer than the session, so that the frozen consumer comes back as a zombie with a batch in its hands."""
+
+
+class Nemesis:
+    """Breaks things until told to stop, and leaves everything running."""
+
+    def __init__(self, rig: Rig, seed: int) -> None:
+        self._rig = rig
+        self._dice = random.Random(seed)
+        self.faults: Counter[str] = Counter()
+        self.crashes = 0
+
+    async def run(self, seconds: float, faults: int) -> None:
+        """One fault after the other, for at least so long and so many. A consumer that ends by itself is counted against
+        us, and started again."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while loop.time() < until or self.faults.total() < faults:
+            await asyncio.sleep(self._dice.uniform(0.3, 1.5))
+            self.crashes += await asyncio.to_thread(self._rig.revive)
+            [fault] = self._dice.choices(list(WEIGHTS), list(WEIGHTS.values()))
+            await self._break(fault)
+            self.faults[fault] += 1
+        self.crashes += await asyncio.to_thread(self._rig.revive)
+
+    async def _break(self, fault: str) -> None:
+        victim = self._dice.choice(self._rig.consumers)
+        if fault == KILL:
+            await asyncio.to_thread(victim.restart)
+        elif fault == DATABASE:
+            await self._rig.database_outage(self._dice.uniform(0.5, 4), victim)
+        elif fault == BROKER:
+            self._rig.kafka.control.pause()
+            await asyncio.sleep(self._dice.uniform(1, 8))
+            self._rig.kafka.control.resume()
+        else:
+            victim.pause()
+            await asyncio.sleep(FROZEN_SECONDS)
+            victim.resume()

@@ -1,0 +1,127 @@
+"""The servers and the consumers under test: real ones, started by their command line, broken by the nemesis."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from app.infrastructure.database.migrate import migrate
+from tests.servers.kafka import start_kafka
+from tests.servers.postgres import execute, on_database, start_postgres
+from tests.servers.process import ServerProcess, free_ports, make_folder
+from tests.servers.server import Server
+
+ROOT = Path(__file__).resolve().parents[2]
+SESSION_SECONDS = 6.0
+
+
+@dataclass(slots=True)
+class Rig:
+    """What runs."""
+
+    postgres: Server
+    kafka: Server
+    database_url: str
+    consumers: Sequence[ServerProcess]
+
+    @property
+    def brokers(self) -> str:
+        return urlsplit(self.kafka.url).netloc
+
+    async def database_outage(self, seconds: float, victim: ServerProcess | None) -> None:
+        """`pg_ctl stop -m immediate`, and a consumer killed while the database is down; then crash recovery."""
+        control = self.postgres.control
+        os.kill(control.pid, signal.SIGQUIT)
+        await asyncio.to_thread(lambda: control.exit_code)
+        await asyncio.sleep(seconds / 2)
+        if victim is not None:
+            await asyncio.to_thread(victim.kill)
+        await asyncio.sleep(seconds / 2)
+        await asyncio.to_thread(control.start)
+        if victim is not None:
+            await asyncio.to_thread(victim.start)
+
+    def revive(self) -> int:
+        """Start consumers that ended by themselves; returns how many had."""
+        dead = [consumer for consumer in self.consumers if has_ended(consumer)]
+        for consumer in dead:
+            consumer.start()
+        return len(dead)
+
+
+def has_ended(process: ServerProcess) -> bool:
+    """Whether it is gone without having been told to go."""
+    return process._process is not None and process._process.poll() is not None
+
+
+@contextmanager
+def started_rig(topics: Mapping[str, int], consumers: int, tree: Path = ROOT, **settings: str) -> Iterator[Rig]:
+    """PostgreSQL with fsync on, a real broker with empty topics, and consumers that have been started."""
+    with ExitStack() as stack:
+        postgres = start_postgres(durable=True)
+        stack.callback(postgres.stop)
+        kafka = start_kafka()
+        stack.callback(kafka.stop)
+        execute(postgres.url, "CREATE DATABASE chaos")
+        url = on_database(postgres.url, "chaos")
+        migrate(url)
+        rig = Rig(postgres, kafka, url, [])
+        code = stack.enter_context(snapshot(tree))
+        asyncio.run(create_topics(rig.brokers, topics))
+        rig.consumers = [consumer_process(rig, number, code, settings) for number in range(consumers)]
+        for consumer in rig.consumers:
+            stack.callback(shutil.rmtree, consumer.folder, ignore_errors=True)
+            stack.callback(consumer.stop)
+            consumer.start()
+        yield rig
+
+
+@contextmanager
+def snapshot(tree: Path) -> Iterator[Path]:
+    """A copy of the code, so that nobody's edit changes it while a consumer is down."""
+    with tempfile.TemporaryDirectory(prefix="encore-tree-") as folder:
+        shutil.copytree(tree / "app", Path(folder) / "app", ignore=shutil.ignore_patterns("__pycache__"))
+        yield Path(folder)
+
+
+def consumer_process(rig: Rig, number: int, tree: Path, settings: Mapping[str, str]) -> ServerProcess:
+    """`encore consume` with a static place in the group, so that one that is killed comes back to its partitions."""
+    [port] = free_ports(1)
+    environment = {
+        "PYTHONPATH": str(tree),
+        "ENCORE_ENVIRONMENT": "test",
+        "ENCORE_DATABASE_URL": rig.database_url,
+        "ENCORE_DATABASE_POOL_SIZE": "3",
+        "ENCORE_EVENTS_URL": rig.kafka.url,
+        "ENCORE_CONSUME_INSTANCE": f"chaos-{number}",
+        "ENCORE_CONSUME_SESSION_SECONDS": str(SESSION_SECONDS),
+        "ENCORE_CONSUME_HEARTBEAT_SECONDS": "0.5",
+        "ENCORE_CONSUME_HEALTH_PORT": str(port),
+        **settings,
+    }
+    return ServerProcess(
+        name=f"consumer-{number}",
+        command=[sys.executable, "-m", "app.cli", "consume"],
+        folder=make_folder(f"consumer-{number}"),
+        is_ready=lambda: True,
+        environment=environment,
+    )
+
+
+async def create_topics(brokers: str, topics: Mapping[str, int]) -> None:
+    """One replica each; on one broker more would prove nothing."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, partitions, 1) for topic, partitions in topics.items()])
+    await admin.close()
