@@ -7,23 +7,17 @@ from the YAML file named by ENCORE_CONFIG_FILE. Unknown names, weak secrets and 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from app.config_names import FILE_SETTING, read_file, refuse_unknown_names, setting_name
 from app.domain.cron import Cron
 from app.domain.exceptions import ConfigurationError, InputError
 from app.domain.masking import MASK, masked
-
-PREFIX = "ENCORE_"
-FILE_SETTING = "ENCORE_CONFIG_FILE"
-NOT_SETTINGS = frozenset({FILE_SETTING, "ENCORE_BENCH_DATA"})
-"""Names that belong to us without being settings of a process; `ENCORE_TEST_*` belongs to the test servers."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
@@ -175,8 +169,9 @@ def load_settings(**overrides: object) -> Settings:
 
     Raises ConfigurationError naming the setting to blame, never its value.
     """
-    refuse_unknown_names(os.environ)
-    from_file = {name: value for name, value in read_file().items() if setting_name(name) not in os.environ}
+    fields = Settings.model_fields
+    refuse_unknown_names(os.environ, fields)
+    from_file = {name: value for name, value in read_file(fields).items() if setting_name(name) not in os.environ}
     try:
         settings = Settings(**{**from_file, **overrides})  # type: ignore[arg-type]  # pydantic checks every value
     except ValidationError as error:
@@ -185,41 +180,6 @@ def load_settings(**overrides: object) -> Settings:
         raise ConfigurationError(_named_in(str(error)), "is not valid JSON") from None
     refuse_impossible(settings)
     return settings
-
-
-def setting_name(field: str) -> str:
-    """The environment variable of a field: `port` → `ENCORE_PORT`."""
-    return PREFIX + field.upper()
-
-
-def refuse_unknown_names(environment: Mapping[str, str]) -> None:
-    """Raise ConfigurationError for an ENCORE_* name that no setting has, in any case of letters."""
-    known = {setting_name(field) for field in Settings.model_fields}
-    for name in environment:
-        upper = name.upper()
-        if not upper.startswith(PREFIX) or upper.startswith("ENCORE_TEST_") or name in known | NOT_SETTINGS:
-            continue
-        raise ConfigurationError(name, "no such setting" + _hint(upper, known))
-
-
-def read_file() -> dict[str, object]:
-    """The mapping in the YAML file named by ENCORE_CONFIG_FILE: lower-case names without the prefix; {} without one."""
-    path = os.environ.get(FILE_SETTING)
-    if not path:
-        return {}
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(FILE_SETTING, f"cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise ConfigurationError(FILE_SETTING, "is not valid YAML") from None  # the original quotes lines of the file
-    if content is not None and not isinstance(content, dict):
-        raise ConfigurationError(FILE_SETTING, "must hold one mapping of setting names to values")
-    known = {*Settings.model_fields}
-    for name in content or {}:
-        if name not in known:
-            raise ConfigurationError(FILE_SETTING, f"no such setting: {name}" + _hint(str(name), known))
-    return dict(content or {})
 
 
 def refuse_impossible(settings: Settings) -> None:
@@ -241,7 +201,7 @@ def require_credentials(settings: Settings) -> None:
 
 def described(settings: Settings) -> dict[str, dict[str, object]]:
     """Every setting with its value (secrets masked) and where it comes from: environment, file or default."""
-    in_file = read_file()
+    in_file = read_file(Settings.model_fields)
 
     def source(field: str) -> str:
         if setting_name(field) in os.environ:
@@ -296,8 +256,3 @@ def _first_problem(error: ValidationError) -> ConfigurationError:
 def _named_in(message: str) -> str:
     fields = [field for field in Settings.model_fields if f'"{field}"' in message]
     return setting_name(fields[0]) if fields else FILE_SETTING
-
-
-def _hint(name: str, known: set[str]) -> str:
-    close = get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""

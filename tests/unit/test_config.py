@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config import Settings, described, load_settings, refuse_unknown_names, require_credentials
+from app.config import Settings, described, load_settings, require_credentials
+from app.config_names import refuse_unknown_names
 from app.domain.exceptions import ConfigurationError
 
 GOOD_SECRET = "kJ8#vQ2!pL5@xN9$wR3%tM7^zB1&hC4*"
@@ -64,7 +65,7 @@ def test_a_misspelt_setting_is_refused_with_a_suggestion(
 
 
 def test_names_of_others_are_left_alone() -> None:
-    refuse_unknown_names({"PATH": "x", "ENCORE_TEST_REDIS_URL": "x", "ENCORE_BENCH_DATA": "x", "ENCORES": "x"})
+    refuse_unknown_names({"PATH": "x", "ENCORE_TEST_REDIS_URL": "x", "ENCORE_BENCH_DATA": "x", "ENCORES": "x"}, ())
 
 
 @pytest.mark.parametrize(
