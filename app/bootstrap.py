@@ -19,6 +19,7 @@ from app.application.model_serving import ModelServer, ServingPolicy
 from app.application.model_training import Trainer
 from app.application.recommendation import RecommendationService
 from app.application.scheduled import Scheduler, Timetable
+from app.application.serving import MEMBERS
 from app.application.serving_stack import ServingStack
 from app.config import Settings
 from app.connecting import (
@@ -80,12 +81,6 @@ def signal_policy(settings: Settings) -> SignalPolicy:
 def make_serving(container: Container) -> ServingStack:
     """Everything behind the routes that serve; `start` it, run `follow` beside it, `close` it."""
     settings, database, cache, clock = container.settings, container.database, container.cache, container.clock
-    serving = ServingPolicy(
-        model_type=settings.train_model_type,
-        model_poll_seconds=settings.model_poll_seconds,
-        catalog_poll_seconds=settings.catalog_poll_seconds,
-        index_above=settings.vector_index_above,
-    )
     policy = ListPolicy(
         size=settings.list_size,
         history_limit=settings.history_limit,
@@ -96,16 +91,40 @@ def make_serving(container: Container) -> ServingStack:
         max_waiting=settings.max_computing_lists,
         signals=signal_policy(settings),
     )
-    open_index = partial(open_vector_index, settings.vector_index)
-    server = ModelServer(database, container.artifacts, container.recommenders, clock, serving, open_index)
-    lists = RecommendationService(database, cache, server, clock, policy)
+    server = _model_server(container, settings.train_model_type, only_with_model=False)
+    by_type = {
+        wanted: _model_server(container, wanted, only_with_model=True)
+        for wanted in MEMBERS
+        if wanted != settings.train_model_type
+    }
+    lists = RecommendationService(database, cache, server, clock, policy, by_type)
+
+    def wake_catalogue() -> None:
+        for follower in (server, *by_type.values()):
+            follower.wake_catalogue()
+
     # A cache of our own hears nothing of what other processes write: then the database is asked.
     alone = settings.cache_url.startswith("memory:")
     follow_seconds = settings.catalog_poll_seconds if alone else None
     renewal = ListRenewal(database.interactions, cache, lists.forget, follow_seconds)
     events = EventIngestion(database.interactions, renewal, clock)
-    catalog = CatalogService(database.catalog, renewal, clock, server.wake_catalogue)
-    return ServingStack(server, lists, renewal, events, catalog)
+    catalog = CatalogService(database.catalog, renewal, clock, wake_catalogue)
+    return ServingStack(server, by_type, lists, renewal, events, catalog)
+
+
+def _model_server(container: Container, model_type: str, *, only_with_model: bool) -> ModelServer:
+    settings = container.settings
+    policy = ServingPolicy(
+        model_type=model_type,
+        model_poll_seconds=settings.model_poll_seconds,
+        catalog_poll_seconds=settings.catalog_poll_seconds,
+        index_above=settings.vector_index_above,
+        only_with_model=only_with_model,
+    )
+    open_index = partial(open_vector_index, settings.vector_index)
+    return ModelServer(
+        container.database, container.artifacts, container.recommenders, container.clock, policy, open_index
+    )
 
 
 def make_trainer(container: Container) -> Trainer:

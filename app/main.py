@@ -148,7 +148,7 @@ def equip(app: FastAPI, container: Container, serving: ServingStack, keys: KeySo
         events=serving.events,
         catalog=serving.catalog,
         registry=make_registry(container),
-        model_changed=serving.server.wake,
+        model_changed=serving.wake,
         trainings=database.trainings,
         request_training=partial(request_training, database, container.jobs, container.recommenders, container.clock),
         cursors=cursors,

@@ -33,13 +33,15 @@ MAX_PAUSE_SECONDS = 15.0
 class ServingPolicy:
     """With more items than `index_above`, candidates come from vector indexes instead of scoring everything.
 
-    A refused artifact is tried again after `refused_retry_seconds`: what was unreadable may have been repaired.
+    With `only_with_model` the catalogue is not read before there is a champion: for types that may never have one. A
+    refused artifact is tried again after `refused_retry_seconds`: what was unreadable may have been repaired.
     """
 
     model_type: str = "hybrid"
     model_poll_seconds: float = 2.0
     catalog_poll_seconds: float = 0.5
     refused_retry_seconds: float = 60.0
+    only_with_model: bool = False
     index_above: int = 100_000
 
 
@@ -125,6 +127,8 @@ class ModelServer:
 
     async def refresh_catalogue(self) -> bool:
         """Take in catalogue changes; True if there were any. Raises DatabaseUnavailableError."""
+        if self._policy.only_with_model and self._serving.model is None:
+            return False
         async with self._swapping:
             draft = await self._caught_up(self._draft)
             if draft is self._draft:

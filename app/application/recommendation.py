@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from app import telemetry
 from app.application.audience import EVERYONE, Audience, Person, segment_of
@@ -46,11 +47,19 @@ class RecommendationService:
     """Every answer names the model that gave it, or says that and why a simpler source did."""
 
     def __init__(
-        self, database: Database, cache: Cache, server: ModelServer, clock: Callable[[], datetime], policy: ListPolicy
+        self,
+        database: Database,
+        cache: Cache,
+        server: ModelServer,
+        clock: Callable[[], datetime],
+        policy: ListPolicy,
+        by_type: Mapping[str, ModelServer] = MappingProxyType({}),
     ) -> None:
+        """`by_type`: servers of models trained for one type alone; those that have one answer for their type."""
         self._interactions = database.interactions
         self._cache = cache
         self._server = server
+        self._by_type = by_type
         self._clock = clock
         self._policy = policy
         self.refreshed: Refreshed = unheard  # who is told of a list made anew
@@ -69,7 +78,7 @@ class RecommendationService:
 
     async def answer(self, query: ListQuery, limit_per_minute: int | None = None, limit_key: str = "") -> Answer:
         """The page, and the caller's quota from the same round trip to the cache."""
-        serving = await self.serving()
+        serving = await self.serving(query.type)
         variant, ticket = variant_of(serving, query), self._memory.dropped(query.user_id)
         reply = await self._read(query.user_id, variant, limit_per_minute, limit_key)
         quota = None if reply is None else reply.quota
@@ -87,7 +96,7 @@ class RecommendationService:
 
     def cached_page(self, query: ListQuery) -> Page | None:
         """The page, if it can be had from process memory at once: no await, no thread, no cache."""
-        serving = self._server.current
+        serving = self._current(query.type)
         if serving.model is None or query.explain:
             return None
         held = self._memory.get(query.user_id, f"{serving.view.layout}.{variant_of(serving, query)}")
@@ -100,7 +109,7 @@ class RecommendationService:
 
     async def session(self, query: SessionQuery) -> Page:
         """A list for a history that came with the request; nothing is stored."""
-        serving, now = await self.serving(), self._clock()
+        serving, now = await self.serving(query.type), self._clock()
         newest = moment_of_ranking(now).timestamp()
         history = tuple((event.item_id, event.weight, newest - age) for age, event in enumerate(query.history))
         ranked = await self.pool.run(make_list, serving, Task(query.type, query.filters, history, query.limit), now)
@@ -122,7 +131,7 @@ class RecommendationService:
 
     async def popular(self, genre: str | None, window: timedelta | None, limit: int) -> Page:
         """What most people use: within a window by the database's count, else by the model's figures."""
-        serving, now = await self.serving(), self._clock()
+        serving, now = await self.serving("popular"), self._clock()
         filters = Filters(genres=frozenset(() if genre is None else (genre,)))
 
         async def compute() -> RankedList:
@@ -138,10 +147,14 @@ class RecommendationService:
         ranked = await self._shared.get(serving, "*popular", f"{genre}.{window}", compute)
         return page_of(serving, ranked, limit, 0)
 
-    async def serving(self) -> Serving:
-        """What answers now: the model's state, or without one the database's own count of what is popular."""
-        serving = self._server.current
+    async def serving(self, wanted: str) -> Serving:
+        """What answers this type: a model's state, or without one the database's own count of what is popular."""
+        serving = self._current(wanted)
         return serving if serving.model is not None else await self._stand_in.serving(serving)
+
+    def _current(self, wanted: str) -> Serving:
+        server = self._by_type.get(wanted)
+        return self._server.current if server is None or server.current.model is None else server.current
 
     def forget(self, user_ids: Collection[str]) -> None:
         """Drop what process memory holds for these users: their next list is computed, or read from the cache."""

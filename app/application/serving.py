@@ -49,7 +49,8 @@ class Serving:
     def answering(self, wanted: str) -> tuple[Recommender | None, str | None]:
         """(the part of the model that answers this type, reason code if that is another than asked for)."""
         model = self.recommender
-        if model is None or wanted in {"hybrid", model.name}:
+        trained_for = None if self.model is None else self.model.model_type
+        if model is None or wanted in {"hybrid", model.name, trained_for}:
             return model, None
         name = MEMBERS.get(wanted, wanted)
         if name == model.name:

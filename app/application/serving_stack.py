@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app import telemetry
@@ -16,9 +17,13 @@ from app.domain.exceptions import DatabaseUnavailableError
 
 @dataclass(frozen=True, slots=True)
 class ServingStack:
-    """The use cases of serving and the loops that keep them up to date."""
+    """The use cases of serving and the loops that keep them up to date.
+
+    `server` follows the model type that answers by default, `by_type` those trained for one type of query alone.
+    """
 
     server: ModelServer
+    by_type: Mapping[str, ModelServer]
     lists: RecommendationService
     renewal: ListRenewal
     events: EventIngestion
@@ -30,12 +35,19 @@ class ServingStack:
             await self.renewal.start()
         except DatabaseUnavailableError:
             telemetry.BACKGROUND_FAILURES.labels("list_renewal").inc()
-        await self.server.start()
+        for server in (self.server, *self.by_type.values()):
+            await server.start()
+
+    def wake(self) -> None:
+        """Look for new champions now."""
+        for server in (self.server, *self.by_type.values()):
+            server.wake()
 
     async def follow(self) -> None:
         """All background loops, until cancelled. None of them ends by itself."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.server.follow())
+            for server in (self.server, *self.by_type.values()):
+                group.create_task(server.follow())
             group.create_task(self.lists.follow())
             group.create_task(self.renewal.follow())
 

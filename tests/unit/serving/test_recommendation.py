@@ -9,9 +9,9 @@ import pytest
 from app.application.event_decoding import decode
 from app.application.lists import Filters, ListQuery, Page, SessionEvent, SessionQuery
 from app.domain.exceptions import NotFoundError
-from app.domain.models import Interaction
+from app.domain.models import Interaction, User
 from app.domain.stores import IngestBatch
-from tests.unit.serving.world import ITEMS, World, following, rated
+from tests.unit.serving.world import ITEMS, NOW, World, following, rated
 
 TITLES = {item.item_id: item.title for item in ITEMS}
 
@@ -140,6 +140,51 @@ async def test_a_type_the_model_does_not_have_is_a_fallback_with_its_reason(worl
 
     assert (page.is_fallback, page.fallback_reason) == (True, "model_has_no_such_member")
     assert len(page.items) == 10
+
+
+async def test_a_model_trained_for_one_type_answers_that_type_alone(world: World) -> None:
+    own = await world.train({}, "content", "collaborative")
+    await world.stack.start()
+
+    asked_for = await world.lists.recommend(ListQuery("crime-fan-1", type="collaborative"))
+    default = await world.lists.recommend(ListQuery("crime-fan-1"))
+
+    assert asked_for.model is not None
+    assert (asked_for.model.model_id, asked_for.model.model_type) == (own.model_id, "collaborative")
+    assert default.model is not None
+    assert default.model.model_id == "model-1"
+    assert not asked_for.is_fallback
+
+
+async def test_people_without_history_share_the_list_of_their_profile(world: World) -> None:
+    """Those who love crime are old, those who love comedy young; only the model with profiles knows."""
+    fans = [(f"crime-fan-{number}", "old") for number in range(10)] + [(f"comedy-fan-{n}", "young") for n in range(6)]
+    newcomers = [("old-1", "old"), ("old-2", "old"), ("young-1", "young"), ("odd", "unheard-of")]
+    await world.stack.catalog.put_users([User(user, NOW, {"age_group": age}) for user, age in fans + newcomers])
+    await world.train({"members": {"profile": {"regularization": 1.0}}, "weights": {"profile": [1.0]}, "knots": [0]})
+    await world.server.refresh_model()
+
+    pages = {user: await world.lists.recommend(ListQuery(user, limit=8)) for user, _age in newcomers}
+    nobody = await world.lists.recommend(ListQuery("nobody", limit=8))
+
+    assert all(page.fallback_reason == "no_history" for page in pages.values())
+    assert all(item_id.startswith("crime") for item_id in ids(pages["old-1"])[:5])
+    assert all(item_id.startswith("comedy") for item_id in ids(pages["young-1"])[:5])
+    assert pages["old-1"].items == pages["old-2"].items
+    assert pages["odd"].items == nobody.items
+    assert ids(nobody) not in (ids(pages["old-1"]), ids(pages["young-1"]))
+
+
+async def test_a_changed_profile_changes_the_next_list(world: World) -> None:
+    fans = [(f"crime-fan-{number}", "old") for number in range(10)] + [(f"comedy-fan-{n}", "young") for n in range(6)]
+    await world.stack.catalog.put_users([User(user, NOW, {"age_group": age}) for user, age in fans])
+    await world.train({"members": {"profile": {"regularization": 1.0}}, "weights": {"profile": [1.0]}, "knots": [0]})
+    await world.server.refresh_model()
+    before = await world.lists.recommend(ListQuery("somebody"))
+
+    await world.stack.catalog.put_users([User("somebody", NOW, {"age_group": "young"})])
+
+    assert (await world.lists.recommend(ListQuery("somebody"))).items != before.items
 
 
 async def test_reasons_name_the_items_that_carry_the_score(world: World) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from app.application.artifacts import save_model
@@ -30,7 +31,6 @@ from app.domain.models import (
     PairState,
     SourceOffset,
 )
-from app.domain.recommender import Recommender
 from app.domain.signals import SignalPolicy, dataset_from
 from app.domain.stores import Database, IngestBatch, InteractionStore
 from app.infrastructure.cache.memory import MemoryCache
@@ -174,32 +174,36 @@ class World:
         """All there is, as training sees it."""
         columns = await self.database.interactions.columns(None, None)
         items = await self.database.catalog.list_items(None, 1_000)
-        return dataset_from(columns, SignalPolicy(), NOW, items, ())
+        users = await self.database.catalog.list_users(None, 1_000)
+        return dataset_from(columns, SignalPolicy(), NOW, items, users)
 
-    async def fitted(self, parameters: Mapping[str, object] = BLEND) -> tuple[Recommender, Dataset]:
-        """A blend fitted on everything."""
-        dataset = await self.dataset()
-        recommender = RECOMMENDERS.build("hybrid", parameters)
-        recommender.fit(dataset, seed=0, progress=lambda _stage, _fraction: None)
-        return recommender, dataset
-
-    async def train(self, parameters: Mapping[str, object] = BLEND, *, promote: bool = True) -> ModelVersion:
+    async def train(
+        self, parameters: Mapping[str, object] = BLEND, name: str = "hybrid", model_type: str = "hybrid"
+    ) -> ModelVersion:
         """Fit, save, register and promote."""
-        recommender, dataset = await self.fitted(parameters)
-        names = () if dataset.item_features is None else dataset.item_features.names
+        dataset = await self.dataset()
+        recommender = RECOMMENDERS.build(name, parameters)
+        recommender.fit(dataset, seed=0, progress=lambda _stage, _fraction: None)
+        assert dataset.item_features is not None
+        profiles = () if dataset.user_features is None else dataset.user_features.names
         number = next(self.numbers)
         key, sha256 = await save_model(
-            self.artifacts, f"models/hybrid/{number}", recommender, dataset.items, names, {"number": number}
+            self.artifacts,
+            f"models/{model_type}/{number}",
+            recommender,
+            dataset.items,
+            dataset.item_features.names,
+            {"number": number},
+            user_feature_names=profiles,
         )
-        model = ModelVersion(f"model-{number}", "hybrid", number, ModelStatus.CANDIDATE, NOW, None, key, sha256)
+        model = ModelVersion(f"model-{number}", model_type, number, ModelStatus.CANDIDATE, NOW, None, key, sha256)
         added = await self.database.models.add(model)
-        if promote:
-            await self.promote(added.model_id)
+        await self.promote(added.model_id, model_type)
         return added
 
-    async def promote(self, model_id: str) -> None:
+    async def promote(self, model_id: str, model_type: str = "hybrid") -> None:
         """Make it the champion."""
-        champion = await self.database.models.champion("hybrid")
+        champion = await self.database.models.champion(model_type)
         expected = None if champion is None else champion.model.model_id
         await self.database.models.promote(model_id, token=None, expected=expected, at=NOW)
 
@@ -217,15 +221,18 @@ async def open_world(folder: Path, policy: ListPolicy = PLAIN, index_above: int 
     cache.switch = cache_switch
     artifacts = await open_artifact_store(f"file:{folder}/artifacts")
     clock = Clock()
-    serving = ServingPolicy(model_poll_seconds=0.05, catalog_poll_seconds=0.05, index_above=index_above)
-    server = ModelServer(
-        database, artifacts, RECOMMENDERS, clock, serving, lambda vectors: open_vector_index("flat", vectors)
-    )
-    lists = RecommendationService(database, cache, server, clock, policy)
+
+    def follower(model_type: str, *, only_with_model: bool) -> ModelServer:
+        serving = ServingPolicy(model_type, 0.05, 0.05, index_above=index_above, only_with_model=only_with_model)
+        return ModelServer(database, artifacts, RECOMMENDERS, clock, serving, partial(open_vector_index, "flat"))
+
+    server = follower("hybrid", only_with_model=False)
+    by_type = {"collaborative": follower("collaborative", only_with_model=True)}
+    lists = RecommendationService(database, cache, server, clock, policy, by_type)
     renewal = ListRenewal(database.interactions, cache, lists.forget, 0.05)
     events = EventIngestion(database.interactions, renewal, clock)
     catalog = CatalogService(database.catalog, renewal, clock, server.wake_catalogue)
-    stack = ServingStack(server, lists, renewal, events, catalog)
+    stack = ServingStack(server, by_type, lists, renewal, events, catalog)
     try:
         yield World(database, cache, artifacts, stack, clock, database_switch, cache_switch)
     finally:
