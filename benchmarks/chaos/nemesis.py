@@ -24,8 +24,10 @@ class Nemesis:
         self.crashes = 0
 
     async def run(self, seconds: float, faults: int) -> None:
-        """One fault after the other, for at least so long and so many. A consumer that ends by itself is counted against
-        us, and started again."""
+        """One fault after the other, for at least so long and so many.
+
+        A consumer that ends by itself is counted against us, and started again.
+        """
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while loop.time() < until or self.faults.total() < faults:
