@@ -8,9 +8,9 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,12 +28,14 @@ SESSION_SECONDS = 6.0
 
 @dataclass(slots=True)
 class Rig:
-    """What runs."""
+    """What runs, and `code`: the copy of the source tree that the consumers run."""
 
     postgres: Server
     kafka: Server
     database_url: str
-    consumers: Sequence[ServerProcess]
+    code: Path
+    settings: Mapping[str, str]
+    consumers: list[ServerProcess] = field(default_factory=list)
 
     @property
     def brokers(self) -> str:
@@ -51,6 +53,19 @@ class Rig:
         await asyncio.to_thread(control.start)
         if victim is not None:
             await asyncio.to_thread(victim.start)
+
+    def add_consumer(self) -> ServerProcess:
+        """One more member of the group."""
+        consumer = consumer_process(self, len(self.consumers))
+        self.consumers.append(consumer)
+        consumer.start()
+        return consumer
+
+    def stop_consumers(self) -> None:
+        """All of them, and their folders."""
+        for consumer in self.consumers:
+            consumer.stop()
+            shutil.rmtree(consumer.folder, ignore_errors=True)
 
     def revive(self) -> int:
         """Start consumers that ended by themselves; returns how many had."""
@@ -76,14 +91,11 @@ def started_rig(topics: Mapping[str, int], consumers: int, tree: Path = ROOT, **
         execute(postgres.url, "CREATE DATABASE chaos")
         url = on_database(postgres.url, "chaos")
         migrate(url)
-        rig = Rig(postgres, kafka, url, [])
-        code = stack.enter_context(snapshot(tree))
+        rig = Rig(postgres, kafka, url, stack.enter_context(snapshot(tree)), settings)
         asyncio.run(create_topics(rig.brokers, topics))
-        rig.consumers = [consumer_process(rig, number, code, settings) for number in range(consumers)]
-        for consumer in rig.consumers:
-            stack.callback(shutil.rmtree, consumer.folder, ignore_errors=True)
-            stack.callback(consumer.stop)
-            consumer.start()
+        stack.callback(rig.stop_consumers)
+        for _ in range(consumers):
+            rig.add_consumer()
         yield rig
 
 
@@ -95,11 +107,11 @@ def snapshot(tree: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def consumer_process(rig: Rig, number: int, tree: Path, settings: Mapping[str, str]) -> ServerProcess:
+def consumer_process(rig: Rig, number: int) -> ServerProcess:
     """`encore consume` with a static place in the group, so that one that is killed comes back to its partitions."""
     [port] = free_ports(1)
     environment = {
-        "PYTHONPATH": str(tree),
+        "PYTHONPATH": str(rig.code),
         "ENCORE_ENVIRONMENT": "test",
         "ENCORE_DATABASE_URL": rig.database_url,
         "ENCORE_DATABASE_POOL_SIZE": "3",
@@ -108,7 +120,7 @@ def consumer_process(rig: Rig, number: int, tree: Path, settings: Mapping[str, s
         "ENCORE_CONSUME_SESSION_SECONDS": str(SESSION_SECONDS),
         "ENCORE_CONSUME_HEARTBEAT_SECONDS": "0.5",
         "ENCORE_CONSUME_HEALTH_PORT": str(port),
-        **settings,
+        **rig.settings,
     }
     return ServerProcess(
         name=f"consumer-{number}",
