@@ -1,0 +1,45 @@
+"""What the documents say about settings, commands and files is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from app.cli import COMMANDS
+from app.config import Settings
+from app.config_names import setting_name
+from scripts.requirements_in_step import ROOT
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def shown(default: object) -> str:
+    if default is None or default == "":
+        return "none" if default is None else "empty"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    documented = dict(re.findall(r"^\| `(ENCORE_\w+)` \| (.+?) \| .+ \|$", text, re.MULTILINE))
+    assert documented == {setting_name(name): shown(field.default) for name, field in Settings.model_fields.items()}
+
+
+def test_every_command_is_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in COMMANDS if f"encore {name}" not in text] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)\)", document.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (document.parent / target).exists(), target
+
+
+def test_every_setting_that_the_documents_name_exists() -> None:
+    known = {setting_name(name) for name in Settings.model_fields} | {"ENCORE_CONFIG_FILE", "ENCORE_BENCH_DATA"}
+    for document in DOCUMENTS:
+        named = set(re.findall(r"\bENCORE_[A-Z0-9_]+\b", document.read_text(encoding="utf-8")))
+        assert named - known <= {"ENCORE_SERVICE_HOST"}, document
