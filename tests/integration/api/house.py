@@ -79,8 +79,14 @@ async def _populate(settings: Settings) -> None:
     async with open_container(settings) as container:
         now = utc_now()
         items = [
-            Item(f"{genre.lower()}-{number:02}", now, f"{genre} {genre[:2]}{number}", genres=(genre,), year=1980 + number)
-            for genre in GENRES
+            Item(
+                f"{genre.lower()}-{number:02}",
+                now,
+                f"{genre} {genre[:2]}{number}",
+                genres=(genre,),
+                year=start + number,
+            )
+            for genre, start in zip(GENRES, (1950, 2000), strict=True)
             for number in range(20)
         ]
         await container.database.catalog.upsert_items(items)

@@ -79,7 +79,8 @@ def test_filters_narrow_the_list(shared: House) -> None:
     assert ids("genre=Comedy") == {item for item in everything if item.startswith("comedy")}
     assert ids("genre=Comedy&genre=Crime&exclude_seen=false") == everything
     assert ids("exclude=comedy-01&exclude=comedy-02&exclude_seen=false") == everything - {"comedy-01", "comedy-02"}
-    assert ids("year_min=1998&exclude_seen=false") == {"crime-18", "crime-19", "comedy-18", "comedy-19"}
+    assert ids("year_min=2018&exclude_seen=false") == {"comedy-18", "comedy-19"}
+    assert ids("year_min=1969&year_max=2000&exclude_seen=false") == {"crime-19", "comedy-00"}
     assert "crime-00" in everything
     assert "crime-00" not in ids("exclude_seen=true")
 

@@ -1,0 +1,316 @@
+"""Hostile requests above the socket (reliability.md §2.1, H1–H16 and H26–H43): refused as listed, never a 500, nothing
+repeated. `test_hostile_sockets.py` has the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.api.house import ADMIN, House, bearer, is_problem, opened_copy, rated
+
+LIST = "/api/v1/recs/u1"
+CANARY = "c4n4ry"
+
+
+def post(house: House, path: str, body: bytes, **headers: str) -> Any:
+    return house.client.post(path, content=body, headers={**ADMIN, "content-type": "application/json", **headers})
+
+
+def event(**changes: Any) -> bytes:
+    return json.dumps({**rated("u1", "crime-05"), **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    ("case", "body", "statuses"),
+    [
+        ("H1 number for an id", event(user_id=2**63), {422}),
+        ("H5 NaN", event().replace(b"5.0", b"NaN"), {400, 422}),
+        ("H6 1e999", event().replace(b"5.0", b"1e999"), {422}),
+        ("H7 NUL", event(user_id="a\0b"), {422}),
+        ("H9 half a surrogate pair", event(device="\ud800"), {422}),
+        ("H10 5,000 digits", event().replace(b"5.0", b"9" * 5_000), {400, 422}),
+        ("H11 100k deep", b"[" * 100_000 + b"]" * 100_000, {400}),
+        ("H11 1M deep", b"[" * 1_000_000, {400}),
+        ("H12 duplicate keys", event()[:-1] + b',"user_id":"u2"}', {400}),
+        ("H13 a text for a number", event(rating="5"), {422}),
+        ("H13 true for a number", event(rating=True), {422}),
+        ("not an object", b'"event"', {422}),
+        ("null", b"null", {422}),
+        ("no events", b"[]", {422}),
+        ("empty", b"", {400}),
+        ("half", b'{"user_id"', {400}),
+        ("UTF-16", event().decode().encode("utf-16"), {400}),
+        ("too many", b"[" + b",".join([b"1"] * 5_001) + b"]", {422}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_events_that_cannot_be_are_refused(shared: House, case: str, body: bytes, statuses: set[int]) -> None:
+    started = time.perf_counter()
+    answer = post(shared, "/api/v1/events", body)
+    assert time.perf_counter() - started < 1.0
+    assert answer.status_code in statuses, (case, answer.text)
+    assert is_problem(answer, answer.status_code)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"history": ["crime-01"], "limit": 2**63},
+        {"history": ["crime-01"], "limit": -1},
+        {"history": ["crime-01"], "limit": 0},
+        {"history": ["crime-01"], "limit": 101},
+        {"history": ["crime-01"], "limit": True},
+        {"history": ["crime-01"], "limit": "1"},
+        {"history": ["crime-01"], "limit": 1.0},
+        {"history": ["crime-01"], "limit": 1e30},
+        {"history": ["crime-01"], "exclude_seen": "true"},
+        {"history": ["crime-01"], "exclude_seen": 1},
+        {"history": ["crime-01"], "role": "admin"},
+        {"history": ["crime-01"], "is_admin": True},
+        {"history": ["crime-01"], "user_id": "u2"},
+        {"history": [1]},
+        {"history": ["a b"]},
+        {"history": ["1;drop"]},
+        {"history": ["crime-01"] * 201},
+        {"history": [{"item_id": "crime-01", "weight": "1"}]},
+        {"history": [{"item_id": "crime-01", "weight": 11}]},
+        {"history": [{"item_id": "crime-01", CANARY: 1}]},
+        {"history": None},
+        {},
+        [],
+    ],
+    ids=str,
+)
+def test_bodies_are_strict_and_bounded(shared: House, body: Any) -> None:
+    """H2, H3, H13, H14, H15."""
+    answer = post(shared, "/api/v1/recs/session", json.dumps(body).encode())
+    assert is_problem(answer, 422, "invalid-request")
+    assert CANARY not in answer.text
+    assert "admin" not in answer.text
+    assert answer.json()["errors"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=2147483648", "limit=-1", "limit=0", "limit=1000000000", "limit=1&limit=2", "limit=1.0", "limit=1e1",
+        "limit=+1", "limit=%201", "limit=1_0", "limit=true", "limit=", "limit=%D9%A1", "offset=-1", "offset=1000000",
+        "offset=1;drop", "exclude_seen=1", "exclude_seen=yes", "explain=TRUE", "type=root", "type=", "unknown=1",
+        "year_min=-1", "year_min=2000&year_max=1990", "exclude=a%20b", "exclude=../x", "genre=", "genre=%00",
+        "genre=a%0d%0ab", "type=hybrid&type=popular", "cursor=", "sort=id%20desc,%20(select%20pg_sleep(5))",
+        "&".join(f"exclude=i{n}" for n in range(101)),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", [LIST, "/api/v1/recs/%75%31"], ids=["lane", "route"])
+def test_queries_are_strict_and_bounded(shared: House, path: str, query: str) -> None:
+    """H2, H3, H4, H13, H14, H42."""
+    started = time.perf_counter()
+    answer = shared.get(f"{path}?{query}", bearer("u1"))
+    assert time.perf_counter() - started < 1.0
+    assert is_problem(answer, 422), (query, answer.text)
+
+
+@pytest.mark.parametrize(
+    ("path", "statuses"),
+    [
+        ("/api/v1/recs/%00", {404, 422}),
+        ("/api/v1/recs/a%00b", {404, 422}),
+        ("/api/v1/recs/%ff", {400}),
+        ("/api/v1/recs/%c3%28", {400}),
+        ("/api/v1/recs/a%0d%0aX:%201", {422}),
+        ("/api/v1/recs/..%2f..%2fetc%2fpasswd", {404}),
+        ("/api/v1/recs/..;/x", {404}),
+        ("/api/v1/recs/%252e%252e", {404}),
+        ("/api/v1/recs/%2e%2e/items", {404}),
+        ("/api/v1//recs/u1", {404}),
+        ("/api/v1/recs/u1/", {404}),
+        ("/api/v1/RECS/u1", {404}),
+        ("/API/v1/recs/u1", {404}),
+        ("/api/v1/recs", {404}),
+        ("/api/v1/items/1;drop", {422}),
+        ("/api/v1/items/" + "x" * 129, {422}),
+        ("/api/v1/items/%D0%B0dmin", {422}),
+        ("/api/v1/items/a%20b", {422}),
+        ("/api/v1/items/$%7bjndi:ldap:x%7d", {422}),
+        ("/" + "a" * 60_000, {414}),
+        ("/debug", {404}),
+        ("/.env", {404}),
+        ("/docs/oauth2-redirect", {404}),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)
+def test_paths_that_try_something_lead_nowhere(shared: House, path: str, statuses: set[int]) -> None:
+    """H8, H26–H30, H42, H45: no redirect that could drop the credentials."""
+    answer = shared.client.get(path, headers=ADMIN, follow_redirects=False)
+    assert answer.status_code in statuses, (path, answer.text)
+    assert is_problem(answer, answer.status_code)
+    assert "location" not in answer.headers
+
+
+@pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "CONNECT", "LINK", "get", "X" * 100])
+def test_other_methods_are_told_which_work(shared: House, method: str) -> None:
+    """H31."""
+    answer = shared.client.request(method, "/api/v1/items/crime-01", headers=ADMIN)
+    if method == "get":  # the client writes it in capitals
+        assert answer.status_code == 200
+        return
+    assert is_problem(answer, 405)
+    assert answer.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"
+
+
+def test_a_wrong_method_of_a_known_kind_is_told_too(shared: House) -> None:
+    answer = shared.client.delete(LIST, headers=ADMIN)
+    assert is_problem(answer, 405)
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
+
+
+def test_head_is_get_without_a_body_and_options_names_methods(shared: House) -> None:
+    for path in (LIST, "/api/v1/items/crime-01", "/health"):
+        got, head = shared.get(path), shared.client.head(path, headers=ADMIN)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == got.headers["content-length"]
+    assert is_problem(shared.get("/api/v1/items/none"), 404)
+    assert shared.client.head("/api/v1/items/none", headers=ADMIN).status_code == 404
+    options = shared.client.options(LIST)
+    assert (options.status_code, options.headers["allow"]) == (204, "GET, HEAD, OPTIONS")
+    assert is_problem(shared.client.options("/nowhere"), 404)
+
+
+def test_method_override_headers_are_ignored(shared: House) -> None:
+    """H32."""
+    answer = shared.get("/api/v1/items/crime-01", {**ADMIN, "X-HTTP-Method-Override": "DELETE", "X-Method": "DELETE"})
+    assert answer.status_code == 200
+    assert shared.get("/api/v1/items/crime-01").status_code == 200
+
+
+def test_forwarded_addresses_are_not_believed(built: Path, tmp_path: Path) -> None:
+    """H33: strangers are counted by the peer, whatever they claim."""
+    with opened_copy(built, tmp_path, rate_limit_per_minute=3) as house:
+        for number in range(3):
+            assert house.get(LIST, {"X-Forwarded-For": f"10.0.0.{number}"}).status_code == 401
+        answer = house.get(LIST, {"X-Forwarded-For": "10.0.0.9", "Forwarded": "for=10.0.0.9"})
+        assert is_problem(answer, 429)
+        assert is_problem(house.get(LIST, {"Authorization": "Bearer x.y.z"}), 429)
+        assert house.get(LIST, bearer("u1")).status_code == 200
+        assert house.get("/health/ready", {}).status_code == 200
+
+
+def test_hosts_and_origins_mean_nothing(shared: House) -> None:
+    """H34, H35."""
+    for header in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Origin": "null"}):
+        answer = shared.get(LIST, {**ADMIN, **header})
+        assert answer.status_code == 200
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+        assert "evil" not in answer.text + str(answer.headers)
+    preflight = shared.client.options(LIST, headers={"Origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in preflight.headers
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "", "application/json; charset=utf-16", "application/x-www-form-urlencoded", "multipart/form-data"],
+)
+def test_other_content_types_are_not_read(shared: House, content_type: str) -> None:
+    """H36, H39."""
+    answer = shared.client.post(
+        "/api/v1/recs/session", content=b'{"history":[]}', headers={**ADMIN, "content-type": content_type}
+    )
+    assert is_problem(answer, 415)
+
+
+def test_compressed_bodies_are_not_read(shared: House) -> None:
+    """H37."""
+    assert is_problem(post(shared, "/api/v1/events", b"\x1f\x8b", **{"content-encoding": "gzip"}), 415)
+
+
+def test_ranges_are_ignored(shared: House) -> None:
+    """H38."""
+    ranges = "bytes=" + ",".join(f"{n}-" for n in range(1_000))
+    answer = shared.get(LIST, {**ADMIN, "Range": ranges})
+    assert answer.status_code == 200
+
+
+def test_bodies_past_the_cap_are_refused(shared: House) -> None:
+    """H16, H17: 64 KiB, or 4 MiB where many things come at once."""
+    big = json.dumps({"history": [], CANARY: "x" * 70_000}).encode()
+    for path, size in (("/api/v1/recs/session", 0), ("/api/v1/items/bulk", 4_200_000)):
+        answer = post(shared, path, big + b" " * size)
+        assert is_problem(answer, 413)
+        assert answer.headers["connection"] == "close"
+    assert is_problem(post(shared, "/api/v1/events", json.dumps({f"k{n}": 0 for n in range(200_000)}).encode()), 422)
+
+
+def test_a_body_without_a_length_is_cut_at_the_cap(shared: House) -> None:
+    """H18."""
+
+    def endless() -> Any:
+        yield b'{"history":["'
+        for _ in range(100):
+            yield b"x" * 10_000
+
+    answer = shared.client.post(
+        "/api/v1/recs/session", content=endless(), headers={**ADMIN, "content-type": "application/json"}
+    )
+    assert is_problem(answer, 413)
+
+
+def test_idempotency_keys_are_bounded(shared: House) -> None:
+    """H40; reuse is in test_trainings.py."""
+    for key in ("k" * 10_000, "k" * 129, "a b", "é"):
+        answer = shared.client.post(
+            "/api/v1/recs/train", json={"model_type": "hybrid"}, headers={**ADMIN, "Idempotency-Key": key.encode()}
+        )
+        assert is_problem(answer, 422), key
+
+
+def test_answers_may_not_be_shared_between_callers(shared: House) -> None:
+    """H43."""
+    for path in (LIST, "/api/v1/items", "/api/v1/users/crime-fan-1", "/nowhere"):
+        headers = shared.get(path).headers
+        assert headers["cache-control"].startswith("private")
+        assert "Authorization" in headers["vary"]
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_harmless_request_id_is_kept_and_another_replaced(shared: House) -> None:
+    assert shared.get(LIST, {**ADMIN, "X-Request-Id": "trace-me-12345"}).json()["request_id"] == "trace-me-12345"
+    for bad in ("x", "a b c d e f g h", "x" * 65, '"}, "admin": "1'):
+        answer = shared.get(LIST, {**ADMIN, "X-Request-Id": bad})
+        assert answer.json()["request_id"] == answer.headers["x-request-id"] != bad
+
+
+def test_a_refused_request_repeats_nothing(shared: House) -> None:
+    """A6: what comes in must not come out of any refusal."""
+    attempts = [
+        shared.get(f"/api/v1/items/{CANARY};x"),
+        shared.get(f"{LIST}?{CANARY}={CANARY}"),
+        shared.get(f"{LIST}?limit={CANARY}"),
+        shared.get(f"/{CANARY}"),
+        shared.get(LIST, {"Authorization": f"Bearer {CANARY}"}),
+        post(shared, "/api/v1/recs/session", json.dumps({CANARY: CANARY, "history": [CANARY + " "]}).encode()),
+        post(shared, "/api/v1/recs/session", f'{{"{CANARY}'.encode()),
+        post(shared, "/api/v1/events", event(rating=CANARY)),
+        shared.client.put("/api/v1/items/i1", json={"attributes": {CANARY: {CANARY: "x" * 20_000}}}, headers=ADMIN),
+        shared.client.put("/api/v1/users/u1", json={"attributes": {CANARY: [CANARY]}}, headers=ADMIN),
+        shared.client.request(CANARY.upper(), LIST, headers=ADMIN),
+    ]
+    for answer in attempts:
+        assert 400 <= answer.status_code < 500
+        assert is_problem(answer, answer.status_code)
+        assert CANARY not in (answer.text + str(answer.headers)).lower()
+
+
+def test_metrics_know_templates_and_no_paths(shared: House) -> None:
+    """H45."""
+    shared.get(f"/api/v1/items/{CANARY}")
+    shared.get(f"/{CANARY}")
+    figures = shared.get("/metrics", {}).text
+    assert CANARY not in figures
+    assert 'route="/api/v1/items/{item_id}"' in figures
+    assert 'route="<unmatched>"' in figures
+    assert 'route="/api/v1/recs/{user_id}"' in figures
