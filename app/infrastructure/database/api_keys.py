@@ -37,7 +37,7 @@ class SqlApiKeyStore(ApiKeyStore):
             await connection.execute(sa.insert(api_keys), {**asdict(key), "scopes": sorted(key.scopes)})
 
     async def get(self, key_id: str) -> ApiKey | None:
-        async with self._connections.read() as connection:
+        async with self._connections.swift() as connection:
             query = sa.select(api_keys).where(api_keys.c.key_id == key_id)
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else _key(row)

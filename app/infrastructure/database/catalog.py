@@ -56,7 +56,7 @@ class SqlCatalogStore(CatalogStore):
 
     async def get_item(self, item_id: str) -> Item | None:
         query = sa.select(*rows.ITEM_COLUMNS).where(items_table.c.item_id == item_id, _IS_LISTED)
-        async with self._connections.read() as connection:
+        async with self._connections.swift() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else rows.item_of(row)
 
@@ -91,7 +91,7 @@ class SqlCatalogStore(CatalogStore):
 
     async def get_user(self, user_id: str) -> User | None:
         query = sa.select(*rows.USER_COLUMNS).where(users.c.user_id == user_id)
-        async with self._connections.read() as connection:
+        async with self._connections.swift() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else User(**row)
 

@@ -82,7 +82,7 @@ class SqlInteractionStore(InteractionStore):
         return await self._ingest.run(batch)
 
     async def history(self, user_id: str, limit: int) -> Sequence[PairState]:
-        async with self._connections.read() as connection:
+        async with self._connections.swift() as connection:
             rows = await connection.execute(_HISTORY, {"user_id": user_id, "limit": limit})
             return [PairState(row[0], KINDS[row[1]], *row[2:]) for row in rows]
 

@@ -70,7 +70,7 @@ class SqlModelStore(ModelStore):
             .join_from(champions, model_versions, model_versions.c.model_id == champions.c.model_id)
             .where(champions.c.model_type == model_type)
         )
-        async with self._connections.read() as connection:
+        async with self._connections.swift() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else Champion(version_of(row), row["epoch"])
 

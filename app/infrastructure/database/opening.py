@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from app.domain.stores import Database
+from app.infrastructure.breaker import Breaker
 from app.infrastructure.database.api_keys import SqlApiKeyStore
 from app.infrastructure.database.catalog import SqlCatalogStore
 from app.infrastructure.database.connections import Connections
@@ -31,7 +32,7 @@ class SqlDatabase(Database):
         self.api_keys = SqlApiKeyStore(connections)
 
     async def ping(self) -> None:
-        async with self._connections.read() as connection:
+        async with self._connections.swift() as connection:
             await connection.execute(sa.select(1))
 
     async def schema_is_current(self) -> bool:
@@ -49,4 +50,6 @@ async def open_database(url: str, *, pool_size: int, timeout_seconds: float, lea
     may be silent. Raises ConfigurationError for a URL that no adapter takes.
     """
     dialect = choose_dialect(url, pool_size=pool_size, timeout_seconds=timeout_seconds)
-    return SqlDatabase(Connections(dialect), lease_seconds=lease_seconds)
+    # A file has no server that could be away; its locks are waited for, not avoided.
+    breaker = None if dialect.name == "sqlite" else Breaker("database", pause_seconds=1.0)
+    return SqlDatabase(Connections(dialect, breaker), lease_seconds=lease_seconds)

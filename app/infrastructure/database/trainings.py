@@ -129,7 +129,7 @@ class SqlTrainingStore(TrainingStore):
 
     async def get(self, training_id: str) -> TrainingJob | None:
         query = sa.select(*_COLUMNS).where(trainings.c.training_id == training_id)
-        async with self._connections.read() as connection:
+        async with self._connections.swift() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else _job(row)
 

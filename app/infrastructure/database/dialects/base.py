@@ -57,6 +57,10 @@ class Dialect(Protocol):
         """A connection for single statements, each its own transaction."""
 
     @abstractmethod
+    def swift(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """As `read`, for the small lookups that somebody waits for: they end within a second, whatever is stuck."""
+
+    @abstractmethod
     def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection in one write transaction: committed at the end of the block, rolled back on any error."""
 

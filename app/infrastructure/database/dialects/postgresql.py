@@ -26,6 +26,8 @@ from app.infrastructure.database.dialects.partitions import Months
 from app.infrastructure.database.json_text import dump_json
 
 _CLIENT_PATIENCE_SECONDS = 0.5  # how much longer than the server's limit the client waits
+_SWIFT_SECONDS = 0.8
+_SWIFT_PATIENCE_SECONDS = 0.2  # together a second: every answer within 1.5 s while the server is frozen (bar D1)
 _BULK_TIMEOUT_SECONDS = 600.0  # reading everything for a training may take minutes; it holds no lock that others need
 _BLOCK_BITS = 20
 MAX_BATCH = 1 << _BLOCK_BITS
@@ -57,18 +59,30 @@ _COLUMNS = (
 
 
 class PostgresDialect(Dialect):
-    """One engine; reads are single statements in autocommit, so that they cost one round trip."""
+    """Two pools, so that ingestion and reports cannot keep the small lookups of requests waiting.
+
+    Reads are single statements in autocommit, so that they cost one round trip.
+    """
 
     name = "postgresql"
 
     def __init__(self, url: URL, *, pool_size: int, timeout_seconds: float) -> None:
-        self._engine = _engine(url, pool_size, timeout_seconds)
+        swift_size = max(pool_size // 2, 1)
+        self._engine = _engine(url, max(pool_size - swift_size, 1), timeout_seconds, _CLIENT_PATIENCE_SECONDS)
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        swift_seconds = min(timeout_seconds, _SWIFT_SECONDS)
+        self._swift_engine = _engine(url, swift_size, swift_seconds, _SWIFT_PATIENCE_SECONDS)
+        self._swift_reader = self._swift_engine.execution_options(isolation_level="AUTOCOMMIT")
         self._months = Months()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         async with self._reader.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def swift(self) -> AsyncIterator[AsyncConnection]:
+        async with self._swift_reader.connect() as connection:
             yield connection
 
     @asynccontextmanager
@@ -133,6 +147,7 @@ class PostgresDialect(Dialect):
 
     async def close(self) -> None:
         await self._engine.dispose()
+        await self._swift_engine.dispose()
 
 
 async def _driver(connection: AsyncConnection) -> Any:
@@ -140,9 +155,9 @@ async def _driver(connection: AsyncConnection) -> Any:
     return cast(Any, (await connection.get_raw_connection()).driver_connection)
 
 
-def _engine(url: URL, pool_size: int, timeout_seconds: float) -> AsyncEngine:
+def _engine(url: URL, pool_size: int, timeout_seconds: float, patience_seconds: float) -> AsyncEngine:
     limit = f"{int(timeout_seconds * 1_000)}ms"
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
@@ -151,7 +166,7 @@ def _engine(url: URL, pool_size: int, timeout_seconds: float) -> AsyncEngine:
         json_serializer=dump_json,
         connect_args={
             "timeout": timeout_seconds,
-            "command_timeout": timeout_seconds + _CLIENT_PATIENCE_SECONDS,
+            "command_timeout": timeout_seconds + patience_seconds,
             "server_settings": {
                 "application_name": "encore",
                 "statement_timeout": limit,
@@ -162,3 +177,14 @@ def _engine(url: URL, pool_size: int, timeout_seconds: float) -> AsyncEngine:
             },
         },
     )
+    sa.event.listen(engine.sync_engine, "handle_error", _hang_up)
+    return engine
+
+
+def _hang_up(context: sa.engine.ExceptionContext) -> None:
+    """After a deadline the connection is cut off at once: closing it politely waits two more seconds for an answer."""
+    if isinstance(context.original_exception, TimeoutError) and context.connection is not None:
+        driver = context.connection.connection.driver_connection
+        if driver is not None:
+            driver.terminate()
+        context.is_disconnect = True

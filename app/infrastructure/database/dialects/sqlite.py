@@ -64,6 +64,11 @@ class SqliteDialect(Dialect):
             yield connection
 
     @asynccontextmanager
+    async def swift(self) -> AsyncIterator[AsyncConnection]:
+        async with self._reader.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         async with self._writer.connect() as connection:
             await self._begin(connection)
