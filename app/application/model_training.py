@@ -65,8 +65,8 @@ async def request_training(
     Raises InputError, TrainingRunningError, IdempotencyError; BrokerUnavailableError when nobody can be rung: the job
     is cancelled then, so that asking again later works.
     """
-    job = await queue_training(database, recommenders, clock, request)
-    if job.status is TrainingStatus.QUEUED:
+    job, is_new = await _queue(database, recommenders, clock, request)
+    if is_new:  # a repeated request has been rung for already
         try:
             await jobs.submit(job.training_id)
         except UnavailableError:
@@ -79,6 +79,14 @@ async def queue_training(
     database: Database, recommenders: Recommenders, clock: Callable[[], datetime], request: TrainingRequest
 ) -> TrainingJob:
     """Queue a training without ringing: for a caller who runs it itself. Raises as `request_training`."""
+    job, _ = await _queue(database, recommenders, clock, request)
+    return job
+
+
+async def _queue(
+    database: Database, recommenders: Recommenders, clock: Callable[[], datetime], request: TrainingRequest
+) -> tuple[TrainingJob, bool]:
+    """The queued job, and whether this request made it (an idempotency key may name one that was there)."""
     if MEMBERS.get(request.model_type, request.model_type) not in recommenders.names():
         raise InputError("unknown model type", "model_type")
     if request.start_date is not None and request.end_date is not None and request.start_date >= request.end_date:
@@ -92,12 +100,20 @@ async def queue_training(
         start_date=request.start_date,
         end_date=request.end_date,
     )
-    return await database.trainings.create(job, request.idempotency_key, request.body_sha256)
+    stored = await database.trainings.create(job, request.idempotency_key, request.body_sha256)
+    return stored, stored.training_id == job.training_id
 
 
-async def ring_for_queued(database: Database, jobs: JobQueue) -> int:
-    """Ring again for trainings that a process which is gone has left in the queue; returns how many."""
-    queued = [job for job in await database.trainings.list(100) if job.status is TrainingStatus.QUEUED]
+async def ring_for_queued(database: Database, jobs: JobQueue, asked_before: datetime | None = None) -> int:
+    """Ring again for trainings that a process which is gone has left in the queue; returns how many.
+
+    `asked_before`: only for those that wait since then; a worker may be starting on the others.
+    """
+    queued = [
+        job
+        for job in await database.trainings.list(100)
+        if job.status is TrainingStatus.QUEUED and (asked_before is None or job.created_at < asked_before)
+    ]
     for job in reversed(queued):
         await jobs.submit(job.training_id)
     return len(queued)

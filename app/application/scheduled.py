@@ -19,6 +19,9 @@ from app.telemetry import get_logger
 log = get_logger(__name__)
 
 _MODEL_ROWS = 1_000
+_PATIENCE = timedelta(seconds=60)
+"""A worker that has heard a ring takes seconds to start."""
+
 _OLDEST_TRAINING = timedelta(days=2)
 """A slot that was missed for longer is left alone; the next one comes soon enough."""
 
@@ -48,7 +51,7 @@ class Scheduler:
     async def tick(self) -> None:
         """Do what is due and not done."""
         now = self.clock()
-        await self._ring_again()
+        await self._ring_again(now)
         if self.timetable.training is not None:
             slot = self.timetable.training.latest(now)
             if now - slot <= _OLDEST_TRAINING:
@@ -72,10 +75,10 @@ class Scheduler:
         log.info("scheduled training asked for", slot=slot.isoformat(), training_id=job.training_id)
         return job
 
-    async def _ring_again(self) -> None:
+    async def _ring_again(self, now: datetime) -> None:
         """For trainings whose ring got lost; while rings wait unanswered, more of them help nobody."""
         if not await self.jobs.depth():
-            await ring_for_queued(self.database, self.jobs)
+            await ring_for_queued(self.database, self.jobs, asked_before=now - _PATIENCE)
 
     async def _retain(self, slot: datetime) -> None:
         """Twice does no harm, so it is enough that every process remembers its own."""
