@@ -127,10 +127,9 @@ def _model_server(container: Container, model_type: str, *, only_with_model: boo
     )
 
 
-def make_trainer(container: Container) -> Trainer:
-    """The training pipeline over this container's ports."""
-    settings = container.settings
-    policy = TrainingPolicy(
+def training_policy(settings: Settings) -> TrainingPolicy:
+    """What the settings say about training and judging."""
+    return TrainingPolicy(
         signals=signal_policy(settings),
         gate=GatePolicy(margin=settings.train_gate_margin),
         test_fraction=settings.train_test_fraction,
@@ -140,12 +139,17 @@ def make_trainer(container: Container) -> Trainer:
         heartbeat_seconds=min(2.0, settings.train_lease_seconds / 4),
         threads=settings.train_threads,
     )
+
+
+def make_trainer(container: Container) -> Trainer:
+    """The training pipeline over this container's ports."""
+    settings = container.settings
     return Trainer(
         container.database,
         container.artifacts,
         container.recommenders,
         container.clock,
-        policy,
+        training_policy(settings),
         seed=settings.train_seed,
         code_version=version("encore-recs"),
     )

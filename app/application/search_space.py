@@ -1,4 +1,7 @@
-"""What selection may try: families of recommenders and the few parameters that matter, scaled to the data."""
+"""What selection may try: families of recommenders and the few parameters that matter, scaled to the data.
+
+Nothing here knows a data set by name: only sizes, whether times tell an order, and whether there are features.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,11 @@ from dataclasses import dataclass
 from app.domain.dataset import Dataset
 
 Parameters = Mapping[str, object]
+
+_DENSE_ITEMS = 4_500
+"""Up to here item-by-item squares (EASE, the dense sequence) are solved within seconds and served from memory."""
+
+_SMALL, _LARGE = 200_000, 3_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +41,50 @@ class Shape:
             dataset.user_features is not None,
         )
 
+    @property
+    def factors(self) -> int:
+        """Dimension of towers: quality rises with it as long as there are pairs to learn from."""
+        if self.n_pairs < _SMALL:
+            return 64
+        return 256 if self.n_pairs < _LARGE else 128
+
 
 def families(shape: Shape) -> dict[str, Sequence[Parameters]]:
-    """Recommender name → parameter sets to try, the most promising first. Cheap families come first."""
+    """Recommender name → parameter sets to try, the most promising first. Priors and cheap families come first."""
     tried: dict[str, Sequence[Parameters]] = {"popularity": ({},)}
     if shape.timed:
         tried["trending"] = ({"half_life_days": 30.0}, {"half_life_days": 180.0})
+    if shape.user_features:
+        tried["profile"] = ({},)
+    tried["rp3"] = ({}, {"beta": 0.6}) if shape.n_pairs < _LARGE else ({},)
+    if shape.timed:
+        tried["sequence"] = _sequence(shape)
+    tried["graph"] = _graph(shape)
     tried["ials"] = _ials(shape)
+    if shape.n_items <= _DENSE_ITEMS:
+        tried["ease"] = ({"regularization": 1_000.0},)
     if shape.item_features:
         tried["content"] = ({},)
     return tried
 
 
+def _sequence(shape: Shape) -> Sequence[Parameters]:
+    if shape.n_items <= _DENSE_ITEMS:
+        return ({"regularization": 300.0},) if shape.n_pairs >= _SMALL else ({"regularization": 100.0},)
+    return ({"factors": min(shape.factors, 256), "slow": 0.8},)
+
+
+def _graph(shape: Shape) -> Sequence[Parameters]:
+    if shape.n_pairs < _SMALL:
+        return ({"factors": 32}, {"factors": 128, "power": 0.5})
+    # Sparse data with many items hold their signal in many weak directions.
+    sparse = shape.n_pairs / max(shape.n_users, 1) < 50
+    return ({"factors": 512, "power": 0.5},) if sparse else ({"factors": 128, "power": 0.5},)
+
+
 def _ials(shape: Shape) -> Sequence[Parameters]:
-    factors = 64 if shape.n_pairs < 200_000 else 192
-    return (
-        {"factors": factors, "regularization": 0.01, "alpha": 0.1},
-        {"factors": factors, "regularization": 0.003, "alpha": 0.3},
-        {"factors": factors, "regularization": 0.03, "alpha": 0.1},
-    )
+    """The unobserved mass, alpha x items, must stay in proportion to what a user has seen."""
+    per_user = shape.n_pairs / max(shape.n_users, 1)
+    balanced = round(min(max(per_user * 3.0 / max(shape.n_items, 1), 0.001), 0.3), 4)
+    strengths = (0.01, 0.03, 0.003)
+    return tuple({"factors": shape.factors, "regularization": strength, "alpha": balanced} for strength in strengths)

@@ -77,7 +77,7 @@ def validation_cut(dataset: Dataset, *, fraction: float = 0.1, limit: int = 5, s
     quota = np.clip(np.round(n_positive * fraction), 1, limit)
     quota = np.where(n_positive >= 2, quota, 0)
     held = positive & (rank < quota[rows])
-    return Cut(replace(dataset, histories=_kept(histories, ~held)), _kept(histories, held), by_time)
+    return Cut(replace(dataset, histories=keep_entries(histories, ~held)), keep_entries(histories, held), by_time)
 
 
 def times_tell(histories: Histories) -> bool:
@@ -89,7 +89,8 @@ def times_tell(histories: Histories) -> bool:
     return bool(np.mean(histories.times[1:][same_user] != histories.times[:-1][same_user]) > 0.5)
 
 
-def _kept(histories: Histories, keep: NDArray[np.bool_]) -> Histories:
+def keep_entries(histories: Histories, keep: NDArray[np.bool_]) -> Histories:
+    """The histories with only the entries where `keep` is true; users without any stay, empty."""
     counts = np.concatenate([[0], np.cumsum(keep)])
     return Histories(
         counts[histories.indptr].astype(np.int64),
@@ -104,4 +105,4 @@ def _kept(histories: Histories, keep: NDArray[np.bool_]) -> Histories:
 def truncated(histories: Histories, limit: int) -> Histories:
     """Only the newest `limit` entries of each history."""
     rank = np.arange(len(histories.items)) - np.repeat(histories.indptr[:-1], histories.lengths)
-    return _kept(histories, rank < limit)
+    return keep_entries(histories, rank < limit)

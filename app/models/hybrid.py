@@ -14,6 +14,7 @@ from types import MappingProxyType
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import ArtifactDamagedError, InputError
@@ -116,7 +117,9 @@ class Hybrid(Recommender, Blended):
             member.fit(dataset, seed=seed, progress=report)
             fitted[name] = member
         self._members = fitted
-        self._scales = {name: score_scale(member, dataset.histories) for name, member in fitted.items()}
+        # Matrix times vector, many times over: a threaded BLAS below it is slower than one thread.
+        with threadpool_limits(1, "blas"):
+            self._scales = {name: score_scale(member, dataset.histories) for name, member in fitted.items()}
 
     def shares(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Mapping[str, Floats]:
         parts = {}
