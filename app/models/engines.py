@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from app.domain.exceptions import InputError
 from app.domain.recommender import Progress
 from app.domain.threads import allowed
+from app.models.irspack_core import Trainer
 
 Floats = NDArray[np.float32]
 
@@ -48,28 +49,19 @@ def factorize(matrix: sp.csr_matrix, parameters: FactorParameters, *, seed: int,
 
 
 def _irspack(matrix: sp.csr_matrix, p: FactorParameters, seed: int, progress: Progress) -> Floats:
-    from irspack.recommenders.ials import IALSTrainer, str_to_loss_type, str_to_solver_type
-
-    trainer = IALSTrainer(
-        X=matrix,
-        n_components=p.factors,
-        alpha0=p.alpha,
-        reg=p.regularization,
+    trainer = Trainer(
+        matrix.astype(np.float32),
+        factors=p.factors,
+        alpha=p.alpha,
+        regularization=p.regularization,
         nu=p.nu,
-        init_std=0.1,
-        solver_type=str_to_solver_type("CG"),
-        max_cg_steps=3,
-        ialspp_subspace_dimension=64,
-        loss_type=str_to_loss_type("IALSPP"),
-        random_seed=seed,
-        n_threads=allowed(),
-        prediction_time_max_cg_steps=5,
-        prediction_time_ialspp_iteration=7,
+        seed=seed,
+        threads=allowed(),
     )
     for epoch in range(p.epochs):
         trainer.run_epoch()
         progress("ials", (epoch + 1) / (p.epochs + 1))
-    return np.ascontiguousarray(trainer.core_trainer.item, dtype=np.float32)
+    return np.ascontiguousarray(trainer.item_factors, dtype=np.float32)
 
 
 def _implicit_als(matrix: sp.csr_matrix, p: FactorParameters, seed: int, progress: Progress) -> Floats:
