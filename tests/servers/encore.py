@@ -12,7 +12,9 @@ from pathlib import Path
 from tests.servers.process import ServerProcess, free_ports, make_folder
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyz-not-for-production"
-COMMAND = str(Path(sys.executable).parent / "encore")
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "app.cli"]
+"""`encore`, of this very folder, whatever is installed."""
 
 
 def encore(
@@ -26,10 +28,10 @@ def encore(
     """A process of `encore COMMAND`, not started yet. It ends by SIGTERM; `folder` keeps its ./var and its log."""
     return ServerProcess(
         name=name,
-        command=[COMMAND, *command],
+        command=[*COMMAND, *command],
         folder=folder or make_folder(name),
         is_ready=is_ready,
-        environment={"ENCORE_JWT_SECRET": SECRET, "ENCORE_LOG_LEVEL": "WARNING", **settings},
+        environment={"PYTHONPATH": str(ROOT), "ENCORE_JWT_SECRET": SECRET, "ENCORE_LOG_LEVEL": "WARNING", **settings},
         stop_seconds=30,
     )
 

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from tests.servers.encore import COMMAND, SECRET, encore, status
+from tests.servers.encore import SECRET, encore, status
 from tests.servers.fleet import Fleet, obtain
 from tests.servers.postgres import execute
 from tests.servers.process import ServerFailedError, ServerMissingError, ServerProcess, free_ports
@@ -158,7 +158,9 @@ def main() -> int:
             print_to(sys.stdout, f"export {name}='{value}'")
         for name, address in stack.addresses.items():
             print_to(sys.stdout, f"# {name}: {address}")
-        print_to(sys.stderr, f"# all up; `{COMMAND} token --sub u1` makes a token; Ctrl-C stops everything")
+        print_to(
+            sys.stderr, "# all up; with these settings `encore token --sub u1` makes a token; Ctrl-C stops everything"
+        )
         ended.wait()
     except (ServerMissingError, ServerFailedError) as exc:
         print_to(sys.stderr, str(exc))
