@@ -28,13 +28,21 @@ MAX_NEW = 5_000
 """Items newer than the indexes that are scored directly; with more, the indexes are built anew."""
 
 
+DIRECT_BELOW = 20_000
+"""Where filters leave fewer items than this, scoring all of those is exact and takes a few milliseconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class CandidateSource:
-    """Indexes over the items a model was trained on; `popular` (int32) are always candidates."""
+    """Indexes over the items a model was trained on; `popular` (int32) are always candidates.
+
+    For lists out of at most `direct_below` items it is not worth asking.
+    """
 
     n_indexed: int
     indexes: Mapping[str, VectorIndex] = field(default_factory=dict)
     popular: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, dtype=np.int32))
+    direct_below: int = DIRECT_BELOW
 
     def propose(self, scorer: Scorer, history: Histories, k: int, excluded: NDArray[np.int32]) -> NDArray[np.int32]:
         """Distinct positions worth scoring, ascending; about `k` of each source that are not in `excluded`."""
@@ -49,7 +57,7 @@ class CandidateSource:
         return positions[(positions >= 0) & ~np.isin(positions, excluded)].astype(np.int32)
 
 
-def index_towers(recommender: Recommender, open_index: OpenIndex) -> CandidateSource:
+def index_towers(recommender: Recommender, open_index: OpenIndex, direct_below: int = DIRECT_BELOW) -> CandidateSource:
     """Build an index per tower, and rank for nobody to learn what is popular. Blocking: seconds for a million items."""
     indexes = {
         name: open_index(member.item_vectors)
@@ -59,7 +67,7 @@ def index_towers(recommender: Recommender, open_index: OpenIndex) -> CandidateSo
     nobody = recommender.score(Histories.single([], [], [], 0.0))[0]
     k = min(PER_SOURCE, len(nobody))
     popular = np.argpartition(-nobody, k - 1)[:k] if k else np.empty(0)
-    return CandidateSource(recommender.n_items, indexes, np.sort(popular).astype(np.int32))
+    return CandidateSource(recommender.n_items, indexes, np.sort(popular).astype(np.int32), direct_below)
 
 
 def _parts(scorer: Scorer) -> Mapping[str, Scorer]:

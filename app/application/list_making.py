@@ -116,7 +116,7 @@ def _scored(
     serving: Serving, scorer: Scorer, history: Histories, allowed: NDArray[np.bool_], size: int
 ) -> tuple[NDArray[np.int32], Mapping[str, NDArray[np.float32]]]:
     """(positions that may be shown, what each member gives to each of them)."""
-    if serving.candidates is not None:
+    if serving.candidates is not None and np.count_nonzero(allowed) > serving.candidates.direct_below:
         excluded = np.flatnonzero(~allowed).astype(np.int32)
         proposed = serving.candidates.propose(scorer, history, PER_SOURCE, _near(excluded, history))
         proposed = proposed[allowed[proposed]]

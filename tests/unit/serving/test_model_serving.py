@@ -138,9 +138,9 @@ async def test_a_hundred_swaps_under_load_never_mix_two_models(world: World) -> 
     answers: dict[str, int] = {"model-1": 0, second.model_id: 0}
     stop = asyncio.Event()
 
-    async def ask() -> None:
+    async def ask(explain: bool) -> None:
         while not stop.is_set():
-            page = await world.lists.recommend(ListQuery("crime-fan-1", limit=100))
+            page = await world.lists.recommend(ListQuery("crime-fan-1", limit=100, explain=explain))
             assert page.model is not None
             items = tuple(f"{line.item_id} {line.score}" for line in page.items)
             assert items == expected.setdefault(page.model.model_id, items)
@@ -148,7 +148,7 @@ async def test_a_hundred_swaps_under_load_never_mix_two_models(world: World) -> 
             answers[page.model.model_id] += 1
             await asyncio.sleep(0.001)
 
-    readers = [asyncio.create_task(ask()) for _ in range(4)]
+    readers = [asyncio.create_task(ask(explain)) for explain in (False, False, True, True)]
     for swap in range(100):
         await world.promote("model-1" if swap % 2 else second.model_id)
         assert await world.server.refresh_model()

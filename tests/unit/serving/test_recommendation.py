@@ -90,6 +90,18 @@ async def test_the_cached_page_needs_no_await_and_vanishes_with_an_event(world: 
     assert world.lists.cached_page(query) is None
 
 
+async def test_a_bump_by_another_process_counts_before_its_message_is_heard(world: World) -> None:
+    before = await world.lists.recommend(ListQuery("somebody"))
+    event = decode(rated("somebody", "crime-05"), world.clock.now)
+    assert isinstance(event, Interaction)
+
+    await world.database.interactions.ingest(IngestBatch([event]))
+    await world.cache.bump(["somebody"])
+
+    after = await world.lists.recommend(ListQuery("somebody"))
+    assert (before.is_fallback, after.is_fallback) == (True, False)
+
+
 async def test_pages_are_slices_of_one_list(world: World) -> None:
     whole = await world.lists.recommend(ListQuery("somebody", limit=100))
     pages = [await world.lists.recommend(ListQuery("somebody", limit=15, offset=offset)) for offset in (0, 15, 30, 45)]
