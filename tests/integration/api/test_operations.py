@@ -1,0 +1,236 @@
+"""Probes, pages and figures; what happens when something is away or too much comes at once (design §10, O1, O6, C7)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import telemetry
+from app.application.recommendation import RecommendationService
+from app.config import Settings
+from app.domain.exceptions import ConfigurationError
+from app.main import create_app
+from tests.integration.api.house import ADMIN, House, bearer, is_problem, opened_copy, rated, settings_of
+
+FAN = "crime-fan-3"
+LIST = f"/api/v1/recs/{FAN}"
+NOWHERE = "127.0.0.1:1"
+
+
+def test_probes_say_what_is_there(shared: House) -> None:
+    assert shared.get("/health/live", {}).json() == {"status": "alive"}
+    for path in ("/health", "/health/ready"):
+        body = shared.get(path, {}).json()
+        assert body["status"] == "ready"
+        assert body["checks"]["model"]["type"] == "hybrid"
+        assert (body["checks"]["database"], body["checks"]["cache"]) == ("up", "up")
+
+
+def test_the_first_page_is_html_for_people_and_json_for_programs(shared: House) -> None:
+    program = shared.get("/", {})
+    assert program.json()["links"]["/docs"]
+    person = shared.get("/", {"Accept": "text/html,application/xhtml+xml"})
+    assert person.headers["content-type"].startswith("text/html")
+    assert "hybrid version 1" in person.text
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])
+def test_pages_load_nothing_from_anywhere(shared: House, path: str) -> None:
+    page = shared.get(path, {"Accept": "text/html"})
+    assert page.status_code == 200
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for outside in ("<script", "src=", "@import", "url(", "<link"):
+        assert outside not in page.text
+
+
+def test_the_docs_page_lists_every_operation(shared: House) -> None:
+    document = shared.get("/openapi.json", {}).json()
+    page = shared.get("/docs", {}).text
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert f'id="{operation["operationId"]}"' in page
+
+
+def test_the_document_is_openapi_3_1_with_stable_names_and_documented_problems(shared: House) -> None:
+    document = shared.get("/openapi.json", {}).json()
+    assert document["openapi"].startswith("3.1")
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(set(names)) == len(names)
+    for operation in operations:
+        if operation["security"]:
+            assert {"401", "403", "422", "429", "503"} <= set(operation["responses"])
+        for status, answer in operation["responses"].items():
+            if int(status) >= 400:
+                assert "application/problem+json" in answer["content"]
+    references = set(_references(document))
+    assert references <= set(document["components"]["schemas"])
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"].rsplit("/", 1)[-1]
+        for value in node.values():
+            yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)
+
+
+def test_figures_come_in_both_formats(shared: House) -> None:
+    shared.get(LIST)
+    plain = shared.get("/metrics", {})
+    assert plain.headers["content-type"].startswith("text/plain")
+    assert "encore_http_requests_total" in plain.text
+    modern = shared.get("/metrics", {"Accept": "application/openmetrics-text;version=1.0.0"})
+    assert modern.text.rstrip().endswith("# EOF")
+
+
+def test_without_the_cache_lists_go_on_counted_here_and_training_is_closed(built: Path, tmp_path: Path) -> None:
+    with opened_copy(built, tmp_path, cache_url=f"redis://{NOWHERE}/0", rate_limit_per_minute=4) as house:
+        for _ in range(4):
+            assert house.get(LIST, bearer(FAN)).status_code == 200
+        assert is_problem(house.get(LIST, bearer(FAN)), 429)
+        health = house.get("/health/ready", {})
+        assert (health.status_code, health.json()["status"], health.json()["checks"]["cache"]) == (
+            200,
+            "degraded",
+            "down",
+        )
+        train = house.client.post("/api/v1/recs/train", json={"model_type": "hybrid"}, headers=ADMIN)
+        assert is_problem(train, 503, "unavailable")
+        assert int(train.headers["retry-after"]) >= 1
+        promote = house.client.post("/api/v1/recs/models/rollback", headers=ADMIN)
+        assert is_problem(promote, 503)
+        sent = house.client.post("/api/v1/events", json=rated(FAN, "comedy-01"), headers=bearer(FAN, "events:write"))
+        assert sent.status_code == 429 or sent.json()["accepted"] == 1
+
+
+def test_without_the_database_a_fresh_process_lives_and_is_not_ready(built: Path, tmp_path: Path) -> None:
+    away = {"database_url": f"postgresql+asyncpg://u:{'p' * 12}@{NOWHERE}/x", "database_timeout_seconds": 1}
+    with opened_copy(built, tmp_path, **away) as house:
+        assert house.get("/health/live", {}).status_code == 200
+        for path in ("/health", "/health/ready"):
+            answer = house.get(path, {})
+            assert is_problem(answer, 503, "not-ready")
+            assert answer.json()["checks"]["database"] == "down"
+        body = house.get(LIST, bearer(FAN)).json()
+        assert (body["recommendations"], body["is_fallback"], body["fallback_reason"]) == ([], True, "no_model")
+        for path in ("/api/v1/items/crime-00", "/api/v1/recs/train", "/api/v1/recs/models"):
+            answer = house.get(path)
+            assert is_problem(answer, 503, "unavailable")
+            assert int(answer.headers["retry-after"]) >= 1
+            assert "pppp" not in answer.text
+
+
+class Slow:
+    """Makes every list take a while, as a stuck thread pool would; nothing of ours is that slow by itself."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        answer = RecommendationService.answer
+
+        async def slowly(*arguments: Any, **named: Any) -> Any:
+            await asyncio.sleep(seconds)
+            return await answer(*arguments, **named)
+
+        monkeypatch.setattr(RecommendationService, "answer", slowly)
+
+
+def test_an_answer_that_takes_too_long_is_given_up(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Slow(monkeypatch, 5.0)
+    with opened_copy(built, tmp_path, request_deadline_seconds=0.2) as house:
+        for path in (LIST, "/api/v1/recs/%63rime-fan-3"):
+            started = time.monotonic()
+            answer = house.get(path, bearer(FAN))
+            assert is_problem(answer, 503, "deadline-exceeded")
+            assert time.monotonic() - started < 2.0
+            assert answer.headers["retry-after"]
+
+
+def test_more_than_it_can_hold_is_shed_at_once_and_probes_get_through(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Slow(monkeypatch, 0.5)
+    with opened_copy(built, tmp_path, max_concurrent_requests=2) as house:
+        answers: list[Any] = []
+        threads = [threading.Thread(target=lambda: answers.append(house.get(LIST, bearer(FAN)))) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)
+        assert house.get("/health/ready", {}).status_code == 200
+        for thread in threads:
+            thread.join()
+        statuses = [answer.status_code for answer in answers]
+        assert statuses.count(200) >= 2
+        assert set(statuses) == {200, 503}
+        for answer in answers:
+            if answer.status_code == 503:
+                assert is_problem(answer, 503, "overloaded")
+                assert 1 <= int(answer.headers["retry-after"]) <= 3
+
+
+def test_a_mistake_of_ours_says_nothing_and_is_logged_once(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def broken(*_: Any, **__: Any) -> None:
+        raise ValueError("the secret is hunter2-hunter2")
+
+    monkeypatch.setattr(RecommendationService, "similar", broken)
+    monkeypatch.setattr(RecommendationService, "answer", broken)
+    telemetry.configure_logging("INFO", "json")
+    with opened_copy(built, tmp_path) as house:
+        capsys.readouterr()
+        for path in ("/api/v1/items/crime-00/similar", LIST):
+            answer = house.get(path)
+            assert is_problem(answer, 500, "internal-error")
+            assert "hunter2" not in answer.text
+            lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+            failed = [line for line in lines if line["event"] == "request failed"]
+            assert len(failed) == 1
+            assert failed[0]["request_id"] == answer.headers["x-request-id"]
+            assert failed[0]["level"] == "error"
+
+
+def test_hostile_text_breaks_no_log_line(
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A7: whatever comes in, every line is one JSON object without control characters."""
+    monkeypatch.setattr(RecommendationService, "answer", None)
+    telemetry.configure_logging("INFO", "json")
+    with opened_copy(built, tmp_path) as house:
+        capsys.readouterr()
+        for evil in ("a%0d%0a%7b%22level%22", "%1b[31mred", "%e2%80%a8x", "u1"):
+            house.get(f"/api/v1/recs/{evil}")
+        house.get(LIST, {**ADMIN, "X-Request-Id": "a\x1b[31m", "User-Agent": "x\u2028y".encode()})  # type: ignore[dict-item]
+        lines = capsys.readouterr().err.splitlines()
+        assert lines
+        for line in lines:
+            json.loads(line)
+            assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        {"jwt_secret": None},
+        {"jwt_jwks_url": "https://keys.example/jwks"},
+        {"jwt_secret": None, "jwt_jwks_url": "http://x/"},
+    ],
+    ids=["nothing", "two sources", "plain http"],
+)
+def test_without_one_way_to_check_credentials_it_does_not_start(tmp_path: Path, missing: dict[str, Any]) -> None:
+    settings: Settings = settings_of(tmp_path, **missing)
+    with pytest.raises(ConfigurationError) as refused:
+        create_app(settings)
+    assert refused.value.setting.startswith("ENCORE_JWT")
