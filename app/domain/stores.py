@@ -254,7 +254,11 @@ class DeadLetterStore(Protocol):
 
     @abstractmethod
     async def add(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep them (outside an ingest batch, e.g. from HTTP or a file)."""
+        """Keep them (outside an ingest batch, e.g. from HTTP or a file).
+
+        Here and in an ingest batch: one letter for each topic, partition, offset and sha256, so that a record that is
+        read again leaves no second one. Letters without a topic are all kept.
+        """
 
     @abstractmethod
     async def list(self, limit: int, after: int = 0, reason: str | None = None) -> Sequence[DeadLetter]:

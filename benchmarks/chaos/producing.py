@@ -38,6 +38,17 @@ async def produce(brokers: str, ledger: Ledger, rate: int, stopping: asyncio.Eve
     await producer.stop()
 
 
+async def send(brokers: str, ledger: Ledger, records: int) -> None:
+    """So many records, as fast as the broker takes them; all acknowledged on return."""
+    producer = AIOKafkaProducer(bootstrap_servers=brokers, acks="all", enable_idempotence=True, linger_ms=5)
+    await producer.start()
+    drawn = [ledger.draw(datetime.now(UTC)) for _ in range(records)]
+    await asyncio.gather(
+        *[_booked(ledger, record, await producer.send(record.topic, record.value, key=record.key)) for record in drawn]
+    )
+    await producer.stop()
+
+
 async def _booked(ledger: Ledger, record: Record, sent: asyncio.Future[object]) -> None:
     try:
         metadata = await sent

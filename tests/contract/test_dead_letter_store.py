@@ -25,7 +25,8 @@ async def test_a_letter_comes_back_as_it_went_in(database: Database) -> None:
 
 
 async def test_letters_are_listed_in_order_in_pages_and_by_reason(database: Database) -> None:
-    await database.dead_letters.add([replace(LETTER, reason=reason) for reason in ("a", "b", "a", "b")])
+    reasons = enumerate(("a", "b", "a", "b"))
+    await database.dead_letters.add([replace(LETTER, reason=reason, offset=offset) for offset, reason in reasons])
 
     first = await database.dead_letters.list(3)
     rest = await database.dead_letters.list(3, first[-1].dead_letter_id or 0)
@@ -35,7 +36,7 @@ async def test_letters_are_listed_in_order_in_pages_and_by_reason(database: Data
 
 
 async def test_a_replayed_letter_no_longer_counts_but_stays(database: Database) -> None:
-    await database.dead_letters.add([LETTER, LETTER])
+    await database.dead_letters.add([LETTER, replace(LETTER, offset=7)])
     [first, second] = await database.dead_letters.list(10)
 
     await database.dead_letters.mark_replayed([first.dead_letter_id or 0], NOON)
@@ -45,6 +46,21 @@ async def test_a_replayed_letter_no_longer_counts_but_stays(database: Database) 
     assert replayed is not None
     assert replayed.replayed_at == NOON
     assert second.replayed_at is None
+
+
+async def test_a_record_that_is_read_again_leaves_no_second_letter(database: Database) -> None:
+    elsewhere = replace(LETTER, topic=None, partition=None, offset=None)
+    await database.dead_letters.add([LETTER, LETTER, elsewhere])
+    await database.dead_letters.add([LETTER, replace(LETTER, sha256="b" * 64), elsewhere])
+
+    kept = await database.dead_letters.list(10)
+
+    assert [(letter.offset, letter.sha256[0]) for letter in kept] == [
+        (2**40, "a"),
+        (None, "a"),
+        (2**40, "b"),
+        (None, "a"),
+    ]
 
 
 async def test_adding_nothing_does_nothing(database: Database) -> None:

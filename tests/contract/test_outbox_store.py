@@ -73,3 +73,10 @@ async def test_two_relays_at_once_share_no_message(database: Database) -> None:
     shares = await asyncio.gather(*(claimed(database, 3) for _ in range(4)))
 
     assert sorted(number for share in shares for number in share) == list(range(1, 11))
+
+
+async def test_a_message_id_that_is_known_is_not_written_again(database: Database) -> None:
+    await wait_for_publication(database, "a")
+    await wait_for_publication(database, "ab")
+
+    assert await claimed(database, 3) == [1, 2]

@@ -12,16 +12,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.models import DeadLetter
 from app.domain.stores import DeadLetterStore
 from app.infrastructure.database.connections import Connections
+from app.infrastructure.database.insert_once import insert_once
 from app.infrastructure.database.tables import dead_letters
 
 
 async def insert_letters(connection: AsyncConnection, letters: Sequence[DeadLetter]) -> None:
-    """Add letters in the caller's transaction; the database numbers them."""
+    """Add letters in the caller's transaction; the database numbers them.
+
+    A record of a log that is read again leaves no second letter: its place and its bytes are known.
+    """
     rows = [asdict(letter) for letter in letters]
     for row in rows:
         del row["dead_letter_id"]
     if rows:
-        await connection.execute(sa.insert(dead_letters), rows)
+        await connection.execute(insert_once(connection, dead_letters), rows)
 
 
 class SqlDeadLetterStore(DeadLetterStore):

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.models import OutboxMessage
 from app.domain.stores import OutboxStore
 from app.infrastructure.database.connections import Connections
+from app.infrastructure.database.insert_once import insert_once
 from app.infrastructure.database.tables import outbox
 
 _COLUMNS = tuple(outbox.c[field.name] for field in fields(OutboxMessage))
@@ -19,12 +20,12 @@ _WAITS = outbox.c.published_at.is_(None)
 
 
 async def insert_messages(connection: AsyncConnection, messages: Sequence[OutboxMessage]) -> None:
-    """Add messages in the caller's transaction; the database numbers them."""
+    """Add messages in the caller's transaction; the database numbers them. One whose id is known stays as it is."""
     rows = [asdict(message) for message in messages]
     for row in rows:
         del row["sequence"]
     if rows:
-        await connection.execute(sa.insert(outbox), rows)
+        await connection.execute(insert_once(connection, outbox), rows)
 
 
 class SqlOutboxStore(OutboxStore):

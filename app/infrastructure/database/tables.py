@@ -140,6 +140,7 @@ dead_letters = sa.Table(
     sa.Column("partition", sa.Integer),
     sa.Column("offset", sa.BigInteger),
     sa.Column("replayed_at", UtcDateTime),
+    sa.UniqueConstraint("topic", "partition", "offset", "sha256"),  # one letter a record, however often it is read
     schema="features",
     sqlite_autoincrement=True,
 )

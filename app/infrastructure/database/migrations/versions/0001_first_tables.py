@@ -184,6 +184,9 @@ def _queues() -> None:
         sa.Column("offset", sa.BigInteger),
         sa.Column("replayed_at", UtcDateTime),
         sa.PrimaryKeyConstraint("dead_letter_id", name="pk_dead_letters"),
+        sa.UniqueConstraint(
+            "topic", "partition", "offset", "sha256", name="uq_dead_letters_topic_partition_offset_sha256"
+        ),
         schema=_in("features"),
         sqlite_autoincrement=True,
     )
