@@ -26,24 +26,25 @@ TRAININGS_QUEUE = "encore.trainings"
 TICKS_QUEUE = "encore.ticks"
 
 _SOCKET_SECONDS = 2.0
-_VISIBILITY_SECONDS = 90_000
-"""Longer than the longest training there may be (ENCORE_TRAIN_TIME_LIMIT_SECONDS ends at a day). Redelivery is safe
-here; it would only be a waste (https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/redis.html)."""
+_VISIBILITY_SECONDS = 600
+"""When messages that a dead worker had reserved are given to others. Those of a live one that is busy for longer are
+given to others as well, which is welcome: whoever comes first trains, and the second finds nothing to do."""
 
 
 def make_celery(url: str) -> Celery:
     """A Celery application for the broker of a redis:// URL: JSON only, no results, no hidden retries."""
     app = Celery("encore", broker=url, set_as_current=False)
     app.conf.update(
+        broker_transport="app.infrastructure.celery_transport:Transport",
         task_default_queue=TICKS_QUEUE,
         task_routes={TRAINING_TASK: {"queue": TRAININGS_QUEUE}},
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
         task_publish_retry=False,
-        # Answered only when it is done: a ring that a dying worker held is heard again.
-        task_acks_late=True,
-        task_reject_on_worker_lost=True,
+        # Answered when it is heard. Answering late would buy nothing: a ring that dies with its worker is repeated by
+        # the next tick, long before a visibility timeout that must outlast every training.
+        task_acks_late=False,
         worker_prefetch_multiplier=1,
         visibility_timeout=_VISIBILITY_SECONDS,
         broker_transport_options={

@@ -15,6 +15,7 @@ from app.domain.interfaces import JobQueue
 from app.domain.models import FINAL_STATUSES, TrainingStatus
 from app.infrastructure.jobs import LocalJobQueue, open_job_queue
 from benchmarks.kill_training import Rig, open_rig, status_of
+from tests.servers.encore import encore
 
 PATIENCE_SECONDS = 60.0
 
@@ -30,11 +31,21 @@ async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     await rig.database.close()
 
 
-@pytest.fixture(params=["local://"])
+@pytest.fixture(params=["local", pytest.param("redis", marks=pytest.mark.real_servers)])
 async def jobs(request: pytest.FixtureRequest, rig: Rig) -> AsyncIterator[JobQueue]:
-    jobs = await open_job_queue(request.param)
-    yield jobs
-    await jobs.close()
+    if request.param == "local":
+        queue = await open_job_queue("local://")
+        yield queue
+        await queue.close()
+        return
+    broker: str = request.getfixturevalue("redis_url")
+    settings = {name: value for name, value in rig.environment.items() if name.startswith("ENCORE_")}
+    worker = encore("worker", ["worker"], {**settings, "ENCORE_JOBS_URL": broker})
+    await asyncio.to_thread(worker.start)
+    queue = await open_job_queue(broker)
+    yield queue
+    await queue.close()
+    await asyncio.to_thread(worker.stop)
 
 
 async def until(condition: Callable[[TrainingStatus | None], bool], rig: Rig, training_id: str) -> TrainingStatus:
