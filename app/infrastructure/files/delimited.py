@@ -127,7 +127,7 @@ class CsvWriter(RowWriter):
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self._file = OutputFile(path)
         self._text = io.TextIOWrapper(self._file.open(), encoding="utf-8", newline="", write_through=False)
-        self._writer = csv.writer(self._text, lineterminator="\n")
+        self._writer = csv.writer(self._text)  # RFC 4180: lines end with CR LF, which also makes it quote a CR
         self._writer.writerow(columns)
 
     def write(self, rows: Sequence[Sequence[object]]) -> None:
