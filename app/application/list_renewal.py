@@ -12,7 +12,7 @@ from app.domain.interfaces import Cache
 from app.domain.stores import InteractionStore
 
 RETRY_SECONDS = 0.2
-PAGE = 1_000
+PAGE = 5_000
 
 
 class ListRenewal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from app.application.serving_draft import Draft
 from app.application.waiting import Backoff, wait_unless
 from app.domain.exceptions import ArtifactError, UnavailableError
 from app.domain.interfaces import ArtifactStore
-from app.domain.models import Champion
+from app.domain.models import Champion, Item
 from app.domain.recommender import Recommenders
 from app.domain.stores import Database
 
@@ -24,6 +24,9 @@ log = telemetry.get_logger(__name__)
 
 PAGE = 2_000
 """Catalogue changes per read: some ten milliseconds of decoding on the event loop."""
+
+MAX_CHANGES = 20_000
+"""Changes applied at a time: each application copies the columns of the whole catalogue."""
 
 MAX_PAUSE_SECONDS = 15.0
 """Promise: a promotion or a catalogue change is noticed within this time, whatever failed before."""
@@ -156,11 +159,24 @@ class ModelServer:
     async def _caught_up(self, draft: Draft) -> Draft:
         """The draft after all catalogue changes there are; the same object if there are none."""
         while True:
-            revision = draft.view.revision
+            changes, revision = await self._changes(draft.view.revision)
+            if not changes:
+                return draft
+            upserted = [item for item in changes.values() if item is not None]
+            removed = [item_id for item_id, item in changes.items() if item is None]
+            draft = await asyncio.to_thread(draft.updated, upserted, removed, revision)
+
+    async def _changes(self, revision: int) -> tuple[Mapping[str, Item | None], int]:
+        """Item id → what it is now (None: removed), for up to some 20,000 changes after `revision`; the newest seen."""
+        changes: dict[str, Item | None] = {}
+        while len(changes) < MAX_CHANGES:
             upserted, removed, newest = await self._database.catalog.items_since(revision, PAGE)
             if not upserted and not removed:
-                return draft
-            draft = await asyncio.to_thread(draft.updated, upserted, removed, newest)
+                break
+            changes.update({item.item_id: item for item in upserted})
+            changes.update(dict.fromkeys(removed))
+            revision = newest
+        return changes, revision
 
     def _publish(self, draft: Draft) -> None:
         self._draft, self._serving = draft, draft.serving

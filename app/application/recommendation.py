@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -26,21 +25,13 @@ from app.application.shared_lists import SharedLists
 from app.application.single_flight import SingleFlight
 from app.application.stand_in import COUNTED, StandIn
 from app.application.waiting import Backoff
-from app.application.wish import NO_FILTERS, Key, Wish, variant_of
+from app.application.wish import NO_FILTERS, Answer, Key, Wish, variant_of
 from app.domain.exceptions import CacheUnavailableError, DatabaseUnavailableError, NotFoundError, OverloadedError
-from app.domain.interfaces import Cache, CacheReply, Quota
+from app.domain.interfaces import Cache, CacheReply
 from app.domain.stores import Database
 
 FILTERED_TTL_SECONDS = 300.0
 """Lists for a special wish are rarely asked for again: they must not fill the cache."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """`page` is None if the quota refuses; `quota` is None if none was asked for, or the cache is away."""
-
-    page: Page | None
-    quota: Quota | None
 
 
 class RecommendationService:
@@ -87,7 +78,7 @@ class RecommendationService:
         wish = Wish(query, serving, None if reply is None else reply.generation, ticket, variant)
         held = await self._held(wish, reply)
         if held is None:
-            computed = await self._flight.get(wish.key, lambda: self._compute(wish))
+            computed = await self._computed(wish)
             page = await self._page(wish, computed, from_cache=False)
         else:
             page = await self._page(wish, held, from_cache=True)
@@ -211,6 +202,12 @@ class RecommendationService:
         ranked = None if value is None else decode(value, wish.user_id, wish.serving.label, wish.serving.view)
         return None if ranked is None or ranked.good_until <= now else ranked
 
+    async def _computed(self, wish: Wish) -> HeldList:
+        try:
+            return await self._flight.get(wish.key, lambda: self._compute(wish))
+        except OverloadedError as error:
+            return await self._without_history(wish, self._clock(), error)
+
     async def _compute(self, wish: Wish) -> HeldList:
         """Make the list and keep it; where its history cannot be had, the list of those who have none."""
         now = self._clock()
@@ -221,7 +218,7 @@ class RecommendationService:
                 return await self._share(wish, person, now)
             with telemetry.STAGE_SECONDS.labels("rank").time():
                 ranked = await self.pool.run(make_list, wish.serving, self._task(wish, person), now)
-        except (DatabaseUnavailableError, OverloadedError) as error:
+        except DatabaseUnavailableError as error:
             return await self._without_history(wish, now, error)
         self.refreshed(wish.user_id, wish.serving, ranked)
         return await self._store(wish, ranked, ranked, now)

@@ -1,12 +1,13 @@
-"""One request for a list on its way: what is asked, the state it is answered from, and the names of its list."""
+"""One request for a list on its way: what is asked, the state it is answered from, the names of its list; and its end."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from app.application.lists import Filters, ListQuery
+from app.application.lists import Filters, ListQuery, Page
 from app.application.serving import Serving
+from app.domain.interfaces import Quota
 
 NO_FILTERS = Filters()
 
@@ -59,3 +60,11 @@ def variant_of(serving: Serving, query: ListQuery) -> str:
         filters.year_max,
     )
     return f"{serving.label}.{query.type}.{blake2b(repr(parts).encode(), digest_size=12).hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`page` is None if the quota refuses; `quota` is None if none was asked for, or the cache is away."""
+
+    page: Page | None
+    quota: Quota | None

@@ -146,9 +146,9 @@ async def test_a_hundred_swaps_under_load_never_mix_two_models(world: World) -> 
             assert items == expected.setdefault(page.model.model_id, items)
             assert all(TITLES.get(line.item_id, "null") in line.card.decode() for line in page.items)
             answers[page.model.model_id] += 1
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.005)
 
-    readers = [asyncio.create_task(ask(explain)) for explain in (False, False, True, True)]
+    readers = [asyncio.create_task(ask(explain)) for explain in (False, False, True)]
     for swap in range(100):
         await world.promote("model-1" if swap % 2 else second.model_id)
         assert await world.server.refresh_model()
