@@ -1,4 +1,4 @@
-"""One request for a list on its way: what is asked, the state it is answered from, the names of its list; and its end."""
+"""One request for a list: what is asked, the state it is answered from, the names of its list, and its answer."""
 
 from __future__ import annotations
 

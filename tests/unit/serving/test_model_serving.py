@@ -129,8 +129,11 @@ async def test_a_retitled_item_changes_its_card_and_not_the_list(world: World) -
     assert after.etag != before.etag
 
 
-async def test_a_hundred_swaps_under_load_never_mix_two_models(world: World) -> None:
-    """The second model knows one item more, so the two lay out the same catalogue differently."""
+async def test_swaps_under_load_never_mix_two_models(world: World) -> None:
+    """The second model knows one item more, so the two lay out the same catalogue differently.
+
+    A hundred swaps of a running server: benchmarks/swaps.py.
+    """
     await world.stack.catalog.put_items([Item("action-1st", NOW, genres=("Crime",))])
     second = await world.train()
     await world.server.refresh_catalogue()
@@ -149,14 +152,14 @@ async def test_a_hundred_swaps_under_load_never_mix_two_models(world: World) -> 
             await asyncio.sleep(0.005)
 
     readers = [asyncio.create_task(ask(explain)) for explain in (False, False, True)]
-    for swap in range(100):
+    for swap in range(40):
         await world.promote("model-1" if swap % 2 else second.model_id)
         assert await world.server.refresh_model()
         world.lists.forget(["crime-fan-1"])
     stop.set()
     await asyncio.gather(*readers)
 
-    assert all(count > 50 for count in answers.values())
+    assert all(count > 10 for count in answers.values())
     assert len(expected) == 2
     assert len(set(expected.values())) == 2
 
