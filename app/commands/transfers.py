@@ -37,7 +37,8 @@ def run_import(work: Callable[[Job], Awaitable[Tallies]], rejects: Path | None, 
     from app.application.transfer import REJECT_COLUMNS, Importer, Rejects
     from app.infrastructure.files import open_writer
 
-    async def inside(container: Container) -> Tallies:
+    async def inside(container: Container) -> tuple[Tallies, float]:
+        started = time.perf_counter()
         writer = None if rejects is None else open_writer(rejects, REJECT_COLUMNS)
         bumps = Bumps(container.cache)
         with progress("importing") as bar:
@@ -49,11 +50,10 @@ def run_import(work: Callable[[Job], Awaitable[Tallies]], rejects: Path | None, 
                     writer.close()
         if not await bumps.flush():
             out.note("the cache did not answer: lists of these users may be old until they expire")
-        return tallies
+        return tallies, time.perf_counter() - started
 
-    started = time.perf_counter()
-    tallies = run(inside)
-    summarise(tallies, time.perf_counter() - started, out)
+    tallies, seconds = run(inside)
+    summarise(tallies, seconds, out)
 
 
 def summarise(tallies: Tallies, seconds: float, out: Output) -> None:
