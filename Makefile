@@ -68,7 +68,7 @@ lock: dev ## Compile requirements/*.txt anew (needs a package index)
 	@$(COMPILE) requirements/bootstrap.in --constraint requirements/dev.txt --output-file requirements/bootstrap.txt
 
 clean: ## Remove the environment, caches and the demo's data
-	@rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov
+	@rm -rf $(VENV) var/demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.bootstrapped: requirements/bootstrap.txt
