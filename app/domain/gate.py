@@ -7,7 +7,7 @@ It compares per-user values of the same hold-out users. Where candidate and cham
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -55,6 +55,8 @@ class GatePolicy:
     coverage_floor: float = 0.01
     coverage_share: float = 0.5
     confidence: float = 0.5
+    popularity_confidence: float = 0.95
+    """Surer than against a champion: of models fitted to shuffled labels, half beat popularity by mere luck."""
     seed: int = 0
 
 
@@ -71,7 +73,8 @@ def judge(candidate: Judged, champion: Judged | None, popularity: Judged, policy
     """Promote a candidate that is sound, beats popularity, and is the champion's equal plus the margin."""
     refusals = list(candidate.problems)
     details: dict[str, float] = {}
-    refusals += _not_better(candidate, popularity, "popularity", 0.0, policy, details)
+    prior = replace(policy, confidence=policy.popularity_confidence)
+    refusals += _not_better(candidate, popularity, "popularity", 0.0, prior, details)
     refusals += _thin(candidate, champion, policy)
     if champion is not None:
         refusals += _not_better(candidate, champion, "the champion", policy.margin, policy, details)

@@ -46,6 +46,14 @@ def test_being_as_good_as_popularity_is_not_enough() -> None:
     assert not judge(POPULARITY, None, POPULARITY, GatePolicy()).promote
 
 
+def test_beating_popularity_by_luck_is_not_enough() -> None:
+    lucky = POPULARITY.per_user[METRIC].copy()
+    lucky[0] += 0.3
+    lucky[1:11] -= 0.02
+    assert not judge(Values({METRIC: lucky}), None, POPULARITY, GatePolicy()).promote
+    assert judge(Values({METRIC: lucky}), None, POPULARITY, GatePolicy(popularity_confidence=0.5)).promote
+
+
 def test_finding_nothing_is_not_better_than_finding_nothing() -> None:
     nothing = Values({METRIC: np.zeros(N_USERS, dtype=np.float32)})
     assert not judge(nothing, None, nothing, GatePolicy()).promote
