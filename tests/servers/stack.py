@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -43,9 +44,13 @@ def is_ours(service: Mapping[str, Any]) -> bool:
 
 
 class Stack:
-    """All servers and all processes. `addresses` are the API processes by service name."""
+    """All servers and all processes. `addresses` are the API processes by service name.
 
-    def __init__(self) -> None:
+    `settings` are for every process, on top of what the compose file says.
+    """
+
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        self._extra = dict(settings or {})
         self.fleet = Fleet()
         self.jobs: Server | None = None
         self.processes: dict[str, ServerProcess] = {}
@@ -58,11 +63,11 @@ class Stack:
         self.jobs = obtain("redis")
         services = compose()
         self._prepare(services)
-        say("servers up")
+        say("# servers up")
         ours = {name: service for name, service in services.items() if is_ours(service)}
         for name, service in sorted(ours.items(), key=lambda each: each[1].get("restart") != "no"):
             self._start(name, service)
-            say(f"{name} started")
+            say(f"# {name} started")
         self.environment = self._environment(services["api-1"])
 
     def stop(self) -> Mapping[str, int]:
@@ -113,7 +118,7 @@ class Stack:
     def _environment(self, service: Mapping[str, Any]) -> dict[str, str]:
         s3 = self.fleet.get("s3")
         settings = {name: self._local(str(value)) for name, value in service["environment"].items()}
-        return settings | {"ENCORE_HOST": "127.0.0.1"} | dict(s3.environment)
+        return settings | {"ENCORE_HOST": "127.0.0.1"} | dict(s3.environment) | self._extra
 
     def _local(self, value: str) -> str:
         """A value of the compose file with variables filled in and service names replaced by local addresses."""
@@ -153,7 +158,7 @@ def main() -> int:
     stack = Stack()
     codes: Mapping[str, int] = {}
     try:
-        stack.start(lambda line: print_to(sys.stderr, f"# {line}"))
+        stack.start(partial(print_to, sys.stderr))
         for name, value in {**stack.environment, "ENCORE_JWT_SECRET": SECRET}.items():
             print_to(sys.stdout, f"export {name}='{value}'")
         for name, address in stack.addresses.items():
