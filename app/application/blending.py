@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from app.application.evaluation import hits_of, top_lists
+from app.application.evaluation import hits_of
 from app.domain.dataset import Histories
 from app.domain.metrics import ndcg
 from app.domain.recommender import Recommender
+from app.domain.threads import allowed
 
 DEPTH = 10
 _PROPOSALS = 60
+_BATCH_CELLS = 16_000_000
 _STEPS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5)
 _MIN_GAIN = 0.002
 """A change must gain this share of the present value: smaller gains on a sample are noise."""
@@ -70,28 +74,55 @@ class Pool:
 
 def pool(members: Mapping[str, Recommender], scales: Mapping[str, float], question: Question) -> Pool:
     """The union of every member's best candidates for each user, scored by all of them."""
-    proposals = [
-        top_lists(member, question.histories, _PROPOSALS, hidden=question.hidden)[0] for member in members.values()
-    ]
+    n_items = next(iter(members.values())).n_items
+    size = max(1, _BATCH_CELLS // max(n_items * len(members), 1))
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(allowed()) as threads:
+        batches = list(question.histories.batches(size))
+        parts = list(threads.map(lambda one: _candidates(members, scales, question, *one), batches))
+    width = max((scores.shape[2] for _, scores in parts), default=1)
+    positions = np.concatenate([_widened(found, width, -1) for found, _ in parts])
+    scores = np.concatenate([_widened(found, width, 0.0) for _, found in parts], axis=1)
+    right = hits_of(positions.astype(np.int32), question.relevant)
+    n_relevant = np.diff(question.relevant.indptr).astype(np.int64)
+    return Pool(tuple(members), scores.astype(np.float32), positions >= 0, right, n_relevant)
+
+
+def _candidates(
+    members: Mapping[str, Recommender],
+    scales: Mapping[str, float],
+    question: Question,
+    start: int,
+    batch: Histories,
+) -> tuple[NDArray[np.int64], Floats]:
+    """(candidates (n, width), -1 padded; scores (n_members, n, width)) of one batch of users."""
+    hidden = question.hidden[start : start + len(batch)].nonzero()
+    rows = np.repeat(np.arange(len(batch)), batch.lengths)
+    scores = [member.score(batch) for member in members.values()]
+    proposals = []
+    for one in scores:
+        open_ones = one.copy()
+        open_ones[hidden] = -np.inf
+        open_ones[rows, batch.items] = -np.inf
+        depth = min(_PROPOSALS, one.shape[1])
+        best = np.argpartition(-open_ones, depth - 1, axis=1)[:, :depth]
+        best[~np.isfinite(np.take_along_axis(open_ones, best, axis=1))] = -1
+        proposals.append(best)
     union = [np.unique(row[row >= 0]) for row in np.concatenate(proposals, axis=1)]
-    width = max(max((len(row) for row in union), default=1), 1)
-    candidates = np.full((len(union), width), -1, dtype=np.int64)
+    width = max((len(row) for row in union), default=0)
+    candidates = np.full((len(union), max(width, 1)), -1, dtype=np.int64)
     for row, items in enumerate(union):
         candidates[row, : len(items)] = items
-    scores = np.zeros((len(members), *candidates.shape), dtype=np.float32)
-    for position, (name, member) in enumerate(members.items()):
-        scores[position] = _scores(member, question.histories, candidates) / np.float32(scales[name])
-    right = hits_of(candidates.astype(np.int32), question.relevant)
-    return Pool(tuple(members), scores, candidates >= 0, right, np.diff(question.relevant.indptr).astype(np.int64))
+    asked = np.maximum(candidates, 0)
+    scaled = [
+        np.take_along_axis(one, asked, axis=1) / np.float32(scales[name])
+        for name, one in zip(members, scores, strict=True)
+    ]
+    return candidates, np.stack(scaled)
 
 
-def _scores(member: Recommender, histories: Histories, candidates: NDArray[np.int64]) -> Floats:
-    scores = np.zeros(candidates.shape, dtype=np.float32)
-    size = max(1, 4_000_000 // max(member.n_items, 1))
-    for start, batch in histories.batches(size):
-        rows = slice(start, start + len(batch))
-        scores[rows] = np.take_along_axis(member.score(batch), np.maximum(candidates[rows], 0), axis=1)
-    return scores
+def _widened(array: NDArray[np.generic], width: int, filler: float) -> NDArray[np.generic]:
+    missing = width - array.shape[-1]
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)], constant_values=filler)
 
 
 def ascend(pool: Pool, start: Mapping[str, float] | None = None) -> tuple[dict[str, float], float]:

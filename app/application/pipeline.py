@@ -20,8 +20,8 @@ from app.domain.models import EventColumns, Item, User
 from app.domain.recommender import Progress, Recommender, Recommenders, Scorer
 from app.domain.signals import SignalPolicy, dataset_from
 
-BUDGET_SECONDS = 60.0
-"""For selection; fitting the chosen recipe comes on top. Data that need less take less."""
+BUDGET_SECONDS = 120.0
+"""Of processor time, for selection; fitting the chosen recipe comes on top. Data that need less take less."""
 
 _SCORE_CELLS = 8_000_000
 

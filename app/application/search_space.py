@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from app.domain.dataset import Dataset
 
 Parameters = Mapping[str, object]
@@ -49,42 +51,62 @@ class Shape:
         return 256 if self.n_pairs < _LARGE else 128
 
 
-def families(shape: Shape) -> dict[str, Sequence[Parameters]]:
-    """Recommender name → parameter sets to try, the most promising first. Priors and cheap families come first."""
-    tried: dict[str, Sequence[Parameters]] = {"popularity": ({},)}
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One recommender and a ladder of parameter sets; selection starts at `first` and climbs while it gets better."""
+
+    name: str
+    ladder: Sequence[Parameters] = ({},)
+    first: int = 0
+
+
+def families(shape: Shape) -> Sequence[Family]:
+    """What to try, in order: priors, then what tends to win, then what may add to it."""
+    tried = [Family("popularity")]
     if shape.timed:
-        tried["trending"] = ({"half_life_days": 30.0}, {"half_life_days": 180.0})
+        tried.append(Family("trending", [{"half_life_days": days} for days in (7.0, 30.0, 120.0, 480.0)], 1))
     if shape.user_features:
-        tried["profile"] = ({},)
-    tried["rp3"] = ({}, {"beta": 0.6}) if shape.n_pairs < _LARGE else ({},)
+        tried.append(Family("profile"))
     if shape.timed:
-        tried["sequence"] = _sequence(shape)
-    tried["graph"] = _graph(shape)
-    tried["ials"] = _ials(shape)
+        tried.append(_sequence(shape))
+    tried += [_ials(shape), _graph(shape), Family("rp3", [{"beta": beta} for beta in (0.15, 0.3, 0.6)], 1)]
     if shape.n_items <= _DENSE_ITEMS:
-        tried["ease"] = ({"regularization": 1_000.0},)
+        tried.append(Family("ease", [{"regularization": 300.0}, {"regularization": 1_000.0}], 1))
     if shape.item_features:
-        tried["content"] = ({},)
+        tried.append(Family("content"))
     return tried
 
 
-def _sequence(shape: Shape) -> Sequence[Parameters]:
+def _sequence(shape: Shape) -> Family:
     if shape.n_items <= _DENSE_ITEMS:
-        return ({"regularization": 300.0},) if shape.n_pairs >= _SMALL else ({"regularization": 100.0},)
-    return ({"factors": min(shape.factors, 256), "slow": 0.8},)
+        return Family("sequence", [{"regularization": 300.0 if shape.n_pairs >= _SMALL else 100.0}])
+    return Family("sequence", [{"factors": min(shape.factors, 256), "slow": 0.8}])
 
 
-def _graph(shape: Shape) -> Sequence[Parameters]:
+def _graph(shape: Shape) -> Family:
+    """Sparse data with many items hold their signal in many weak directions."""
     if shape.n_pairs < _SMALL:
-        return ({"factors": 32}, {"factors": 128, "power": 0.5})
-    # Sparse data with many items hold their signal in many weak directions.
+        return Family("graph", [{"factors": factors, "power": 0.5} for factors in (32, 64, 128)])
     sparse = shape.n_pairs / max(shape.n_users, 1) < 50
-    return ({"factors": 512, "power": 0.5},) if sparse else ({"factors": 128, "power": 0.5},)
+    factors = 512 if sparse and shape.n_pairs < _LARGE else shape.factors // 2
+    return Family("graph", [{"factors": factors, "power": 0.5}])
 
 
-def _ials(shape: Shape) -> Sequence[Parameters]:
-    """The unobserved mass, alpha x items, must stay in proportion to what a user has seen."""
+def _ials(shape: Shape) -> Family:
+    """Unobserved weight and regularisation in proportion to the data.
+
+    alpha follows the root of the density. The ladder is over λ of a typical user, λ = regularization · (n + alpha ·
+    items): the best was between 2 and 8 on catalogues of 3,700 and 41,000 items alike, while the best raw
+    regularisation differed tenfold (ADR 0005).
+    """
     per_user = shape.n_pairs / max(shape.n_users, 1)
-    balanced = round(min(max(per_user * 3.0 / max(shape.n_items, 1), 0.001), 0.3), 4)
-    strengths = (0.01, 0.03, 0.003)
-    return tuple({"factors": shape.factors, "regularization": strength, "alpha": balanced} for strength in strengths)
+    alpha = round(float(np.clip(0.8 * np.sqrt(per_user / max(shape.n_items, 1)), 0.005, 0.3)), 4)
+    unit = per_user + alpha * shape.n_items
+    return Family(
+        "ials",
+        [
+            {"factors": shape.factors, "alpha": alpha, "regularization": round(strength / unit, 6)}
+            for strength in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+        ],
+        3,
+    )

@@ -14,15 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from app.application.blending import Question, ascend, pool
-from app.application.evaluation import hits_of, take_rows, top_lists
-from app.application.search_space import Shape, families
+from app.application.blending import DEPTH, Question, ascend, pool
+from app.application.evaluation import hits_of, top_lists
+from app.application.held_out import take_rows
+from app.application.search_space import Family, Parameters, Shape, families
 from app.domain.dataset import Dataset
 from app.domain.exceptions import InputError, NotEnoughDataError
 from app.domain.metrics import ndcg
 from app.domain.recommender import Progress, Recommender, Recommenders
 from app.domain.scaling import score_scale
-from app.domain.splits import Cut, truncated, validation_cut
+from app.domain.splits import Cut, has_one_clock, truncated, validation_cut
 
 MEMBERS: Mapping[str, str] = {
     "collaborative": "ials",
@@ -37,7 +38,14 @@ _JUDGE_CELLS = 60_000_000
 """At most so many scores per trial (users x items), so that a trial stays within seconds on large catalogues."""
 
 _KNOTS = (0, 1, 3, 10)
-_DEPTH = 10
+_HOPELESS = 0.6
+"""A family whose first trial reaches less than this share of the best one is not tuned any further."""
+
+_COLD_SHARES: Mapping[str, float] = {"ials": 0.05, "content": 0.02}
+"""The least weight of members that place new items by their features: without them such items would tie at nothing."""
+
+_EXPECTED_TRIALS = 12.0
+_LATEST_SHARE, _LATEST_AT_LEAST = 0.3, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,13 @@ class Recipe:
     name: str
     parameters: Mapping[str, object]
     table: Sequence[Mapping[str, object]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    recommender: Recommender
+    parameters: Parameters
+    value: float
 
 
 @dataclass(slots=True)
@@ -60,27 +75,22 @@ class _Search:
     deadline: float
     progress: Progress
     table: list[dict[str, object]] = field(default_factory=list)
-    spent: dict[str, float] = field(default_factory=dict)
+    best: float = 0.0
 
-    def try_out(self, name: str, parameters: Mapping[str, object]) -> tuple[Recommender, float] | None:
+    def try_out(self, name: str, parameters: Parameters) -> _Trial | None:
         """Fit on the cut and judge; None where there is nothing to learn from."""
-        began = time.monotonic()
+        began = _spent()
         candidate = self.recommenders.build(name, parameters)
         try:
             candidate.fit(self.cut.train, seed=self.seed, progress=self._unheard)
         except NotEnoughDataError:
             return None
         value = float(_values(candidate, self.question).mean())
-        self.spent[name] = time.monotonic() - began
-        self.table.append(
-            {
-                "recommender": name,
-                "parameters": dict(parameters),
-                f"ndcg@{_DEPTH}": round(value, 5),
-                "seconds": round(self.spent[name], 2),
-            }
-        )
-        return candidate, value
+        self.best = max(self.best, value)
+        figures = {f"ndcg@{DEPTH}": round(value, 5), "seconds": round(_spent() - began, 2)}
+        self.table.append({"recommender": name, "parameters": dict(parameters), **figures})
+        self.progress("selection", self.share())
+        return _Trial(candidate, parameters, value)
 
     def _unheard(self, stage: str, fraction: float) -> None:
         # Only cancellation must get through; the fraction of one trial would jump about.
@@ -88,11 +98,32 @@ class _Search:
 
     def share(self) -> float:
         """How much of the trials are done, for people."""
-        return min(0.95, len(self.table) / 12.0)
+        return min(0.95, len(self.table) / _EXPECTED_TRIALS)
 
-    def time_for(self, name: str) -> bool:
-        """False where the family's last trial took longer than what is left."""
-        return time.monotonic() + self.spent.get(name, 0.0) < self.deadline
+    def best_of(self, family: Family, known: Parameters | None = None) -> _Trial | None:
+        """The best rung of a family's ladder, climbed from its first; `known`: parameters that served well so far."""
+        first = self.try_out(family.name, family.ladder[family.first])
+        if first is None:
+            return None
+        if known is not None and known != first.parameters:
+            served = self.try_out(family.name, known)
+            if served is not None and served.value >= first.value:
+                return served
+        best = self._climb(family, first, range(family.first + 1, len(family.ladder)))
+        if best is first:
+            best = self._climb(family, first, range(family.first - 1, -1, -1))
+        return best
+
+    def _climb(self, family: Family, best: _Trial, rungs: range) -> _Trial:
+        """As long as it gets better, there is time, and the family is in the race at all."""
+        for rung in rungs:
+            if _spent() > self.deadline or best.value < _HOPELESS * self.best:
+                break
+            tried = self.try_out(family.name, family.ladder[rung])
+            if tried is None or tried.value <= best.value:
+                break
+            best = tried
+        return best
 
 
 def select(
@@ -105,10 +136,12 @@ def select(
     progress: Progress,
     start: Mapping[str, object] | None = None,
 ) -> Recipe:
-    """The recipe for this training set, chosen on a validation cut of it within about `budget_seconds`.
+    """The recipe for this training set, chosen on a validation cut of it.
+
+    `budget_seconds` of processor time bound the trials; a last one may run over.
 
     `model_type` is a recommender's name or one of MEMBERS. `start`: the parameters of the recipe that serves now,
-    tried first. Raises InputError for an unknown type, NotEnoughDataError where nothing can be learnt.
+    tried beside the others. Raises InputError for an unknown type, NotEnoughDataError where nothing can be learnt.
     """
     name = MEMBERS.get(model_type, model_type)
     if name not in recommenders.names():
@@ -116,24 +149,31 @@ def select(
     cut = validation_cut(train, seed=seed)
     if not len(cut.targets.items):
         raise NotEnoughDataError("no user has two items: nothing to choose a recommender on")
-    deadline = time.monotonic() + budget_seconds
+    deadline = _spent() + budget_seconds
     search = _Search(recommenders, cut, _question(cut), seed, deadline, progress)
-    # Many small solves: a threaded BLAS below them is slower than a single thread.
-    with threadpool_limits(1, "blas"):
-        space = families(Shape.of(train, timed=cut.by_time))
-        if name != "hybrid":
-            _, best = _best_of(search, name, [*_starting(start), *space.get(name, ({},))])
-            return Recipe(name, best, tuple(search.table))
+    space = families(Shape.of(train, timed=cut.by_time))
+    if name == "hybrid":
         return _blend(search, space, start)
+    family = next((one for one in space if one.name == name), Family(name))
+    best = search.best_of(family, start)
+    return Recipe(name, {} if best is None else best.parameters, tuple(search.table))
 
 
-def _starting(start: Mapping[str, object] | None) -> list[Mapping[str, object]]:
-    return [] if start is None else [start]
+def _spent() -> float:
+    """Processor seconds, not the clock's: a busy machine must not change what is chosen."""
+    return time.process_time()
 
 
 def _question(cut: Cut) -> Question:
-    """An even sample of the users with held-out pairs."""
+    """A sample of the users with held-out pairs: the latest ones where time runs for all alike, else an even one.
+
+    Requests come now: what is in fashion can only be judged on targets that lie close to the end of the window.
+    """
     asked = np.flatnonzero(cut.targets.lengths > 0)
+    if cut.by_time and has_one_clock(cut.train.histories):
+        latest = cut.targets.times[cut.targets.indptr[:-1][asked]]
+        kept = max(_LATEST_AT_LEAST, int(_LATEST_SHARE * len(asked)))
+        asked = np.sort(asked[np.argsort(-latest, kind="stable")[:kept]])
     limit = max(100, min(_JUDGES, _JUDGE_CELLS // max(cut.train.n_items, 1)))
     if len(asked) > limit:
         asked = asked[np.linspace(0, len(asked) - 1, limit).astype(np.int64)]
@@ -143,54 +183,43 @@ def _question(cut: Cut) -> Question:
 
 
 def _values(recommender: Recommender, question: Question) -> NDArray[np.float64]:
-    lists, _ = top_lists(recommender, question.histories, _DEPTH, hidden=question.hidden)
-    return ndcg(hits_of(lists, question.relevant), np.diff(question.relevant.indptr), _DEPTH)
+    lists, _ = top_lists(recommender, question.histories, DEPTH, hidden=question.hidden)
+    return ndcg(hits_of(lists, question.relevant), np.diff(question.relevant.indptr), DEPTH)
 
 
-def _best_of(
-    search: _Search, name: str, candidates: Sequence[Mapping[str, object]]
-) -> tuple[Recommender | None, Mapping[str, object]]:
-    """The best of these parameter sets: fitted on the cut, and its parameters."""
-    best: tuple[Recommender | None, Mapping[str, object], float] = (None, {}, -1.0)
-    for parameters in candidates:
-        if best[0] is not None and not search.time_for(name):
-            break
-        tried = search.try_out(name, parameters)
-        search.progress("selection", search.share())
-        if tried is not None and tried[1] > best[2]:
-            best = (tried[0], parameters, tried[1])
-    return best[0], best[1]
-
-
-def _blend(
-    search: _Search, space: Mapping[str, Sequence[Mapping[str, object]]], start: Mapping[str, object] | None
-) -> Recipe:
+def _blend(search: _Search, space: Sequence[Family], start: Mapping[str, object] | None) -> Recipe:
     """Members at their best parameters, then weights: for whole histories first, then for ever shorter ones."""
-    members: dict[str, Recommender] = {}
-    parameters: dict[str, Mapping[str, object]] = {}
     before = start.get("members") if start is not None else None
-    for name, candidates in space.items():
-        known = [before[name]] if isinstance(before, Mapping) and name in before else []
-        member, best = _best_of(search, name, [*known, *(c for c in candidates if c not in known)])
-        if member is not None:
-            members[name], parameters[name] = member, best
-    if not members:
+    found: dict[str, _Trial] = {}
+    for family in space:
+        if found and _spent() > search.deadline:
+            break
+        known = before.get(family.name) if isinstance(before, Mapping) else None
+        best = search.best_of(family, known)
+        if best is not None:
+            found[family.name] = best
+    if not found:
         raise NotEnoughDataError("nothing can be learnt from these interactions")
-    scales = {name: score_scale(member, search.cut.train.histories) for name, member in members.items()}
-    knots, weights = _weights_by_length(search, members, scales)
+    members = {name: trial.recommender for name, trial in found.items()}
+    knots, weights = _weights_by_length(search, members)
+    if search.cut.train.item_features is not None:
+        for name, least in _COLD_SHARES.items():
+            if name in weights:
+                weights[name] = [max(weight, least) for weight in weights[name]]
     used = [name for name in members if any(weights[name])]
     blend = {
-        "members": {name: dict(parameters[name]) for name in used},
+        "members": {name: dict(found[name].parameters) for name in used},
         "weights": {name: weights[name] for name in used},
         "knots": knots,
     }
     return Recipe("hybrid", blend, tuple(search.table))
 
 
-def _weights_by_length(
-    search: _Search, members: Mapping[str, Recommender], scales: Mapping[str, float]
-) -> tuple[list[int], dict[str, list[float]]]:
+def _weights_by_length(search: _Search, members: Mapping[str, Recommender]) -> tuple[list[int], dict[str, list[float]]]:
     """(rising knots, member → weight at each knot)."""
+    # Matrix times vector, many times over: a threaded BLAS below it is slower than one thread.
+    with threadpool_limits(1, "blas"):
+        scales = {name: score_scale(member, search.cut.train.histories) for name, member in members.items()}
     whole = search.question
     typical = int(np.median(whole.histories.lengths)) if len(whole.histories) else 0
     knots = [knot for knot in _KNOTS if knot < typical / 1.5]
@@ -200,8 +229,8 @@ def _weights_by_length(
     for length in reversed(lengths):
         shown = whole.histories if length == lengths[-1] else truncated(whole.histories, length)
         weights, value = ascend(pool(members, scales, Question(shown, whole.hidden, whole.relevant)), weights)
-        search.table.append(
-            {"recommender": "blend", "history": length, "weights": dict(weights), f"ndcg@{_DEPTH}": round(value, 5)}
-        )
         found.insert(0, weights)
+        row = {"recommender": "blend", "history": length, "weights": dict(weights), f"ndcg@{DEPTH}": round(value, 5)}
+        search.table.append(row)
+        search.progress("selection", 0.95)
     return lengths, {name: [row[name] for row in found] for name in members}

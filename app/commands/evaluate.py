@@ -34,7 +34,7 @@ def evaluate(
     metrics: Annotated[str, typer.Option(help="For example recall@20,ndcg@20.")] = "",
     model_type: Annotated[str, typer.Option("--type", help="hybrid, or a single recommender.")] = "hybrid",
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Repeat with seeds 0, 1, …")] = 1,
-    budget: Annotated[float, typer.Option(min=1, help="Seconds for choosing the recipe.")] = 60.0,
+    budget: Annotated[float, typer.Option(min=1, help="Processor seconds for choosing the recipe.")] = 120.0,
     benchmark: Annotated[str, typer.Option(help="Q1 … Q7 (data: ENCORE_BENCH_DATA).")] = "",
     model: Annotated[str, typer.Option(help="A model id; default: the champion.")] = "",
     fold_in: Annotated[bool, typer.Option("--fold-in", help="Judge fold-in against a refit.")] = False,

@@ -89,6 +89,18 @@ def times_tell(histories: Histories) -> bool:
     return bool(np.mean(histories.times[1:][same_user] != histories.times[:-1][same_user]) > 0.5)
 
 
+def has_one_clock(histories: Histories) -> bool:
+    """True where times are moments shared by all users, False where they only number the events of each user.
+
+    Moments let users arrive one after another: their first events spread over more than a tenth of the window.
+    """
+    if not len(histories.times):
+        return False
+    first = histories.times[histories.indptr[1:][histories.lengths > 0] - 1]
+    window = float(histories.times.max() - histories.times.min())
+    return bool(first.std() > 0.1 * window)
+
+
 def keep_entries(histories: Histories, keep: NDArray[np.bool_]) -> Histories:
     """The histories with only the entries where `keep` is true; users without any stay, empty."""
     counts = np.concatenate([[0], np.cumsum(keep)])
