@@ -50,7 +50,11 @@ class SessionQuery:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why an item is in the list: `kind` is because_you_watched, popular, profile or new; contributions add up."""
+    """Why an item is in the list; contributions add up to its score.
+
+    `kind` is because_you_watched (with the item), history (what its items carry together, and the weaker ones), popular
+    or profile.
+    """
 
     kind: str
     contribution: float

@@ -12,13 +12,11 @@ from app.application.list_making import SCORE_DIGITS, moment_of_ranking
 from app.application.lists import Filters
 from app.application.ranked_list import RankedList
 from app.application.ranking import best
-from app.application.serving import MEMBERS, SOURCES, Serving
+from app.application.serving import MEMBERS, PRIORS, SOURCES, Serving
 from app.domain.dataset import Histories
 from app.domain.recommender import Blended, Recommender, Tower
 
 EVERYTHING = Filters()
-_IMPERSONAL = frozenset({"popularity", "trending"})
-"""Members that say nothing about likeness."""
 
 
 def similar_list(serving: Serving, position: int, size: int, now: datetime) -> RankedList:
@@ -85,7 +83,7 @@ def _tellers(recommender: Recommender | None) -> Iterator[tuple[str, Recommender
     if recommender is None:
         return
     members = recommender.members if isinstance(recommender, Blended) else {recommender.name: recommender}
-    personal = {name: member for name, member in members.items() if name not in _IMPERSONAL}
+    personal = {name: member for name, member in members.items() if name not in PRIORS}
     # What people do together says more than what things are made of; both together say most about new items.
     yield from sorted(personal.items(), key=lambda entry: entry[0] == MEMBERS["content"])
 

@@ -19,6 +19,9 @@ MEMBERS: Mapping[str, str] = MappingProxyType(
 SOURCES: Mapping[str, str] = MappingProxyType({member: source for source, member in MEMBERS.items()})
 """Member → what an answer calls it."""
 
+PRIORS: Mapping[str, str] = MappingProxyType({"popularity": "popular", "trending": "popular", "profile": "profile"})
+"""Members that do not look at histories → the kind of reason they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Serving:

@@ -214,6 +214,23 @@ async def test_reasons_name_the_items_that_carry_the_score(world: World) -> None
         assert because[0].contribution > 0
 
 
+async def test_reasons_add_up_to_the_score(world: World) -> None:
+    await world.rate("somebody", "crime-05", "comedy-01", "crime-06", "crime-07", "comedy-02")
+
+    for user_id in ("somebody", "nobody"):
+        page = await world.lists.recommend(ListQuery(user_id, limit=40, explain=True))
+        for line in page.items:
+            assert sum(reason.contribution for reason in line.reasons) == pytest.approx(line.score, abs=1e-5)
+            assert len(line.reasons) <= 5
+
+
+async def test_who_has_no_history_is_told_that_it_is_popularity(world: World) -> None:
+    page = await world.lists.recommend(ListQuery("nobody", explain=True))
+
+    assert {reason.kind for line in page.items for reason in line.reasons} == {"popular"}
+    assert page.items[0].reasons[0].contribution == pytest.approx(page.items[0].score, abs=1e-5)
+
+
 async def test_without_the_cited_item_the_score_falls_by_what_the_reason_claims(world: World) -> None:
     history = tuple(SessionEvent(item_id) for item_id in ("comedy-07", "crime-05", "comedy-08"))
     page = await world.lists.session(SessionQuery(history, limit=40, explain=True))
