@@ -173,7 +173,7 @@ class TestScheduler:
         timetable = Timetable(Cron.parse("*/5 * * * *"), Cron.parse("0 4 * * *"), "content", 5)
         return [
             Scheduler(
-                rig.database, rig.artifacts, LocalJobQueue("tests.contract.deaf_job"), RECOMMENDERS, clock, timetable
+                rig.database, rig.artifacts, LocalJobQueue("tests.contract.slow_job"), RECOMMENDERS, clock, timetable
             )
             for _ in range(count)
         ]
@@ -208,7 +208,7 @@ class TestScheduler:
     async def test_a_tick_removes_old_artifacts_and_leaves_slots_that_are_long_past(self, rig: Rig) -> None:
         now = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
         timetable = Timetable(Cron.parse("0 0 1 1 *"), Cron.parse("* * * * *"), "content", 1)
-        jobs = LocalJobQueue("tests.contract.deaf_job")
+        jobs = LocalJobQueue("tests.contract.slow_job")
         scheduler = Scheduler(rig.database, rig.artifacts, jobs, RECOMMENDERS, lambda: now, timetable)
 
         await scheduler.tick()
