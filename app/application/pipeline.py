@@ -92,11 +92,16 @@ def judge_all(
 
 
 def ranks_among(recommender: Scorer, histories: Histories, candidates: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) rank from 0 of column 0 among each user's own candidates (n, width); ties count for the others."""
+    """(n,) rank from 0 of column 0 among each user's own candidates (n, width), ties counting for the others.
+
+    Items the recommender does not know are -1 and come last.
+    """
     ranks = np.empty(len(histories), dtype=np.int64)
     for start, batch in histories.batches(max(1, _SCORE_CELLS // max(recommender.n_items, 1))):
         rows = slice(start, start + len(batch))
-        scores = np.take_along_axis(recommender.score(batch), candidates[rows], axis=1)
+        asked = candidates[rows]
+        scores = np.take_along_axis(recommender.score(batch), np.maximum(asked, 0), axis=1)
+        scores[asked < 0] = -np.inf
         ranks[rows] = (scores[:, 1:] >= scores[:, :1]).sum(axis=1)
     return ranks
 

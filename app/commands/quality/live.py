@@ -23,12 +23,13 @@ from app.models import RECOMMENDERS
 
 _GIVEN = (0, 1, 3, 5, 10)
 _WANTED = 20
-_STREAMED_USERS, _STREAMED_EVENTS, _LATE = 400, 40, 5
+_STREAMED_USERS, _STREAMED_EVENTS, _LATE, _UPDATES = 400, 40, 5, 200
 _MINUTE = 60.0
 
 
 def histories_of(sequences: Sequence[NDArray[np.int64]], start: float, now: float) -> Histories:
-    """Histories of likes from item positions, oldest first, a minute apart from `start` on."""
+    """Histories of likes from item positions, oldest first, a minute apart from `start` on; -1 is passed over."""
+    sequences = [one[one >= 0] for one in sequences]
     lengths = np.array([len(one) for one in sequences])
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     backwards = [one[::-1] for one in sequences]
@@ -87,7 +88,7 @@ def _first(
         profiles = {user.user_id: user for user in movies.users}
         told = encode_users([profiles.get(str(user)) for user in users], dataset.user_features.names)
         shown = replace(shown, profiles=told)
-    wanted = [np.unique(one[k : k + _WANTED]) for one in sequences]
+    wanted = [np.setdiff1d(one[k : k + _WANTED], [-1]) for one in sequences]
     rows = np.repeat(np.arange(len(wanted)), [len(one) for one in wanted])
     ones = np.ones(len(rows), dtype=bool)
     return shown, sp.csr_matrix((ones, (rows, np.concatenate(wanted))), shape=(len(wanted), dataset.n_items))
@@ -129,13 +130,14 @@ def _streamed(
     shown = histories_of([sequence[: max(begin, place - delay)] for place in places], now - _MINUTE * length, now)
     seen = histories_of([sequence[:place] for place in places], now - _MINUTE * length, now).matrix(dataset.n_items)
     lists, _ = top_lists(scorer, shown, 10, hidden=seen)
-    return np.asarray((lists == sequence[list(places)][:, None]).any(axis=1))
+    target = sequence[list(places)][:, None]
+    return np.asarray(((lists == target) & (target >= 0)).any(axis=1))
 
 
 def _update_milliseconds(scorer: Recommender, dataset: Dataset, sequences: Sequence[NDArray[np.int64]]) -> float:
     """CPU milliseconds from one more event to all scores of one user, mean over 200 updates."""
     one = sequences[0][:50]
-    shown = [histories_of([np.append(one, item)], 0.0, dataset.histories.now) for item in range(200)]
+    shown = [histories_of([np.append(one, item)], 0.0, dataset.histories.now) for item in range(_UPDATES)]
     before = process_time()
     for history in shown:
         scorer.score(history)

@@ -46,8 +46,8 @@ def dataset_of(events: EventColumns, items: Sequence[Item] = (), users: Sequence
 
 
 def columns_of(dataset: Dataset, n_items: int) -> NDArray[np.int64]:
-    """(n_items,) the training set's position of item `0`, `1`, …; its last one for items it does not have."""
-    column = np.full(n_items, dataset.n_items - 1, dtype=np.int64)
+    """(n_items,) the training set's position of item `0`, `1`, …; -1 for items it does not have."""
+    column = np.full(n_items, -1, dtype=np.int64)
     column[[int(item) for item in dataset.items.ids]] = np.arange(dataset.n_items)
     return column
 
