@@ -1,7 +1,7 @@
 """Design §10, row by row, against real processes: each dependency refused and frozen.
 
-Answers are marked, probes are as written. One world (servers, data, a trained model) for the module; each test starts
-an API process of its own and mends what it broke.
+Answers are marked, probes are as written. Each test starts an API process of its own
+in the world of conftest.py and mends what it broke.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.plugin import missing
-from tests.servers.process import ServerMissingError, ServerProcess
+from tests.servers.process import ServerProcess
 from tests.servers.server import Server
-from tests.servers.world import Api, Reply, World, make_world
+from tests.servers.world import Api, Reply, World
 
 pytestmark = pytest.mark.real_servers
 
@@ -24,18 +23,6 @@ FAULTS = ("refused", "frozen")
 DEADLINE_SECONDS = 1.5
 """Bar D1: every answer within this time, whatever is stuck; the slowest few get a second more on a busy machine."""
 RECOVERY_SECONDS = 10.0
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Servers of our own, with the demo's data and a model trained on it."""
-    try:
-        made = make_world(tmp_path_factory.mktemp("world"))
-    except ServerMissingError as exc:
-        missing(exc)
-        raise
-    yield made
-    made.stop()
 
 
 def broken(server: Server, fault: str) -> ServerProcess:
