@@ -24,13 +24,14 @@ from app.api.limits import Admission, RateLimiter
 from app.api.lists import UserLists
 from app.api.middleware import Boundary, Bounds, Gateway
 from app.api.readiness import ReadinessCheck
-from app.api.routing import bulk_paths, methods_at, refuse_undeclared
+from app.api.routing import bulk_paths, literal_paths, methods_at, refuse_undeclared
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
 from app.api.v1 import events, items, models, recs, trainings, users
 from app.application.credentials import ApiKeys
 from app.application.model_training import request_training, ring_for_queued
 from app.application.outbox import BackgroundEvents, OutboxRelay
+from app.application.queue_gauges import watch_queues
 from app.application.refreshed import told_through
 from app.application.serving_stack import ServingStack
 from app.application.supervision import Loop, supervised, watch_lag
@@ -123,6 +124,7 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIt
             "outbox": partial(relay.run, asyncio.Event()),
             "background_events": partial(told.run, asyncio.Event()),
             "lag": watch_lag,
+            "queue_gauges": partial(watch_queues, container.database, container.jobs),
         }
         await stack.enter_async_context(supervised(loops))
         yield
@@ -158,11 +160,13 @@ def equip(app: FastAPI, container: Container, serving: ServingStack, keys: KeySo
     policy = TokenPolicy(
         settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway_seconds, settings.jwt_max_lifetime_seconds
     )
+    admission = Admission(settings.max_concurrent_requests)
+    telemetry.REQUESTS_IN_FLIGHT.set_function(lambda: admission.taken)
     api_keys = ApiKeys(database.api_keys, settings.environment, container.clock)
     app.state.gateway = Gateway(
         Authenticator(keys, policy, api_keys, container.clock),
         limiter,
-        Admission(settings.max_concurrent_requests),
+        admission,
         FastLane(lists, recs.LIST_ROUTE, recs.LIST_POLICY, settings.request_deadline_seconds),
     )
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 
+from app import telemetry
 from app.domain.masking import masked, names_a_secret
 from app.telemetry import MAX_LOGGED_CHARACTERS, REGISTRY, configure_logging, get_logger, tracer, user_hash
 
@@ -87,6 +91,13 @@ def test_metrics_are_named_by_prometheus_rules_and_say_what_they_mean() -> None:
         assert family.documentation.endswith("."), family.name
         unit = {"counter": "", "histogram": "_seconds"}.get(family.type, "")
         assert family.name.endswith(unit), family.name
+
+
+def test_every_metric_is_written_somewhere() -> None:
+    folder = Path(telemetry.__file__).parent
+    code = "\n".join(path.read_text() for path in folder.rglob("*.py") if path.name != "telemetry.py")
+    metrics = [name for name, value in vars(telemetry).items() if isinstance(value, MetricWrapperBase)]
+    assert [name for name in metrics if not re.search(rf"\b{name}\b", code)] == []
 
 
 @pytest.mark.parametrize(
