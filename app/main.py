@@ -24,7 +24,7 @@ from app.api.limits import Admission, RateLimiter
 from app.api.lists import UserLists
 from app.api.middleware import Boundary, Bounds, Gateway
 from app.api.readiness import ReadinessCheck
-from app.api.routing import bulk_paths, literal_paths, methods_at, refuse_undeclared
+from app.api.routing import bulk_paths, methods_at, refuse_undeclared
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
 from app.api.v1 import events, items, models, recs, trainings, users
