@@ -11,12 +11,14 @@ from app.domain.signals import SignalPolicy
 class ListPolicy:
     """`size` items are ranked and kept per list; `history_limit` newest pair states are ranked from.
 
+    Lists for a special wish are rarely asked for again: `filtered_ttl_seconds` keeps them from filling the cache.
     `memory_*` bound the copies in this process; `threads` compute at once, `max_waiting` lists in all.
     """
 
     size: int = 100
     history_limit: int = 200
     ttl_seconds: float = 3_600.0
+    filtered_ttl_seconds: float = 300.0
     memory_ttl_seconds: float = 30.0
     memory_bytes: int = 33_554_432
     threads: int = 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from types import MappingProxyType
 
 from app import telemetry
@@ -30,8 +31,12 @@ from app.domain.exceptions import CacheUnavailableError, DatabaseUnavailableErro
 from app.domain.interfaces import Cache, CacheReply
 from app.domain.stores import Database
 
-FILTERED_TTL_SECONDS = 300.0
-"""Lists for a special wish are rarely asked for again: they must not fill the cache."""
+# Looking a meter up by its labels costs more than counting: once is enough.
+_NEAR_HIT, _NEAR_MISS = (telemetry.CACHE_READS.labels("memory", outcome) for outcome in ("hit", "miss"))
+_SHARED_HIT, _SHARED_MISS, _SHARED_ERROR = (
+    telemetry.CACHE_READS.labels("shared", outcome) for outcome in ("hit", "miss", "error")
+)
+_answered = cache(telemetry.LISTS.labels)
 
 
 class RecommendationService:
@@ -82,7 +87,7 @@ class RecommendationService:
             page = await self._page(wish, computed, from_cache=False)
         else:
             page = await self._page(wish, held, from_cache=True)
-        telemetry.LISTS.labels(query.type, page.fallback_reason or "none").inc()
+        _answered(query.type, page.fallback_reason or "none").inc()
         return Answer(page, quota)
 
     def cached_page(self, query: ListQuery) -> Page | None:
@@ -93,9 +98,9 @@ class RecommendationService:
         held = self._memory.get(query.user_id, f"{serving.view.layout}.{variant_of(serving, query)}")
         if held is None or held.ranked.good_until <= self._clock().timestamp():
             return None
-        telemetry.CACHE_READS.labels("memory", "hit").inc()
+        _NEAR_HIT.inc()
         page = self._plain_page(serving, query, held, from_cache=True)
-        telemetry.LISTS.labels(query.type, page.fallback_reason or "none").inc()
+        _answered(query.type, page.fallback_reason or "none").inc()
         return page
 
     async def session(self, query: SessionQuery) -> Page:
@@ -178,7 +183,7 @@ class RecommendationService:
         try:
             return await self._cache.read(user_id, variant, limit, limit_key)
         except CacheUnavailableError:
-            telemetry.CACHE_READS.labels("shared", "error").inc()
+            _SHARED_ERROR.inc()
             return None
 
     async def _held(self, wish: Wish, reply: CacheReply | None) -> HeldList | None:
@@ -186,13 +191,13 @@ class RecommendationService:
         now = self._clock().timestamp()
         held = self._memory.get(wish.user_id, wish.near_variant)
         if held is not None and held.generation == wish.generation and held.ranked.good_until > now:
-            telemetry.CACHE_READS.labels("memory", "hit").inc()
+            _NEAR_HIT.inc()
             return held
-        telemetry.CACHE_READS.labels("memory", "miss").inc()
+        _NEAR_MISS.inc()
         if reply is None:
             return None
         ranked = self._decoded(wish, reply.value, now)
-        telemetry.CACHE_READS.labels("shared", "miss" if ranked is None else "hit").inc()
+        (_SHARED_MISS if ranked is None else _SHARED_HIT).inc()
         if ranked is not None and ranked.segment is not None:
             # Computed anew if this process does not hold it: then the profile is needed, too.
             ranked = self._shared.found(wish.serving, ranked.segment, wish.variant)
@@ -251,14 +256,14 @@ class RecommendationService:
         """Write to the cache unless the generation has moved on, and keep in memory."""
         ttl = min(self._policy.ttl_seconds, ranked.good_until - now.timestamp())
         if wish.is_filtered:
-            ttl = min(ttl, FILTERED_TTL_SECONDS)
+            ttl = min(ttl, self._policy.filtered_ttl_seconds)
         # Without a model the database's count decides, and it moves on every few seconds.
         if wish.serving.model is not None and wish.generation is not None and ttl > 0:
             value = encode(stored, wish.user_id, wish.serving.label, wish.serving.view)
             try:
                 await self._cache.write(wish.user_id, wish.variant, wish.generation, value, ttl)
             except CacheUnavailableError:
-                telemetry.CACHE_READS.labels("shared", "error").inc()
+                _SHARED_ERROR.inc()
         return self._keep(wish, ranked)
 
     def _keep(self, wish: Wish, ranked: RankedList) -> HeldList:
