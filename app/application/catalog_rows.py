@@ -13,6 +13,8 @@ from app.application.row_values import (
     RowError,
     any_moment_of,
     boolean_of,
+    checked_item,
+    checked_user,
     integer_of,
     list_of,
     mapping_of,
@@ -21,8 +23,7 @@ from app.application.row_values import (
 )
 from app.domain.exceptions import InputError
 from app.domain.files import BrokenRow, RowBatch
-from app.domain.identifiers import is_id
-from app.domain.models import RESERVED_USER_IDS, Item, User
+from app.domain.models import Item, User
 
 ITEM_COLUMNS = (
     "item_id",
@@ -94,7 +95,7 @@ def _item(cells: Cells, others: Mapping[str, object], reading: Reading) -> Item:
         title, year = found["title"], int(found["year"]) if year is None else year
     genres = list_of(cells.get("genres"), reading.separator)
     return Item(
-        item_id=_id(cells, "item_id"),
+        item_id=checked_item(cells.get("item_id")),
         updated_at=_updated_at(cells, reading),
         title=title,
         description=_plain(cells, "description"),
@@ -110,10 +111,9 @@ def _item(cells: Cells, others: Mapping[str, object], reading: Reading) -> Item:
 
 
 def _user(cells: Cells, others: Mapping[str, object], reading: Reading) -> User:
-    user_id = _id(cells, "user_id")
-    if user_id in RESERVED_USER_IDS:
-        raise RowError("user_id is reserved")
-    return User(user_id, _updated_at(cells, reading, allow_unknown=True), _attributes(cells, others))
+    return User(
+        checked_user(cells.get("user_id")), _updated_at(cells, reading, allow_unknown=True), _attributes(cells, others)
+    )
 
 
 ITEMS = CatalogRows(ITEM_COLUMNS, _item)
@@ -129,15 +129,6 @@ def encode_item(item: Item) -> tuple[object, ...]:
 def encode_user(user: User) -> tuple[object, ...]:
     """The cells of a user, in the order of USER_COLUMNS."""
     return tuple(getattr(user, name) for name in USER_COLUMNS)
-
-
-def _id(cells: Cells, name: str) -> str:
-    text = text_of(cells.get(name))
-    if text is None:
-        raise RowError(f"{name} is missing")
-    if not is_id(text):
-        raise RowError(f"{name} is not a valid id")
-    return text
 
 
 def _plain(cells: Cells, name: str) -> str | None:

@@ -39,7 +39,7 @@ MAX_ATTRIBUTES_BYTES = 16_384
 OLDEST, NEWEST = timedelta(days=400), timedelta(minutes=5)
 """How far from now an event may be dated: late phones and skewed clocks, but no 1970 and no 2099."""
 
-_EVENT_NAMESPACE = UUID("6f1d8f0e-63b5-5f0b-9d2c-0c6a4a1f7a11")
+EVENT_NAMESPACE = UUID("6f1d8f0e-63b5-5f0b-9d2c-0c6a4a1f7a11")
 _NAMES = ("type", "event_type", "event")
 _FIELD = re.compile(r"at `\$\.([a-z_]+)")
 _MISSING = re.compile(r"missing required field `([a-z_]+)`")
@@ -139,7 +139,7 @@ def _cloud_identity(identity: str, source: str) -> UUID:
     try:
         return UUID(identity)
     except ValueError:
-        return uuid5(_EVENT_NAMESPACE, f"{source}\0{identity}")
+        return uuid5(EVENT_NAMESPACE, f"{source}\0{identity}")
 
 
 def _inferred(fields: Mapping[str, object]) -> str:
@@ -267,4 +267,4 @@ def content_identity(
 ) -> UUID:
     """The identity of an event that brings none: a UUIDv5 of everything it says, so that a repeat is the same event."""
     at = int(occurred_at.timestamp() * 1_000_000)
-    return uuid5(_EVENT_NAMESPACE, f"{user_id}\0{item_id}\0{kind}\0{at}\0{value}\0{duration}\0{device or ''}")
+    return uuid5(EVENT_NAMESPACE, f"{user_id}\0{item_id}\0{kind}\0{at}\0{value}\0{duration}\0{device or ''}")

@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import msgspec
+
+from app.domain.identifiers import is_id
+from app.domain.models import RESERVED_USER_IDS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST = EPOCH + timedelta(days=1)  # day zero is what a broken exporter writes for "unknown"
 LEEWAY = timedelta(minutes=5)
+RATING_RANGE = (0.5, 5.0)
 _MAX_UNIX_SECONDS = 1e11  # anything beyond is milliseconds taken for seconds
 
 
@@ -31,12 +36,37 @@ def text_of(value: object) -> str | None:
     raise RowError("not text")
 
 
+@lru_cache(maxsize=65_536)  # the same users come again and again
+def checked_user(value: object) -> str:
+    """The value as a user id that may be stored."""
+    text = _checked(value, "user_id")
+    if text in RESERVED_USER_IDS:
+        raise RowError("user_id is reserved")
+    return text
+
+
+@lru_cache(maxsize=65_536)
+def checked_item(value: object) -> str:
+    """The value as an item id."""
+    return _checked(value, "item_id")
+
+
+def _checked(value: object, name: str) -> str:
+    text = text_of(value)
+    if text is None:
+        raise RowError(f"{name} is missing")
+    if not is_id(text):
+        raise RowError(f"{name} is not a valid id")
+    return text
+
+
 def number_of(value: object, name: str) -> float | None:
     """The value as a finite number; None for nothing."""
     if value is None or value == "":
         return None
     try:
-        number = float(value) if isinstance(value, str | int | float) else math.nan
+        is_number = isinstance(value, int | float) or (isinstance(value, str) and "_" not in value)
+        number = float(value) if is_number else math.nan  # type: ignore[arg-type]  # it is one of the three
     except ValueError:
         number = math.nan
     if not math.isfinite(number):

@@ -7,10 +7,13 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.application import catalog_rows, interaction_rows
 from app.application.catalog_rows import ITEMS, USERS, Reading
 from app.application.interaction_rows import InteractionRows
+from app.application.plain_ratings import plain_ratings
 from app.domain.exceptions import InputError
 from app.domain.files import RowBatch
 from app.domain.models import Interaction, Item, Kind, User
@@ -94,7 +97,7 @@ def test_the_same_row_is_the_same_event_and_a_given_id_is_kept() -> None:
     [
         ({"user_id": ""}, "user_id is missing"),
         ({"user_id": "a b"}, "user_id is not a valid id"),
-        ({"user_id": "models"}, "user_id is not a valid id"),
+        ({"user_id": "models"}, "user_id is reserved"),
         ({"user_id": True}, "not text"),
         ({"item_id": None}, "item_id is missing"),
         ({"item_id": "x" * 129}, "item_id is not a valid id"),
@@ -102,6 +105,7 @@ def test_the_same_row_is_the_same_event_and_a_given_id_is_kept() -> None:
         ({"value": "nan"}, "value is not a number"),
         ({"value": "1e999"}, "value is not a number"),
         ({"value": "good"}, "value is not a number"),
+        ({"value": "4_0"}, "value is not a number"),
         ({"kind": "hate"}, "unknown kind"),
         ({"kind": "rating", "value": ""}, "a rating is a number from 0.5 to 5"),
         ({"kind": "watch", "value": "-1"}, "watched seconds are negative"),
@@ -129,6 +133,43 @@ def test_a_rejected_row_names_its_line_and_the_others_are_taken() -> None:
 
     assert [event.user_id for event in good] == ["u", "v"]
     assert [(row.line, row.text) for row in bad] == [(3, ",i")]
+
+
+CELLS = st.fixed_dictionaries(
+    {
+        "user_id": st.sampled_from(["1", "2", "u.3", "a b", "train", ""]),
+        "item_id": st.sampled_from(["1", "2", "", "i/1"]),
+        "value": st.sampled_from(["1", "0.5", "4.0", "5", "5.1", "nan", "inf", "4_0", "", "+3", " 3"]),
+        "timestamp": st.sampled_from(
+            ["964982703", "86400", "86399", "1772366700", "1772366701", "1_0", "-5", "1.5", ""]
+        ),
+    }
+)
+PLAIN_CELLS = st.fixed_dictionaries(
+    {
+        "user_id": st.sampled_from(["1", "2", "u.3"]),
+        "item_id": st.sampled_from(["1", "2"]),
+        "value": st.sampled_from(["1", "0.5", "4.0", "5", "+3", " 3"]),
+        "timestamp": st.integers(86_400, 1_772_366_700).map(str),
+    }
+)
+
+
+@given(st.lists(CELLS, min_size=1, max_size=3) | st.lists(PLAIN_CELLS, min_size=1, max_size=5))
+def test_the_quick_way_gives_what_looking_at_each_row_gives(rows: list[dict[str, str]]) -> None:
+    quick = InteractionRows(NOW, {}).decode(batch(*rows), 0)
+    careful = InteractionRows(NOW, {}).decode(batch(*({**row, "device": ""} for row in rows)), 0)
+
+    assert quick[0] == careful[0]
+    assert [(row.line, row.reason) for row in quick[1]] == [(row.line, row.reason) for row in careful[1]]
+
+
+def test_a_plain_batch_goes_the_quick_way() -> None:
+    columns = dict.fromkeys(interaction_rows.COLUMNS)
+    plain = {"user_id": ["1"], "item_id": ["2"], "value": ["4"], "timestamp": ["964982703"]}
+
+    assert plain_ratings({**columns, **plain}, NOW) is not None
+    assert plain_ratings({**columns, **plain, "device": ["tv"]}, NOW) is None
 
 
 def test_a_file_without_the_needed_columns_is_refused() -> None:

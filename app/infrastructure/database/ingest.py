@@ -97,25 +97,27 @@ def _also(batch: IngestBatch, repeats: Mapping[int, Outcome]) -> tuple[Sequence[
 
 
 def _rows(events: Sequence[Interaction], dialect: Dialect) -> list[StagedRow]:
+    """The hot loop of an ingest: one tuple per event."""
     to_id, to_moment = dialect.encode_id, dialect.encode_moment
     pairs = [(event.user_id, event.item_id, _SLOTS[event.kind]) for event in events]
     times = Counter(pairs)
+    is_crowded = len(times) < len(pairs)
     return [
         (
             position,
             to_id(event.event_id),
-            event.user_id,
-            event.item_id,
+            user_id,
+            item_id,
             KIND_CODES[event.kind],
-            pair[2],
+            slot,
             to_moment(event.occurred_at),
             event.value,
             event.duration,
             event.device,
             strength(event),
-            times[pair] == 1,
+            not is_crowded or times[user_id, item_id, slot] == 1,
         )
-        for position, (event, pair) in enumerate(zip(events, pairs, strict=True))
+        for position, (event, (user_id, item_id, slot)) in enumerate(zip(events, pairs, strict=True))
     ]
 
 
