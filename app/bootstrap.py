@@ -136,7 +136,7 @@ def training_policy(settings: Settings) -> TrainingPolicy:
         budget_seconds=settings.train_time_budget_seconds,
         keep_versions=settings.train_keep_versions,
         # Four chances to be heard before the lease ends; and often enough that a cancellation is not waited for.
-        heartbeat_seconds=min(2.0, settings.train_lease_seconds / 4),
+        heartbeat_seconds=min(0.5, settings.train_lease_seconds / 4),
         threads=settings.train_threads,
     )
 

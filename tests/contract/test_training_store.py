@@ -11,6 +11,7 @@ import pytest
 from app.domain.exceptions import IdempotencyError, NotFoundError, StaleTokenError, TrainingRunningError
 from app.domain.models import ModelStatus, ModelVersion, OutboxMessage, TrainingJob, TrainingStatus
 from app.domain.stores import Database
+from app.infrastructure.database import open_database
 from tests.contract.conftest import LEASE_SECONDS
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -75,6 +76,23 @@ async def test_a_silent_training_is_failed_when_its_lease_is_over(database: Data
     lost = await database.trainings.get("t1")
     assert lost is not None
     assert (lost.status, lost.reason) == (TrainingStatus.FAILED, "the trainer stopped reporting")
+
+
+async def test_a_training_whose_process_is_gone_is_not_waited_for(database: Database, database_url: str) -> None:
+    other = await open_database(database_url, pool_size=2, timeout_seconds=5, lease_seconds=LEASE_SECONDS)
+    await other.trainings.create(job("t1"))
+    await other.trainings.start("t1", at(1))
+    with pytest.raises(TrainingRunningError):
+        await database.trainings.create(job("t2", seconds=10))
+
+    await other.close()  # as the operating system and the server do for a process that was killed
+    with pytest.raises(TrainingRunningError):
+        await database.trainings.create(job("t2", seconds=2))
+    await database.trainings.create(job("t2", seconds=4))
+
+    dead = await database.trainings.get("t1")
+    assert dead is not None
+    assert (dead.status, dead.reason) == (TrainingStatus.FAILED, "the trainer died")
 
 
 async def test_a_heartbeat_renews_the_lease(database: Database) -> None:

@@ -62,6 +62,11 @@ class Connections:
         if breaker is not None:
             breaker.succeeded()
 
+    async def hold(self, name: str) -> None:
+        """Dialect.hold, errors translated."""
+        with self._guarded():
+            await self.dialect.hold(name)
+
     async def prepare_months(self, moments: Iterable[datetime]) -> None:
         """Dialect.prepare_months, errors translated."""
         with self._guarded():

@@ -25,7 +25,7 @@ from app.infrastructure.database.model_rows import (
 )
 from app.infrastructure.database.outbox import insert_messages
 from app.infrastructure.database.tables import champions, model_versions, promotions
-from app.infrastructure.database.trainings import finish_job
+from app.infrastructure.database.trainings import finish_job, life_sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,8 @@ class SqlModelStore(ModelStore):
             if job is not None:
                 await finish_job(connection, job)
             await insert_messages(connection, messages)
+        if job is not None:
+            await self._connections.dialect.release(life_sign(job.training_id))
         return Champion(replace(model, status=ModelStatus.CHAMPION, promoted_at=at), epoch)
 
     async def _swap(

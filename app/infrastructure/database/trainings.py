@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +12,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.exceptions import IdempotencyError, NotFoundError, StaleTokenError, TrainingRunningError
+from app.domain.exceptions import (
+    DatabaseUnavailableError,
+    IdempotencyError,
+    NotFoundError,
+    StaleTokenError,
+    TrainingRunningError,
+)
 from app.domain.models import ModelVersion, OutboxMessage, TrainingJob, TrainingStatus
 from app.domain.stores import TrainingStore
 from app.infrastructure.database.connections import Connections
@@ -24,6 +31,9 @@ _COLUMNS = tuple(trainings.c[field.name] for field in fields(TrainingJob))
 _ACTIVE = trainings.c.status.in_([TrainingStatus.QUEUED, TrainingStatus.RUNNING])
 _FINAL_COLUMNS = ("status", "reason", "metrics", "model_id", "finished_at", "stage", "progress")
 _LOST = "the trainer stopped reporting"
+_GRACE = timedelta(seconds=2)
+"""So long after its last heartbeat a trainer whose sign of life is gone is taken for dead. A moment's patience, as a
+restarted database has forgotten the signs of the living until their next heartbeat renews them."""
 
 
 async def finish_job(connection: AsyncConnection, job: TrainingJob) -> None:
@@ -47,6 +57,7 @@ class SqlTrainingStore(TrainingStore):
         insert = self._connections.dialect.insert(trainings).values(values).on_conflict_do_nothing()
         async with self._connections.write() as connection:
             await self._fail_silent(connection, job)
+            await self._fail_dead(connection, job)
             if (await connection.execute(insert)).rowcount:
                 return job
             return await self._already_there(connection, job, idempotency_key, body_sha256)
@@ -59,6 +70,18 @@ class SqlTrainingStore(TrainingStore):
         await connection.execute(
             sa.update(trainings).where(trainings.c.model_type == job.model_type, silent).values(lost)
         )
+
+    async def _fail_dead(self, connection: AsyncConnection, job: TrainingJob) -> None:
+        """Those whose process is gone need not be waited for until their lease ends."""
+        running = sa.select(trainings.c.training_id).where(
+            trainings.c.model_type == job.model_type,
+            trainings.c.status == TrainingStatus.RUNNING,
+            trainings.c.heartbeat_at < job.created_at - _GRACE,
+        )
+        dead = {"status": TrainingStatus.FAILED, "reason": "the trainer died", "finished_at": job.created_at}
+        for training_id in (await connection.execute(running)).scalars().all():
+            if not await self._connections.dialect.is_held(connection, life_sign(training_id)):
+                await connection.execute(sa.update(trainings).where(_held_by_nobody(training_id)).values(dead))
 
     async def _already_there(
         self, connection: AsyncConnection, job: TrainingJob, idempotency_key: str | None, body_sha256: str
@@ -92,7 +115,10 @@ class SqlTrainingStore(TrainingStore):
             }
             start = sa.update(trainings).where(queued).values(running).returning(*_COLUMNS)
             await insert_messages(connection, messages)
-            return _job((await connection.execute(start)).mappings().one())
+            job = _job((await connection.execute(start)).mappings().one())
+        with suppress(DatabaseUnavailableError):  # the first heartbeat tries again
+            await self._connections.hold(life_sign(training_id))
+        return job
 
     async def heartbeat(self, training_id: str, token: int, now: datetime, stage: str, progress: float) -> TrainingJob:
         beat = {"heartbeat_at": now, "stage": stage, "progress": progress}
@@ -100,7 +126,9 @@ class SqlTrainingStore(TrainingStore):
         async with self._connections.write() as connection:
             row = (await connection.execute(update)).mappings().one_or_none()
         if row is None:
+            await self._connections.dialect.release(life_sign(training_id))
             raise StaleTokenError("this training is no longer running under this token")
+        await self._connections.hold(life_sign(training_id))
         return _job(row)
 
     async def finish(
@@ -111,6 +139,7 @@ class SqlTrainingStore(TrainingStore):
             if model is not None:
                 await insert_version(connection, self._connections.dialect, model)
             await insert_messages(connection, messages)
+        await self._connections.dialect.release(life_sign(job.training_id))
 
     async def cancel(self, training_id: str, now: datetime) -> TrainingJob | None:
         this = trainings.c.training_id == training_id
@@ -143,6 +172,15 @@ class SqlTrainingStore(TrainingStore):
             query = query.where(age < sa.tuple_(sa.literal(job.created_at, trainings.c.created_at.type), before))
         async with self._connections.read() as connection:
             return [_job(row) for row in (await connection.execute(query.limit(limit))).mappings()]
+
+
+def life_sign(training_id: str) -> str:
+    """The name by which the process of a running training shows that it lives."""
+    return f"training-{training_id}"
+
+
+def _held_by_nobody(training_id: str) -> sa.ColumnElement[bool]:
+    return sa.and_(trainings.c.training_id == training_id, trainings.c.status == TrainingStatus.RUNNING)
 
 
 def _held(training_id: str, token: int | None) -> sa.ColumnElement[bool]:

@@ -73,6 +73,18 @@ class Dialect(Protocol):
         """Until the end of this transaction nobody else gets past the same name."""
 
     @abstractmethod
+    async def hold(self, name: str) -> None:
+        """Give a sign of life by this name until `release`, or until this process dies; renews one that was lost."""
+
+    @abstractmethod
+    async def release(self, name: str) -> None:
+        """End the sign of life; nothing happens without one."""
+
+    @abstractmethod
+    async def is_held(self, connection: AsyncConnection, name: str) -> bool:
+        """Does any living process give this sign of life? Asked inside a transaction."""
+
+    @abstractmethod
     async def prepare_months(self, moments: Iterable[datetime]) -> None:
         """Before an ingest: make sure that rows of these moments have a partition to go to."""
 

@@ -74,6 +74,7 @@ class PostgresDialect(Dialect):
         self._swift_engine = _engine(url, swift_size, swift_seconds, _SWIFT_PATIENCE_SECONDS)
         self._swift_reader = self._swift_engine.execution_options(isolation_level="AUTOCOMMIT")
         self._months = Months()
+        self._life: dict[str, AsyncConnection] = {}
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -95,6 +96,28 @@ class PostgresDialect(Dialect):
 
     async def serialise(self, connection: AsyncConnection, name: str) -> None:
         await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+
+    async def hold(self, name: str) -> None:
+        connection = self._life.get(name)
+        if connection is None:
+            # A connection of its own: the lock lives and dies with it, on the server's side too.
+            self._life[name] = connection = await self._reader.connect()
+        try:
+            # Holding it again is allowed, and shows that the connection still lives.
+            await connection.execute(sa.select(sa.func.pg_try_advisory_lock(_lock_key(name))))
+        except Exception:
+            await self.release(name)
+            raise
+
+    async def release(self, name: str) -> None:
+        connection = self._life.pop(name, None)
+        if connection is not None:
+            await connection.invalidate()
+            await connection.close()
+
+    async def is_held(self, connection: AsyncConnection, name: str) -> bool:
+        free = await connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(_lock_key(name))))
+        return not free.scalar_one()
 
     async def prepare_months(self, moments: Iterable[datetime]) -> None:
         missing = self._months.missing(moments)
@@ -146,8 +169,14 @@ class PostgresDialect(Dialect):
         return buffer.rows()
 
     async def close(self) -> None:
+        for name in tuple(self._life):
+            await self.release(name)
         await self._engine.dispose()
         await self._swift_engine.dispose()
+
+
+def _lock_key(name: str) -> sa.ColumnElement[int]:
+    return sa.func.hashtextextended(name, 0)
 
 
 async def _driver(connection: AsyncConnection) -> Any:

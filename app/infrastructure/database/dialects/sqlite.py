@@ -29,6 +29,7 @@ from app.infrastructure.database import staging
 from app.infrastructure.database.columns import micros
 from app.infrastructure.database.counting import advance
 from app.infrastructure.database.dialects.base import RAW_COLUMNS, Dialect, Insert, StagedRow, Window
+from app.infrastructure.database.dialects.life_signs import FileLifeSigns
 from app.infrastructure.database.json_text import dump_json
 from app.infrastructure.database.tables import SCHEMAS, counters
 
@@ -55,6 +56,7 @@ class SqliteDialect(Dialect):
         assert url.database is not None, "the opener refuses databases in memory"
         self._path = url.database
         self._timeout = timeout_seconds
+        self._life = FileLifeSigns(url.database)
         self._reader = _engine(url, pool_size, timeout_seconds, busy_timeout_seconds=timeout_seconds)
         self._writer = _engine(url, 1, timeout_seconds, busy_timeout_seconds=_WRITE_WAIT_SECONDS)
 
@@ -98,6 +100,15 @@ class SqliteDialect(Dialect):
     async def serialise(self, connection: AsyncConnection, name: str) -> None:
         """There is one writer at a time already."""
 
+    async def hold(self, name: str) -> None:
+        self._life.hold(name)
+
+    async def release(self, name: str) -> None:
+        self._life.release(name)
+
+    async def is_held(self, connection: AsyncConnection, name: str) -> bool:
+        return self._life.is_held(name)
+
     async def prepare_months(self, moments: Iterable[datetime]) -> None:
         """No partitions here."""
 
@@ -134,6 +145,7 @@ class SqliteDialect(Dialect):
         return rows
 
     async def close(self) -> None:
+        self._life.close()
         await self._reader.dispose()
         await self._writer.dispose()
 
