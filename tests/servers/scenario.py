@@ -49,7 +49,11 @@ class Rating:
 
 
 class StepError(Exception):
-    """A step of the scenario did not happen in time."""
+    """A step of the scenario did not happen in time, or was answered by `status`."""
+
+    def __init__(self, what: str, status: int = 0) -> None:
+        super().__init__(what)
+        self.status = status
 
 
 def read_ratings(file: Path) -> Sequence[Rating]:
@@ -114,7 +118,8 @@ def _train(stack: Stack) -> dict[str, Any]:
     """An operator's POST; the Celery worker does it."""
     began = time.monotonic()
     address = stack.addresses["api-1"]
-    job = _ask(address + "/api/v1/recs/train", "operator", ("recs:train", "recs:read"), {"model_type": "hybrid"})
+    job: dict[str, Any] = {}
+    _until("no other training runs", lambda: _requested(address, job), 400, pause=1.0)
     path = f"{address}/api/v1/recs/train/{job['training_id']}"
     final: dict[str, Any] = {}
 
@@ -127,6 +132,17 @@ def _train(stack: Stack) -> dict[str, Any]:
         raise StepError(f"the training ended as {final['status']}: {final.get('reason')}")
     seconds = round(time.monotonic() - began, 1)
     return {"training_id": job["training_id"], "model_id": final["model_id"], "trained_seconds": seconds}
+
+
+def _requested(address: str, job: dict[str, Any]) -> bool:
+    """False while another one runs: the schedule may have started it."""
+    try:
+        job.update(_ask(address + "/api/v1/recs/train", "operator", ("recs:train",), {"model_type": "hybrid"}))
+    except StepError as exc:
+        if exc.status != 409:
+            raise
+        return False
+    return True
 
 
 def _both_serve(stack: Stack, model_id: str, user_id: str) -> list[str]:
@@ -208,7 +224,7 @@ def _ask(url: str, subject: str, scopes: Sequence[str] = ("recs:read",), body: o
             return found
     except urllib.error.HTTPError as exc:
         with exc:
-            raise StepError(f"{exc.code} from {urlsplit(url).path}: {exc.read()[:300]!r}") from exc
+            raise StepError(f"{exc.code} from {urlsplit(url).path}: {exc.read()[:300]!r}", exc.code) from exc
 
 
 def _until(what: str, claim: Callable[[], bool], seconds: float, pause: float = 0.2) -> None:
