@@ -127,11 +127,12 @@ def _widened(array: NDArray[np.generic], width: int, filler: float) -> NDArray[n
 
 def ascend(pool: Pool, start: Mapping[str, float] | None = None) -> tuple[dict[str, float], float]:
     """(weights with their largest 1, NDCG@10 they reach). From `start`, or from the best single member."""
-    weights = _seed(pool, start)
+    speaking = _speaking(pool)
+    weights = _seed(pool, start, speaking)
     best = pool.value(weights)
     for _ in range(_MAX_ROUNDS):
         before = best
-        for name in pool.names:
+        for name in speaking:
             weights, best = _along(pool, weights, best, name)
         if best <= before:
             break
@@ -140,11 +141,17 @@ def ascend(pool: Pool, start: Mapping[str, float] | None = None) -> tuple[dict[s
     return scaled, best
 
 
-def _seed(pool: Pool, start: Mapping[str, float] | None) -> dict[str, float]:
-    singles: list[dict[str, float]] = [{name: float(name == chosen) for name in pool.names} for chosen in pool.names]
-    if start is not None and any(start.values()):
-        singles.append({name: float(start.get(name, 0.0)) for name in pool.names})
-    return max(singles, key=pool.value)
+def _speaking(pool: Pool) -> tuple[str, ...]:
+    """Members that do not score all candidates alike: without a history, these are the priors."""
+    flat = pool.scores[:, pool.open]
+    return tuple(name for name, row in zip(pool.names, flat, strict=True) if len(row) and np.ptp(row) > 0)
+
+
+def _seed(pool: Pool, start: Mapping[str, float] | None, speaking: Sequence[str]) -> dict[str, float]:
+    singles: list[dict[str, float]] = [{name: float(name == chosen) for name in pool.names} for chosen in speaking]
+    if start is not None and any(start.get(name) for name in speaking):
+        singles.append({name: float(start.get(name, 0.0)) * (name in speaking) for name in pool.names})
+    return max(singles, key=pool.value, default=dict.fromkeys(pool.names, 0.0))
 
 
 def _along(pool: Pool, weights: dict[str, float], best: float, name: str) -> tuple[dict[str, float], float]:

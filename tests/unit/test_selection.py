@@ -1,0 +1,217 @@
+"""Which recipe is chosen, and what the gate makes of poisoned trainings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from app.application.blending import Pool, ascend
+from app.application.evaluation import Evaluation, evaluate
+from app.application.held_out import HoldOut
+from app.application.search_space import Shape, families
+from app.application.selection import select
+from app.domain.dataset import Dataset, Histories
+from app.domain.exceptions import InputError, NotEnoughDataError, TrainingError
+from app.domain.gate import GatePolicy, judge
+from app.domain.recommender import Recommender
+from app.domain.splits import validation_cut
+from app.models import RECOMMENDERS
+from tests.unit.models.data import checkerboard, dataset, random_set, silent
+
+
+def choose(data: Dataset, model_type: str = "hybrid", **others: object) -> tuple[str, dict[str, object]]:
+    recipe = select(data, RECOMMENDERS, model_type, seed=0, budget_seconds=60, progress=silent, **others)  # type: ignore[arg-type] # `start`
+    return recipe.name, dict(recipe.parameters)
+
+
+def fitted(data: Dataset, name: str, parameters: dict[str, object]) -> Recommender:
+    recommender = RECOMMENDERS.build(name, parameters)
+    recommender.fit(data, seed=0, progress=silent)
+    return recommender
+
+
+def tastes(n_users: int = 120, n_items: int = 80, groups: int = 4, seed: int = 1) -> Dataset:
+    """Users of a group like its items, most of all those that come first in it."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(n_users):
+        own = np.arange(user % groups, n_items, groups)
+        chance = 1.0 / np.arange(1, len(own) + 1) ** 0.5
+        rows.append([(int(item), 1.0) for item in rng.choice(own, 10, replace=False, p=chance / chance.sum())])
+    return dataset(rows, n_items, features=False, profiles=False)
+
+
+def test_what_is_chosen_beats_popularity_where_there_are_tastes() -> None:
+    data = tastes()
+    name, parameters = choose(data)
+    held = held_out(data)
+    chosen, popular = (
+        evaluate(fitted(held[0], *recipe), held[0], held[1], seed=0, progress=silent).mean("ndcg@10")
+        for recipe in ((name, parameters), ("popularity", {}))
+    )
+    assert name == "hybrid"
+    assert chosen > 1.5 * popular
+
+
+def test_the_same_data_and_seed_give_the_same_recipe() -> None:
+    assert choose(tastes()) == choose(tastes())
+
+
+def test_the_recipe_builds_and_every_member_weighs_something() -> None:
+    _, parameters = choose(checkerboard())
+    weights = parameters["weights"]
+    assert isinstance(weights, dict)
+    assert all(any(row) for row in weights.values())
+    fitted(checkerboard(), "hybrid", parameters)
+
+
+def test_without_a_history_only_priors_speak() -> None:
+    _, parameters = choose(tastes())
+    blend = RECOMMENDERS.build("hybrid", parameters)
+    blend.fit(tastes(), seed=0, progress=silent)
+    nobody = Histories.single([], [], [], 0.0)
+    assert blend.score(nobody).std() > 0
+
+
+@pytest.mark.parametrize(("asked", "name"), [("collaborative", "ials"), ("popular", "popularity"), ("rp3", "rp3")])
+def test_a_single_type_is_chosen_alone(asked: str, name: str) -> None:
+    assert choose(tastes(), asked)[0] == name
+
+
+def test_an_unknown_type_is_refused() -> None:
+    with pytest.raises(InputError):
+        choose(tastes(), "oracle")
+
+
+def test_one_item_per_user_is_too_little_to_choose_on() -> None:
+    with pytest.raises(NotEnoughDataError):
+        choose(dataset([[(user % 5, 1.0)] for user in range(50)], 5))
+
+
+def test_users_of_two_groups_and_users_with_one_item_are_no_obstacle() -> None:
+    rows = [[(item, 1.0) for item in range(user % 2, 12, 2)][: 1 + user % 5] for user in range(60)]
+    name, parameters = choose(dataset(rows, 12, features=False))
+    fitted(dataset(rows, 12, features=False), name, parameters)
+
+
+def test_the_serving_recipe_is_tried_beside_the_others() -> None:
+    data = tastes()
+    start = {"members": {"rp3": {"beta": 0.9, "neighbours": 7}}}
+    recipe = select(data, RECOMMENDERS, "hybrid", seed=0, budget_seconds=60, progress=silent, start=start)
+    tried = [row["parameters"] for row in recipe.table if row["recommender"] == "rp3"]
+    assert {"beta": 0.9, "neighbours": 7} in tried
+
+
+def test_without_times_nothing_that_reads_them_is_tried() -> None:
+    data = tastes()
+    data.histories.times[:] = 0.0
+    recipe = select(data, RECOMMENDERS, "hybrid", seed=0, budget_seconds=60, progress=silent)
+    assert not {"sequence", "trending"} & {str(row["recommender"]) for row in recipe.table}
+
+
+def test_large_catalogues_get_no_squares() -> None:
+    huge = Shape(50_000, 200_000, 2_000_000, timed=True, item_features=True, user_features=False)
+    tried = {family.name: family for family in families(huge)}
+    assert "ease" not in tried
+    assert all(rung["factors"] for rung in tried["sequence"].ladder)
+
+
+def test_two_half_right_members_are_blended_and_a_useless_one_is_left_out() -> None:
+    rng = np.random.default_rng(0)
+    right = np.zeros((400, 30), dtype=bool)
+    right[np.arange(400), rng.integers(0, 30, 400)] = True
+    first, second, useless = (rng.normal(0, 1, (400, 30)) for _ in range(3))
+    scores = np.stack([right + first, right + second, useless]).astype(np.float32)
+    pool = Pool(("a", "b", "noise"), scores, np.ones_like(right), right, np.ones(400, dtype=np.int64))
+    weights, value = ascend(pool)
+    assert value > 1.1 * max(pool.value({"a": 1.0}), pool.value({"b": 1.0}))
+    assert weights["a"] == pytest.approx(weights["b"], rel=0.6)
+    assert weights["noise"] <= 0.1
+
+
+# ── poisoned trainings never serve ───────────────────────────────────────────────────────────────────────────────────
+
+
+def held_out(data: Dataset) -> tuple[Dataset, HoldOut]:
+    """The set without each user's newest likes, and these as a hold-out."""
+    cut = validation_cut(data)
+    n_items = data.n_items
+    unrankable = np.zeros(data.n_users, dtype=np.int64)
+    relevant = cut.targets.matrix(n_items).astype(bool)
+    return cut.train, HoldOut(data.users.ids, cut.train.histories, relevant, unrankable)
+
+
+def judged(poisoned: Dataset, healthy: Dataset) -> tuple[Evaluation, Evaluation, Evaluation]:
+    """(candidate learnt from poisoned data, champion and popularity learnt from healthy ones), on the same hold-out."""
+    train, held = held_out(healthy)
+    parameters: dict[str, object] = {"factors": 8, "epochs": 8}
+    candidate = fitted(poisoned, "ials", parameters)
+    champion = fitted(train, "ials", parameters)
+    popularity = fitted(train, "popularity", {})
+    first, second, third = (
+        evaluate(one, train, held, seed=0, progress=silent) for one in (candidate, champion, popularity)
+    )
+    return first, second, third
+
+
+def with_items(data: Dataset, items: np.ndarray) -> Dataset:
+    return replace(data, histories=replace(data.histories, items=items.astype(np.int32)))
+
+
+def test_the_healthy_champion_itself_would_pass_as_the_first_model() -> None:
+    data = tastes()
+    candidate, _, popularity = judged(held_out(data)[0], data)
+    assert judge(candidate, None, popularity, GatePolicy()).promote
+
+
+def test_shuffled_labels_are_refused() -> None:
+    data = tastes()
+    train = held_out(data)[0]
+    shuffled = np.random.default_rng(0).permutation(train.histories.items)
+    candidate, champion, popularity = judged(with_items(train, shuffled), data)
+    verdict = judge(candidate, champion, popularity, GatePolicy())
+    assert not verdict.promote
+    assert not judge(candidate, None, popularity, GatePolicy()).promote
+    assert "popularity" in " ".join(verdict.reasons)
+
+
+def test_one_item_everywhere_is_refused() -> None:
+    data = tastes()
+    train = held_out(data)[0]
+    items = train.histories.items.copy()
+    items[train.histories.indptr[:-1]] = 79
+    items[train.histories.indptr[:-1] + 1] = 79
+    candidate, champion, popularity = judged(with_items(train, items), data)
+    assert not judge(candidate, champion, popularity, GatePolicy()).promote
+
+
+def test_a_tenth_of_the_catalogue_is_refused() -> None:
+    data = tastes()
+    train = held_out(data)[0]
+    candidate, champion, popularity = judged(with_items(train, train.histories.items % 8), data)
+    verdict = judge(candidate, champion, popularity, GatePolicy())
+    assert not verdict.promote
+    assert any("catalogue" in reason for reason in verdict.reasons)
+
+
+def test_weights_that_are_no_numbers_never_become_a_model() -> None:
+    data = random_set()
+    data.histories.weights[3] = np.nan
+    with pytest.raises(TrainingError):
+        choose(data)
+
+
+def test_a_clock_in_the_future_does_not_let_a_few_events_outshine_all_others() -> None:
+    data = tastes()
+    train, held = held_out(data)
+    times = train.histories.times.copy()
+    # One user's clock is ten years ahead: for everything that forgets, all other events are ancient.
+    times[: train.histories.lengths[0]] += 3_650 * 86_400.0
+    skewed = replace(train, histories=replace(train.histories, times=times, now=float(times.max())))
+    candidate = evaluate(fitted(skewed, "trending", {}), train, held, seed=0, progress=silent)
+    champion, popularity = (
+        evaluate(fitted(train, name, {}), train, held, seed=0, progress=silent) for name in ("ials", "popularity")
+    )
+    assert not judge(candidate, champion, popularity, GatePolicy()).promote
