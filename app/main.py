@@ -24,7 +24,7 @@ from app.api.limits import Admission, RateLimiter
 from app.api.lists import UserLists
 from app.api.middleware import Boundary, Bounds, Gateway
 from app.api.readiness import ReadinessCheck
-from app.api.routing import bulk_paths, methods_at, refuse_undeclared
+from app.api.routing import bulk_paths, literal_paths, methods_at, refuse_undeclared
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
 from app.api.v1 import events, items, models, recs, trainings, users
@@ -49,6 +49,7 @@ class Application(FastAPI):
     """Crosses the boundary before the framework is asked: its machinery is for requests that deserve it."""
 
     boundary: Boundary
+    literal_paths: frozenset[str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -82,10 +83,11 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.operations_open:
         app.router.routes.extend(health.operations.routes)
     refuse_undeclared(app.routes)
+    app.literal_paths = literal_paths(app.routes)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]  # the way FastAPI documents
     handlers.install(app)
     app.boundary = Boundary(
-        partial(FastAPI.__call__, app), bounds=bounds_of(settings, app), methods_at=partial(methods_at, app.routes)
+        partial(FastAPI.__call__, app), bounds=bounds_of(settings, app), methods_at=partial(methods_at, app)
     )
     return app
 

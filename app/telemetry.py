@@ -163,6 +163,8 @@ def configure_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    for chatty in ("alembic", "asyncio"):  # they announce their own start, in every process
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _shared_processors() -> list[structlog.typing.Processor]:

@@ -44,7 +44,7 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     kind = errors.BY_STATUS.get(status, errors.INTERNAL)
     if kind is errors.METHOD_NOT_ALLOWED:
-        allowed = methods_at(request.app.routes, request.scope["path"])
+        allowed = methods_at(request.app, request.scope["path"])
         return problem_response(Problem(kind, headers=(allow_header(allowed),)), request_id)
     return problem_response(Problem(kind, headers=CLOSE if kind is errors.TOO_LARGE else ()), request_id)
 

@@ -19,8 +19,11 @@ DESCRIPTION = (
     "(RFC 9457) with a fixed `type`. Send a token or an API key as `Authorization: Bearer …`."
 )
 SCHEMES: Mapping[str, Any] = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "A JWT of your identity provider, or an API key."},
-    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A JWT of your identity provider, or an API key (which may also come as `X-API-Key`).",
+    },
 }
 
 
@@ -57,7 +60,7 @@ def _complete(operations: dict[str, Any], route: SecuredRoute) -> None:
     policy = policy_of(route.endpoint)
     for method in route.methods or ():
         operation = operations[method.lower()]
-        operation["security"] = [] if policy.public else [{"bearer": []}, {"apiKey": []}]
+        operation["security"] = [] if policy.public else [{"bearer": []}]
         if policy.public:
             continue
         needs = " or ".join(f"`{scope}`" for scope in sorted(policy.scopes))

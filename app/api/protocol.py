@@ -29,7 +29,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class
         super().connection_made(transport)
         self._owing_since: float | None = self.loop.time()
-        self._is_in_head = True
+        self._is_in_head = False
         self._head_bytes = 0
         self._watch: asyncio.TimerHandle | None = self.loop.call_later(self.check_seconds, self._look)
 
@@ -40,8 +40,10 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        was_in_head = self._is_in_head
         super().data_received(data)
-        if self._is_in_head and not self.transport.is_closing():
+        # The first piece of a head may hold the end of a body before it: only what follows is surely head.
+        if was_in_head and self._is_in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(Problem(errors.HEADERS_TOO_LARGE, headers=CLOSE))
@@ -61,8 +63,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        # Between requests uvicorn's keep-alive timer watches.
-        self._owing_since, self._is_in_head, self._head_bytes = None, True, 0
+        self._owing_since = None  # between requests uvicorn's keep-alive timer watches
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:

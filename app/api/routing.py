@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
 
 from app.api.exchange import call_of
 from app.api.security import authorise, policy_of
@@ -43,6 +44,17 @@ class SecuredRoute(APIRoute):
 
         return answer
 
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """`/users/bulk` is a path of its own and never the user `bulk`, whatever the method."""
+        if self.param_convertors and scope["path"] in scope["app"].literal_paths:
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+def literal_paths(routes: Iterable[BaseRoute]) -> frozenset[str]:
+    """The paths without parameters."""
+    return frozenset(route.path for route in routes if isinstance(route, SecuredRoute) and not route.param_convertors)
+
 
 def refuse_undeclared(routes: Iterable[BaseRoute]) -> None:
     """Raise TypeError for any route that did not come about as a SecuredRoute."""
@@ -58,11 +70,11 @@ def bulk_paths(routes: Iterable[BaseRoute]) -> frozenset[str]:
     )
 
 
-def methods_at(routes: Iterable[BaseRoute], path: str) -> frozenset[str]:
+def methods_at(app: FastAPI, path: str) -> frozenset[str]:
     """Every method that some route answers at this path; empty where nothing is."""
-    scope = {"type": "http", "method": "GET", "path": path, "root_path": "", "path_params": {}}
+    scope = {"type": "http", "method": "GET", "path": path, "root_path": "", "path_params": {}, "app": app}
     found: set[str] = set()
-    for route in routes:
+    for route in app.routes:
         if isinstance(route, SecuredRoute) and route.matches(scope)[0] is not Match.NONE:
             found |= route.methods or set()
     if "GET" in found:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,10 +47,25 @@ def serve(
         overrides = {"host": host, "port": port}
         settings = load_settings(**{name: value for name, value in overrides.items() if value is not None})
         configure_logging(settings.log_level, settings.log_format)
+        asyncio.run(refuse_old_schema(settings))
         server = make_server(settings)
         server.run()
         if not server.started:
             raise typer.Exit(1)
+
+
+async def refuse_old_schema(settings: Settings) -> None:
+    """Raise ConfigurationError if migrations are missing; a database that is away is no reason not to start."""
+    from app.connecting import connect_database
+    from app.domain.exceptions import ConfigurationError, UnavailableError
+
+    with suppress(UnavailableError):
+        database = await connect_database(settings)
+        try:
+            if not await database.schema_is_current():
+                raise ConfigurationError("ENCORE_DATABASE_URL", "the schema is not up to date: run `encore migrate`")
+        finally:
+            await database.close()
 
 
 def make_server(settings: Settings) -> uvicorn.Server:

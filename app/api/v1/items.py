@@ -21,7 +21,7 @@ from app.api.v1.schemas.catalogue import (
 )
 from app.api.v1.schemas.common import CursorPage, ItemIdPath
 from app.api.v1.schemas.lists import ListAnswer, PopularParams, SimilarParams
-from app.domain.exceptions import InputError
+from app.domain.exceptions import ConflictError, InputError, NotFoundError
 
 routes = router("/api/v1/items", "items")
 READ = allow("recs:read", "catalog:write")
@@ -72,15 +72,22 @@ async def get_item(item_id: ItemIdPath, uses: Uses) -> ItemAnswer:
     return ItemAnswer.of(await uses.catalog.get_item(item_id))
 
 
-@routes.put("/{item_id}", operation_id="putItem", response_model=ItemAnswer, responses=problems(*CLOSED, *WITH_BODY))
+@routes.put(
+    "/{item_id}", operation_id="putItem", response_model=ItemAnswer, responses=problems(*CLOSED, *WITH_BODY, 409)
+)
 @guarded(WRITE)
 async def put_item(item_id: ItemIdPath, body: ItemBody, uses: Uses) -> ItemAnswer:
-    """Write an entry whole; lists know it within a second. Answers what is stored then: the newer of the two."""
-    refuse_reserved(item_id)
+    """Write an entry whole; lists know it within a second. Answers what is stored then: the newer of the two.
+
+    409 if it was removed later than this entry was made.
+    """
     item = body.item(item_id, uses.clock())
     if await uses.catalog.put_items([item]):
         return ItemAnswer.of(item)
-    return ItemAnswer.of(await uses.catalog.get_item(item_id))
+    try:
+        return ItemAnswer.of(await uses.catalog.get_item(item_id))
+    except NotFoundError:
+        raise ConflictError("removed later than this was made") from None
 
 
 @routes.patch(

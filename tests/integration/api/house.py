@@ -17,8 +17,9 @@ from starlette.testclient import TestClient
 from app.application.artifacts import save_model
 from app.application.credentials import SCOPES, ApiKeys, issue_token
 from app.application.event_decoding import decode
-from app.bootstrap import Container, open_container, signal_policy, utc_now
+from app.bootstrap import Container, open_container, signal_policy
 from app.config import Settings
+from app.connecting import utc_now
 from app.domain.models import Interaction, Item, ModelStatus, ModelVersion
 from app.domain.signals import dataset_from
 from app.domain.stores import IngestBatch

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.bootstrap import utc_now
+from app.connecting import utc_now
 from tests.integration.api.house import ADMIN, House, bearer, is_problem, rated
 
 ITEM = {
@@ -45,6 +45,8 @@ def test_the_newest_write_wins_whatever_the_order(house: House) -> None:
     older = {"title": "Old", "updated_at": (now - timedelta(hours=1)).isoformat()}
     house.client.put("/api/v1/items/x", json=newer, headers=ADMIN)
     assert house.client.put("/api/v1/items/x", json=older, headers=ADMIN).json()["title"] == "New"
+    house.client.delete("/api/v1/items/x", headers=ADMIN)
+    assert is_problem(house.client.put("/api/v1/items/x", json=older, headers=ADMIN), 409, "conflict")
     future = {"title": "Never", "updated_at": (now + timedelta(hours=1)).isoformat()}
     assert is_problem(house.client.put("/api/v1/items/x", json=future, headers=ADMIN), 422)
 
@@ -81,8 +83,11 @@ def test_items_that_cannot_be_are_refused(shared: House, change: dict[str, objec
 
 
 def test_path_words_are_no_ids(shared: House) -> None:
-    for path in ("/api/v1/items/popular", "/api/v1/items/bulk"):
-        assert is_problem(shared.client.put(path, json=ITEM, headers=ADMIN), 422)
+    for path, allowed in (("items/popular", "GET, HEAD, OPTIONS"), ("items/bulk", "OPTIONS, POST"),
+                          ("users/bulk", "OPTIONS, POST")):  # fmt: skip
+        answer = shared.client.put(f"/api/v1/{path}", json={}, headers=ADMIN)
+        assert is_problem(answer, 405)
+        assert answer.headers["allow"] == allowed
     for user in ("models", "train", "experiments", "session"):
         assert is_problem(shared.client.put(f"/api/v1/users/{user}", json={}, headers=ADMIN), 422)
         assert is_problem(shared.client.post("/api/v1/events", json=rated(user, "crime-01"), headers=ADMIN), 422)

@@ -261,9 +261,9 @@ def test_a_body_without_a_length_is_cut_at_the_cap(shared: House) -> None:
 
 def test_idempotency_keys_are_bounded(shared: House) -> None:
     """H40; reuse is in test_trainings.py."""
-    for key in ("k" * 10_000, "k" * 129, "a b", "é"):
+    for key in ("k" * 10_000, "k" * 129, "a b"):
         answer = shared.client.post(
-            "/api/v1/recs/train", json={"model_type": "hybrid"}, headers={**ADMIN, "Idempotency-Key": key.encode()}
+            "/api/v1/recs/train", json={"model_type": "hybrid"}, headers=[*ADMIN.items(), ("Idempotency-Key", key)]
         )
         assert is_problem(answer, 422), key
 

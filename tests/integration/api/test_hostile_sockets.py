@@ -324,3 +324,18 @@ def test_a_second_interrupt_ends_the_drain(tmp_path: Path) -> None:
         assert server.process.poll() is None
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(10) == 0
+
+
+def test_it_does_not_start_on_a_database_without_its_schema(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ENCORE_")} | {
+        "ENCORE_ENVIRONMENT": "test",
+        "ENCORE_JWT_SECRET": SECRET,
+        "ENCORE_DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/empty.db",
+        "ENCORE_ARTIFACTS_URL": f"file:{tmp_path}/artifacts",
+    }
+    run = subprocess.run(
+        [sys.executable, "-m", "app.cli", "serve"], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 1
+    assert "encore migrate" in run.stderr
+    assert len(run.stderr.splitlines()) == 1

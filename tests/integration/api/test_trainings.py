@@ -10,19 +10,20 @@ from tests.integration.api.house import ADMIN, House, bearer, is_problem, train_
 TRAIN = "/api/v1/recs/train"
 
 
-def start(house: House, body: dict[str, Any] | None = None, **headers: str) -> Any:
-    return house.client.post(TRAIN, json=body or {"model_type": "hybrid"}, headers={**ADMIN, **headers})
+def start(house: House, model_type: str = "hybrid", key: str | None = None) -> Any:
+    headers = ADMIN if key is None else {**ADMIN, "Idempotency-Key": key}
+    return house.client.post(TRAIN, json={"model_type": model_type}, headers=headers)
 
 
 def test_a_training_is_started_once_watched_and_cancelled(house: House) -> None:
-    first = start(house, **{"Idempotency-Key": "key-1"})
+    first = start(house, key="key-1")
     assert first.status_code == 202
     training = first.json()
     assert first.headers["location"] == f"{TRAIN}/{training['training_id']}"
     assert int(first.headers["retry-after"]) >= 1
-    again = start(house, **{"Idempotency-Key": "key-1"})
+    again = start(house, key="key-1")
     assert again.json()["training_id"] == training["training_id"]
-    other = start(house, {"model_type": "content"}, **{"Idempotency-Key": "key-1"})
+    other = start(house, "content", key="key-1")
     assert is_problem(other, 409, "idempotency-key-reused")
     busy = start(house)
     assert is_problem(busy, 409, "training-running")

@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, JsonValue
 
 from app.api.v1.schemas.common import (
     TEXT_PATTERN,
@@ -44,12 +44,15 @@ Description = Annotated[str, Field(max_length=20_000, pattern=TEXT_PATTERN)]
 Year = Annotated[int, Field(strict=True, ge=0, le=3_000)]
 Genres = Annotated[list[Label], Field(max_length=50)]
 Tags = Annotated[list[Label], Field(max_length=200)]
-Attributes = Annotated[dict[Label, Any], Field(max_length=64), AfterValidator(_bounded)]
+CLOSED: dict[str, JsonValue] = {"additionalProperties": False}
+"""Names that the pattern does not allow are refused: the document says so too."""
+
+Attributes = Annotated[dict[Label, Any], Field(max_length=64, json_schema_extra=CLOSED), AfterValidator(_bounded)]
 ProfileValue = (
     Annotated[str, Field(max_length=1_000, pattern=TEXT_PATTERN)]
     | Annotated[float, Field(strict=True, allow_inf_nan=False)]
 )
-Profile = Annotated[dict[Label, ProfileValue], Field(max_length=64)]
+Profile = Annotated[dict[Label, ProfileValue], Field(max_length=64, json_schema_extra=CLOSED)]
 
 
 class ItemBody(Request):
