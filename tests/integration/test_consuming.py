@@ -97,11 +97,6 @@ async def generation(cache: Cache, user_id: str) -> int:
     return (await cache.read(user_id, "list", None)).generation
 
 
-def inject(database: Database, store: InteractionStore) -> None:
-    """Put a store with faults in front of the real one."""
-    database.interactions = store
-
-
 class Faults:
     """The real store; `before` runs in front of every transaction and may raise, `after` behind it."""
 
@@ -168,26 +163,75 @@ async def test_records_that_come_again_have_one_effect(database: Database, cache
         await caught_up(database, log, R0)
     assert await database.interactions.count() == 3
     assert await database.dead_letters.count() == 0
+    assert [state.count for state in await database.interactions.history("u1", 5)] == [1]
 
 
-async def test_a_database_that_is_away_costs_time_and_nothing_else(database: Database, cache: MemoryCache) -> None:
+async def test_a_log_that_is_read_again_from_its_beginning_changes_nothing(
+    database: Database, cache: MemoryCache
+) -> None:
+    """E9: all of it comes again, under another epoch, so that no offset helps."""
     log = MemoryLog()
     for number in range(1, 11):
+        log.append(R0, rated(number))
+    for epoch in ("memory/1", "memory/2"):
+        log.epochs[RATED] = epoch
+        consumer, _ = make(log, database, cache)
+        async with running(consumer):
+            await caught_up(database, log, R0)
+            await until(lambda: log.committed.get(R0) == 10)
+    await asyncio.sleep(0)
+    assert await database.interactions.count() == 10
+    assert [state.count for state in await database.interactions.history("u1", 5)] == [1]
+
+
+async def test_a_consumer_that_dies_while_the_database_is_away_loses_nothing(
+    database: Database, cache: MemoryCache
+) -> None:
+    """E2: it has read, it could not write, it is killed; the next one reads the same records again."""
+    log = MemoryLog()
+    for number in range(1, 11):
+        log.append(R0, rated(number))
+    faults = faulty(database)
+
+    def away(_batch: IngestBatch) -> None:
+        raise DatabaseUnavailableError("away")
+
+    faults.before = away
+    victim, _ = make(log, database, cache)
+    task = asyncio.create_task(victim.run())
+    await until(lambda: victim.progress.waits_for_what == "DatabaseUnavailableError")
+    await asyncio.sleep(0.05)
+    task.cancel()
+    victim.stop()
+    await asyncio.wait({task})
+    faults.before = lambda _batch: None
+    heir, _ = make(log, database, cache)
+    async with running(heir):
+        await caught_up(database, log, R0)
+    assert await faults.store.count() == 10
+
+
+@pytest.mark.parametrize(("records", "failures"), [(10, 3), (1, 1)])
+async def test_a_database_that_is_away_costs_time_and_nothing_else(
+    database: Database, cache: MemoryCache, records: int, failures: int
+) -> None:
+    log = MemoryLog()
+    for number in range(1, records + 1):
         log.append(R0, rated(number))
     faults, attempts = faulty(database), 0
 
     def away(_batch: IngestBatch) -> None:
         nonlocal attempts
         attempts += 1
-        if attempts <= 3:
+        if attempts <= failures:
             raise DatabaseUnavailableError("away")
 
     faults.before = away
     consumer, _ = make(log, database, cache)
     async with running(consumer):
         await caught_up(database, log, R0)
-    assert attempts > 3
-    assert await faults.store.count() == 10
+    assert attempts > failures
+    assert await faults.store.count() == records
     assert await database.dead_letters.count() == 0
 
 
