@@ -25,13 +25,14 @@ demo: install ## A running service with a small catalogue, from nothing
 test: dev ## Every test, with branch coverage
 	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
-check: dev ## Format, lint, types, layers, dependencies, requirements
+check: dev ## Format, lint, types, layers, dependencies, requirements, sizes
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry app
 	@$(BIN)/python -m scripts.requirements_in_step
+	@$(BIN)/python -m scripts.sizes
 
 format: dev ## Format and fix what can be fixed
 	@$(BIN)/ruff check --fix .
