@@ -16,7 +16,7 @@ from app.application.waiting import Backoff, wait_any, wait_unless
 from app.domain.exceptions import BrokerUnavailableError, InputError, UnavailableError
 from app.domain.interfaces import EventPublisher
 from app.domain.models import DeadLetter, OutboxMessage
-from app.domain.stores import DeadLetterStore, OutboxStore
+from app.domain.waiting_stores import DeadLetterStore, OutboxStore
 
 log = telemetry.get_logger(__name__)
 

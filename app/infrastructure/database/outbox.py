@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.models import OutboxMessage
-from app.domain.stores import OutboxStore
+from app.domain.waiting_stores import OutboxStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.insert_once import insert_once
 from app.infrastructure.database.tables import outbox
