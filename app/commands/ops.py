@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # loading the adapters is the work of `encore doctor`, not of
 CHECK_TIMEOUT_SECONDS = 8.0
 """Longer than any adapter's own timeout, so that the adapter's clearer error comes first."""
 
-TRAINING_LIBRARIES = ("irspack", "implicit", "lightfm", "sklearn")
+TRAINING_LIBRARIES = ("irspack", "implicit", "lightfm")
 
 
 @dataclass(frozen=True, slots=True)
