@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 
@@ -107,7 +107,8 @@ def make_serving(container: Container) -> ServingStack:
     alone = settings.cache_url.startswith("memory:")
     follow_seconds = settings.catalog_poll_seconds if alone else None
     renewal = ListRenewal(database.interactions, cache, lists.forget, follow_seconds)
-    events = EventIngestion(database.interactions, renewal, clock)
+    max_age = timedelta(days=settings.event_max_age_days)
+    events = EventIngestion(database.interactions, renewal, clock, max_age=max_age)
     catalog = CatalogService(database.catalog, renewal, clock, wake_catalogue)
     return ServingStack(server, by_type, lists, renewal, events, catalog)
 

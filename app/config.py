@@ -128,7 +128,11 @@ class Settings(BaseSettings):
     model_poll_seconds: Annotated[float, Field(gt=0, le=15)] = 2
     catalog_poll_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
 
-    # events in: `encore consume`
+    # events in
+    event_max_age_days: Annotated[int, Field(ge=1, le=36_500)] = 400
+    """Older events are refused: a clock gone wrong, not news. Raise it while old histories are loaded through Kafka."""
+
+    # … from Kafka: `encore consume`
     consume_group: Annotated[str, Field(min_length=1, max_length=200)] = "encore"
     consume_instance: str | None = None
     """A stable name of this replica (its StatefulSet ordinal): a restart within the session moves no partitions."""

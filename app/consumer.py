@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from functools import partial
 
 from app import telemetry
@@ -31,7 +32,8 @@ async def consume(settings: Settings) -> None:
         publisher = await connect_publisher(settings)
         stack.push_async_callback(publisher.close)
         source = await connect_source(settings, TOPICS)
-        consumer = StreamConsumer(source, database, cache, decode_records, utc_now, _policy(settings))
+        decode = partial(decode_records, max_age=timedelta(days=settings.event_max_age_days))
+        consumer = StreamConsumer(source, database, cache, decode, utc_now, _policy(settings))
         relay = OutboxRelay(database.outbox, database.dead_letters, publisher, utc_now)
         port = stack.enter_context(_health_port(settings, consumer))
         stopping = _on_signals(consumer)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 
-from app.application.event_decoding import ItemRemoval, decode
+from app.application.event_decoding import OLDEST, ItemRemoval, decode
 from app.application.event_shapes import TOPICS
 from app.application.record_decoding import without_frame
 from app.domain.exceptions import CacheUnavailableError, EventRejectedError, NotFoundError
@@ -33,10 +33,13 @@ class Replay:
 class DeadLetterReplay:
     """The use case behind `encore dead-letters replay`. Repeating it does no harm: identity is the event's own."""
 
-    def __init__(self, database: Database, cache: Cache, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, database: Database, cache: Cache, clock: Callable[[], datetime], max_age: timedelta = OLDEST
+    ) -> None:
         self._database = database
         self._cache = cache
         self._clock = clock
+        self._max_age = max_age
 
     async def run(self, letters: Sequence[DeadLetter]) -> Replay:
         """Try each letter that has not been replayed yet. Raises DatabaseUnavailableError."""
@@ -82,7 +85,8 @@ class DeadLetterReplay:
         if sha256(letter.payload).hexdigest() != letter.sha256:
             return TRUNCATED, frozenset()
         try:
-            event = decode(without_frame(letter.payload), self._clock(), name=TOPICS.get(letter.topic or ""))
+            name = TOPICS.get(letter.topic or "")
+            event = decode(without_frame(letter.payload), self._clock(), name=name, max_age=self._max_age)
         except EventRejectedError as rejected:
             return rejected.reason, frozenset()
         if isinstance(event, Interaction):

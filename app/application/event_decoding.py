@@ -80,18 +80,24 @@ class _Envelope:
 
 
 def decode(
-    raw: bytes | Mapping[str, object], now: datetime, *, name: str | None = None, identity: str | None = None
+    raw: bytes | Mapping[str, object],
+    now: datetime,
+    *,
+    name: str | None = None,
+    identity: tuple[str, str] | None = None,
+    max_age: timedelta = OLDEST,
 ) -> Decoded:
     """Decode one event.
 
     `name` is the event name that topic or header imply, used where the event does not name itself; `identity` the
-    CloudEvents id of a header. Accepts the bare event, with or without `type`, and structured CloudEvents.
+    CloudEvents (source, id) of headers; `max_age` how old an event may be. Accepts the bare event, with or without
+    `type`, and structured CloudEvents.
     """
     envelope = _opened(_parsed(raw) if isinstance(raw, bytes) else raw, identity)
     shape = SHAPES.get(envelope.name or name or _inferred(envelope.fields))
     if shape is None:
         raise EventRejectedError("unsupported", "type")
-    return _built(_converted(envelope.fields, shape), envelope.identity, now)
+    return _built(_converted(envelope.fields, shape), envelope.identity, now, max_age)
 
 
 def _parsed(raw: bytes) -> Mapping[str, object]:
@@ -108,19 +114,19 @@ def _parsed(raw: bytes) -> Mapping[str, object]:
     return parsed
 
 
-def _opened(event: Mapping[str, object], identity: str | None) -> _Envelope:
+def _opened(event: Mapping[str, object], identity: tuple[str, str] | None) -> _Envelope:
     """Unwrap a structured CloudEvent (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md)."""
     if event.get("schema_version", 1) not in (1, "1", "1.0"):
         raise EventRejectedError("unsupported", "schema_version")
     if "specversion" not in event:
-        return _Envelope(event, _named(event), None if identity is None else _cloud_identity(identity, ""))
+        return _Envelope(event, _named(event), None if identity is None else _cloud_identity(*identity))
     data, source = event.get("data"), event.get("source")
     if event["specversion"] != "1.0" or not isinstance(data, Mapping):
         raise EventRejectedError("unsupported", "specversion")
     if not isinstance(event.get("id"), str) or not isinstance(source, str):
         raise EventRejectedError("event_id", "id")
     fields = data if "timestamp" in data or "time" not in event else {**data, "timestamp": event["time"]}
-    return _Envelope(fields, _named(event), _cloud_identity(str(event["id"]), source))
+    return _Envelope(fields, _named(event), _cloud_identity(source, str(event["id"])))
 
 
 def _named(event: Mapping[str, object]) -> str | None:
@@ -132,7 +138,7 @@ def _named(event: Mapping[str, object]) -> str | None:
     return None
 
 
-def _cloud_identity(identity: str, source: str) -> UUID:
+def _cloud_identity(source: str, identity: str) -> UUID:
     """A CloudEvents id is any text, unique with its source; a UUID stands for itself."""
     if not identity or len(identity) > 256 or not identity.isprintable():
         raise EventRejectedError("event_id", "id")
@@ -169,22 +175,24 @@ def _rejection(message: str, shape: type[Shape]) -> EventRejectedError:
     return EventRejectedError(_REASONS.get(field or "", "shape"), field)
 
 
-def _built(event: Shape, identity: UUID | None, now: datetime) -> Decoded:
+def _built(event: Shape, identity: UUID | None, now: datetime, max_age: timedelta) -> Decoded:
     match event:
         case ItemUpserted():
             return item_from(event, now)
         case ItemRemoved():
             return ItemRemoval(_item_id(event.item_id, "item_id"), _updated(event.updated_at, now))
         case _:
-            return interaction_from(event, identity or event.event_id, now)
+            return interaction_from(event, identity or event.event_id, now, max_age)
 
 
-def interaction_from(event: UserEvent, identity: UUID | None, now: datetime) -> Interaction:
+def interaction_from(
+    event: UserEvent, identity: UUID | None, now: datetime, max_age: timedelta = OLDEST
+) -> Interaction:
     """The interaction of a user event. `identity` is the id it came with; None makes one from its content."""
     if not is_id(event.user_id) or event.user_id in RESERVED_USER_IDS:
         raise EventRejectedError("user_id", "user_id")
     item_id, kind, value, duration = _content(event)
-    occurred_at = _moment(event.timestamp, now)
+    occurred_at = _moment(event.timestamp, now, max_age)
     if not all(number is None or math.isfinite(number) for number in (value, duration)):
         raise EventRejectedError("value_range")
     if identity is None:
@@ -215,13 +223,13 @@ def _item_id(text: str, field: str) -> str:
     return text
 
 
-def _moment(timestamp: datetime | float, now: datetime) -> datetime:
+def _moment(timestamp: datetime | float, now: datetime, max_age: timedelta) -> datetime:
     if not isinstance(timestamp, datetime):
         # Milliseconds taken for seconds land far outside what a datetime can hold.
         if not timestamp < 1e11:
             raise EventRejectedError("timestamp_range", "timestamp")
         timestamp = datetime.fromtimestamp(timestamp, UTC)
-    if not now - OLDEST <= timestamp <= now + NEWEST:
+    if not now - max_age <= timestamp <= now + NEWEST:
         raise EventRejectedError("timestamp_range", "timestamp")
     return timestamp.astimezone(UTC)
 

@@ -7,12 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from uuid import UUID
 
 from app import telemetry
-from app.application.event_decoding import decode
+from app.application.event_decoding import OLDEST, decode
 from app.application.list_renewal import ListRenewal
 from app.domain.exceptions import EventRejectedError
 from app.domain.models import DeadLetter, Interaction, Outcome
@@ -43,11 +43,13 @@ class EventIngestion:
         renewal: ListRenewal,
         clock: Callable[[], datetime],
         source: str = "http",
+        max_age: timedelta = OLDEST,
     ) -> None:
         self._interactions = interactions
         self._renewal = renewal
         self._clock = clock
         self._source = source
+        self._max_age = max_age
 
     async def ingest(self, raw: Sequence[Raw]) -> Sequence[EventOutcome]:
         """One outcome per event, in order. Raises DatabaseUnavailableError, and then nothing was taken in."""
@@ -78,7 +80,7 @@ class EventIngestion:
 
     def _decoded(self, raw: Raw, now: datetime) -> Interaction | EventOutcome:
         try:
-            event = decode(raw, now)
+            event = decode(raw, now, max_age=self._max_age)
         except EventRejectedError as error:
             return EventOutcome(Outcome.REJECTED, None, error.reason, error.field)
         if isinstance(event, Interaction):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from app.application.event_decoding import MAX_EVENT_BYTES, decode, interaction_from
+from app.application.event_decoding import MAX_EVENT_BYTES, OLDEST, decode, interaction_from
 from app.application.event_shapes import SHAPES, TOPICS, UserEvent
 from app.application.ingestion import Decoded, Rejected
 from app.domain.exceptions import EventRejectedError
@@ -40,7 +40,7 @@ class _Straight:
         bare: Any = msgspec.defstruct(f"Bare{shape.__name__}", optional, bases=(shape,), frozen=True, kw_only=True)
         self._decoder = msgspec.json.Decoder(bare)
 
-    def decode(self, body: bytes, now: datetime) -> Decoded | None:
+    def decode(self, body: bytes, now: datetime, max_age: timedelta) -> Decoded | None:
         try:
             event: Any = self._decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -54,7 +54,7 @@ class _Straight:
             or event.schema_version is not unset
         ):
             return None
-        return interaction_from(event, event.event_id, now)
+        return interaction_from(event, event.event_id, now, max_age)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,34 +73,42 @@ def _rule(name: str) -> _TopicRule:
 _RULES: Mapping[str, _TopicRule] = {topic: _rule(name) for topic, name in TOPICS.items()}
 
 
-def decode_records(topic: str, records: Sequence[SourceRecord], now: datetime) -> list[Decoded]:
+def decode_records(
+    topic: str, records: Sequence[SourceRecord], now: datetime, max_age: timedelta = OLDEST
+) -> list[Decoded]:
     """What each record means, in the same order. Never raises: what cannot be read is Rejected. CPU-bound."""
     rule = _RULES.get(topic, _TopicRule(None, None))
-    return [_decoded(record, rule, now) for record in records]
+    return [_decoded(record, rule, now, max_age) for record in records]
 
 
-def _decoded(record: SourceRecord, rule: _TopicRule, now: datetime) -> Decoded:
+def _decoded(record: SourceRecord, rule: _TopicRule, now: datetime, max_age: timedelta) -> Decoded:
     try:
         body = record.value
         if rule.straight is not None and body and len(body) <= MAX_EVENT_BYTES and not record.headers:
-            event = rule.straight.decode(body, now)
+            event = rule.straight.decode(body, now, max_age)
             if event is not None:
                 return event
-        return _opened(record, rule.name, now)
+        return _opened(record, rule.name, now, max_age)
     except EventRejectedError as rejected:
         return Rejected(rejected.reason)
 
 
-def _opened(record: SourceRecord, name: str | None, now: datetime) -> Decoded:
+def _opened(record: SourceRecord, name: str | None, now: datetime, max_age: timedelta) -> Decoded:
     """The long way: any shape, and the reason if it is none."""
     if not record.value:
         raise EventRejectedError("empty")
     body = without_frame(record.value)
     if not record.headers or len(record.headers) > MAX_HEADERS:
-        return decode(body, now, name=name)
-    attributes = {key: value for key, value in record.headers if key in ("ce_id", "ce_type")}
-    kind = _text(attributes.get("ce_type"))
-    return decode(body, now, name=kind.rsplit(".", 1)[-1] if kind else name, identity=_text(attributes.get("ce_id")))
+        return decode(body, now, name=name, max_age=max_age)
+    headers = {key: _text(value) for key, value in record.headers if key in ("ce_id", "ce_type", "ce_source")}
+    kind, identity = headers.get("ce_type"), headers.get("ce_id")
+    return decode(
+        body,
+        now,
+        name=kind.rsplit(".", 1)[-1] if kind else name,
+        identity=None if identity is None else (headers.get("ce_source") or "", identity),
+        max_age=max_age,
+    )
 
 
 def without_frame(body: bytes) -> bytes:
@@ -109,9 +117,7 @@ def without_frame(body: bytes) -> bytes:
 
 
 def _text(value: bytes | None) -> str | None:
-    if value is None:
-        return None
     try:
-        return value.decode()
+        return None if value is None else value.decode()
     except UnicodeDecodeError as error:
         raise EventRejectedError("decode") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,7 +71,8 @@ def replay_letters(
     async def work(container: Container) -> Replay:
         from app.application.dead_letter_replay import DeadLetterReplay
 
-        replay = DeadLetterReplay(container.database, container.cache, container.clock)
+        max_age = timedelta(days=container.settings.event_max_age_days)
+        replay = DeadLetterReplay(container.database, container.cache, container.clock, max_age)
         return await (replay.run_ids(ids) if ids else replay.run_all(reason))
 
     done = run(work)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -50,6 +50,23 @@ def test_binary_cloudevents_bring_name_and_id_in_headers() -> None:
 def test_structured_cloudevents_bring_them_in_the_body() -> None:
     body = {"specversion": "1.0", "id": ID, "source": "/profile", "type": "VideoRated", "data": EVENT}
     assert one(json.dumps(body).encode()) == EXPECTED
+
+
+def test_an_id_that_is_no_uuid_is_the_same_event_in_both_modes_of_cloudevents() -> None:
+    headers = [("ce_id", b"order-7"), ("ce_source", b"/profile"), ("ce_type", b"VideoRated")]
+    body = {"specversion": "1.0", "id": "order-7", "source": "/profile", "type": "VideoRated", "data": EVENT}
+    assert one(json.dumps(EVENT).encode(), headers) == one(json.dumps(body).encode())
+    assert one(json.dumps(EVENT).encode(), [("ce_id", b"order-7"), ("ce_source", b"/other")]) != one(
+        json.dumps(body).encode()
+    )
+
+
+def test_old_histories_may_be_loaded_where_the_setting_says_so() -> None:
+    record = MemoryRecord(0, 0, None, json.dumps({**EVENT, "timestamp": 964_982_703}).encode(), ())
+    assert decode_records(RATED, [record], NOW) == [Rejected("timestamp_range")]
+    (event,) = decode_records(RATED, [record], NOW, timedelta(days=36_500))
+    assert isinstance(event, Interaction)
+    assert event.occurred_at == datetime(2000, 7, 30, 18, 45, 3, tzinfo=UTC)
 
 
 def test_a_schema_registry_frame_is_taken_off() -> None:
