@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev demo test check format bench bench-quality chaos mutants servers stack lock clean
+.PHONY: help install dev demo test check format bench bench-quality proofs chaos mutants servers stack lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ chaos: dev ## Kill, crash and freeze what takes in events: make chaos SEED=7 SEC
 
 mutants: dev ## Break the event code on purpose, one way after the other: every way must be noticed
 	@$(BIN)/python -m benchmarks.mutants
+
+proofs: dev ## Damaged artifacts are refused, killed trainings leave nothing half-done
+	@$(BIN)/python -m benchmarks.damage --count 2000
+	@$(BIN)/python -m benchmarks.kill_training --points 10
 
 servers: dev ## Real PostgreSQL, Redis, Kafka and S3 for trying; Ctrl-C stops them
 	@$(BIN)/python -m tests.servers

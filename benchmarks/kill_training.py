@@ -2,8 +2,8 @@
 
 Each round trains in a process of its own, kills it at another point (a share of the usual duration, or the moment a
 part of the artifact, its manifest, the model's row or the promotion appears), and then proves: the champion and every
-version that has an artifact load and verify; the lock is free within the lease; training again completes. Prints one
-JSON line; exit 1 unless every round held.
+version that has an artifact load and verify; the lock is free within seconds, long before the lease ends; training
+again completes. Prints one JSON line; exit 1 unless every round held.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from app.infrastructure.storage import open_artifact_store
 from app.models import RECOMMENDERS
 from benchmarks.machine import report
 
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = 60.0
 PATIENCE_SECONDS = 120.0
 ANCHOR = datetime(2026, 10, 20, tzinfo=UTC)
 
@@ -84,11 +84,11 @@ class Rig:
         return found[0] if found else None
 
 
-async def open_rig(folder: Path, model_type: str) -> Rig:
+async def open_rig(folder: Path, model_type: str, lease_seconds: float = LEASE_SECONDS) -> Rig:
     """Migrate, fill with demo data."""
     url, artifacts_url = f"sqlite+aiosqlite:///{folder}/encore.db", f"file://{folder}/artifacts"
     await asyncio.to_thread(migrate, url)
-    database = await open_database(url, pool_size=4, timeout_seconds=10.0, lease_seconds=LEASE_SECONDS)
+    database = await open_database(url, pool_size=4, timeout_seconds=10.0, lease_seconds=lease_seconds)
     data = generate(ANCHOR, n_items=150, n_users=120)
     await database.catalog.upsert_items(data.items)
     await database.catalog.upsert_users(data.users)
@@ -98,7 +98,7 @@ async def open_rig(folder: Path, model_type: str) -> Rig:
         "ENCORE_ENVIRONMENT": "development",
         "ENCORE_DATABASE_URL": url,
         "ENCORE_ARTIFACTS_URL": artifacts_url,
-        "ENCORE_TRAIN_LEASE_SECONDS": str(LEASE_SECONDS),
+        "ENCORE_TRAIN_LEASE_SECONDS": str(lease_seconds),
         "ENCORE_LOG_LEVEL": "ERROR",
     }
     return Rig(folder, database, await open_artifact_store(artifacts_url), model_type, environment)

@@ -13,7 +13,6 @@ import pytest
 from app.domain.models import TrainingStatus
 from app.tasks.training import DONE, FAILED, STOPPED, USAGE, main
 from benchmarks.kill_training import (
-    LEASE_SECONDS,
     Rig,
     Tally,
     after_running_for,
@@ -27,6 +26,7 @@ from benchmarks.kill_training import (
 )
 
 PATIENCE_SECONDS = 60.0
+LOCK_FREE_SECONDS = 5.0
 
 
 @pytest.fixture
@@ -57,11 +57,13 @@ async def test_a_killed_training_leaves_nothing_half_done_and_can_be_repeated(ri
     await one_round(rig, tally, "row added", row_is_added)
 
     assert tally.problems == []
-    assert max(tally.lock_seconds) < LEASE_SECONDS + 1.0
+    assert max(tally.lock_seconds) < LOCK_FREE_SECONDS
 
 
 @pytest.mark.slow
-async def test_a_frozen_trainer_cannot_overwrite_the_one_that_came_after_it(rig: Rig) -> None:
+async def test_a_frozen_trainer_cannot_overwrite_the_one_that_came_after_it(tmp_path: Path) -> None:
+    # A frozen process still shows that it lives: only the end of its lease lets somebody else begin.
+    rig = await open_rig(tmp_path, "content", lease_seconds=2.0)
     frozen_id, frozen = await running(rig)
     frozen.send_signal(signal.SIGSTOP)
     try:
@@ -76,6 +78,8 @@ async def test_a_frozen_trainer_cannot_overwrite_the_one_that_came_after_it(rig:
     tally = Tally()
     await check(rig, tally, "thawed")
     assert tally.problems == []
+    await rig.artifacts.close()
+    await rig.database.close()
 
 
 async def test_sigterm_cancels_in_order(rig: Rig) -> None:
