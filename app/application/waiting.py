@@ -28,8 +28,11 @@ class Backoff:
 
 async def wait_unless(stopping: asyncio.Event, seconds: float) -> None:
     """Sleep, but wake at once when `stopping` is set."""
+    # Not wait_for: on Python 3.11 it swallows a cancellation that comes in the moment the event is set (bpo-37658),
+    # and the loop around it would never end.
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stopping.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
 
 
 async def wait_any(*events: asyncio.Event) -> None:
