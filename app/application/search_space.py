@@ -6,7 +6,7 @@ Nothing here knows a data set by name: only sizes, whether times tell an order, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -53,11 +53,15 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One recommender and a ladder of parameter sets; selection starts at `first` and climbs while it gets better."""
+    """One recommender and a ladder of parameter sets; selection starts at `first` and climbs while it gets better.
+
+    `trial` overrides parameters in trials only: what makes a fit cheaper without changing which rung is best.
+    """
 
     name: str
     ladder: Sequence[Parameters] = ({},)
     first: int = 0
+    trial: Parameters = field(default_factory=dict)
 
 
 def families(shape: Shape) -> Sequence[Family]:
@@ -109,4 +113,5 @@ def _ials(shape: Shape) -> Family:
             for strength in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
         ],
         3,
+        {"epochs": 7},
     )

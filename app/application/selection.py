@@ -77,10 +77,10 @@ class _Search:
     table: list[dict[str, object]] = field(default_factory=list)
     best: float = 0.0
 
-    def try_out(self, name: str, parameters: Parameters) -> _Trial | None:
+    def try_out(self, family: Family, parameters: Parameters) -> _Trial | None:
         """Fit on the cut and judge; None where there is nothing to learn from."""
-        began = _spent()
-        candidate = self.recommenders.build(name, parameters)
+        began, name = _spent(), family.name
+        candidate = self.recommenders.build(name, {**parameters, **family.trial})
         try:
             candidate.fit(self.cut.train, seed=self.seed, progress=self._unheard)
         except NotEnoughDataError:
@@ -102,11 +102,11 @@ class _Search:
 
     def best_of(self, family: Family, known: Parameters | None = None) -> _Trial | None:
         """The best rung of a family's ladder, climbed from its first; `known`: parameters that served well so far."""
-        first = self.try_out(family.name, family.ladder[family.first])
+        first = self.try_out(family, family.ladder[family.first])
         if first is None:
             return None
         if known is not None and known != first.parameters:
-            served = self.try_out(family.name, known)
+            served = self.try_out(family, known)
             if served is not None and served.value >= first.value:
                 return served
         best = self._climb(family, first, range(family.first + 1, len(family.ladder)))
@@ -119,7 +119,7 @@ class _Search:
         for rung in rungs:
             if _spent() > self.deadline or best.value < _HOPELESS * self.best:
                 break
-            tried = self.try_out(family.name, family.ladder[rung])
+            tried = self.try_out(family, family.ladder[rung])
             if tried is None or tried.value <= best.value:
                 break
             best = tried
@@ -228,7 +228,8 @@ def _weights_by_length(search: _Search, members: Mapping[str, Recommender]) -> t
     weights: dict[str, float] | None = None
     for length in reversed(lengths):
         shown = whole.histories if length == lengths[-1] else truncated(whole.histories, length)
-        weights, value = ascend(pool(members, scales, Question(shown, whole.hidden, whole.relevant)), weights)
+        asked = Question(shown, whole.hidden, whole.relevant)
+        weights, value = ascend(pool(members, scales, asked), weights)
         found.insert(0, weights)
         row = {"recommender": "blend", "history": length, "weights": dict(weights), f"ndcg@{DEPTH}": round(value, 5)}
         search.table.append(row)
