@@ -13,7 +13,8 @@ from app.infrastructure.cache import open_cache
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.real_servers)])
 def cache_url(request: pytest.FixtureRequest) -> str:
-    return "memory://" if request.param == "memory" else str(request.getfixturevalue("redis_url"))
+    # Patient: this suite is not about time.
+    return "memory://" if request.param == "memory" else f"{request.getfixturevalue('redis_url')}?timeout_ms=5000"
 
 
 @pytest.fixture

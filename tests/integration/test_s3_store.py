@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.synchronize import Event
 
 import pytest
 
@@ -125,9 +126,11 @@ async def test_a_publisher_killed_at_any_moment_leaves_only_complete_versions(
     context.set_forkserver_preload([__name__])
     draw = random.Random(11)
     for kill in range(KILLS):
-        publisher = context.Process(target=publish_for_ever, args=(s3_url, kill))
+        is_under_way = context.Event()
+        publisher = context.Process(target=publish_for_ever, args=(s3_url, kill, is_under_way))
         publisher.start()
-        await asyncio.sleep(draw.uniform(0.1, 0.4))
+        assert await asyncio.to_thread(is_under_way.wait, 60)
+        await asyncio.sleep(draw.uniform(0, 0.1))
         publisher.kill()
         publisher.join()
         publisher.close()
@@ -143,18 +146,19 @@ async def test_a_publisher_killed_at_any_moment_leaves_only_complete_versions(
     assert len({key.rpartition("/")[0] for key in keys}) > len(manifests)  # and some died in the middle
 
 
-def publish_for_ever(url: str, seed: int) -> None:
-    """Versions of three parts, the manifest last, until killed."""
-    asyncio.run(_publish_for_ever(url, seed))
+def publish_for_ever(url: str, seed: int, is_under_way: Event) -> None:
+    """Versions of three parts, the manifest last, until killed; tells when the first part is written."""
+    asyncio.run(_publish_for_ever(url, seed, is_under_way))
 
 
-async def _publish_for_ever(url: str, seed: int) -> None:
+async def _publish_for_ever(url: str, seed: int, is_under_way: Event) -> None:
     store = await open_artifact_store(url)
     draw = random.Random(seed)
     for version in range(10_000):
         parts = {f"part{number}": draw.randbytes(100_000) for number in range(3)}
         for name, data in parts.items():
             await store.put(f"models/{seed}/{version:06}/{name}", data)
+            is_under_way.set()
         digests = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
         await store.put(f"models/{seed}/{version:06}/manifest.json", json.dumps(digests).encode())
 
