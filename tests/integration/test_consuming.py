@@ -12,8 +12,11 @@ from uuid import UUID
 
 import pytest
 
+from app import telemetry
 from app.application.consuming import ConsumePolicy, StreamConsumer
+from app.application.event_shapes import TOPICS
 from app.application.ingestion import PoisonPolicy
+from app.application.outgoing_events import SENT
 from app.application.record_decoding import decode_records
 from app.domain.exceptions import CacheUnavailableError, DatabaseUnavailableError
 from app.domain.interfaces import Cache, Partition
@@ -507,3 +510,25 @@ async def test_the_catalogue_follows_its_topics_and_the_newest_change_wins(
     assert stored is not None
     assert stored.title == "new"
     assert [letter.reason for letter in await database.dead_letters.list(5)] == ["catalogue"]
+
+
+async def test_a_key_that_is_not_the_user_is_counted_and_the_body_believed(
+    database: Database, cache: MemoryCache
+) -> None:
+    def mismatches() -> float:
+        return telemetry.REGISTRY.get_sample_value("encore_consumer_key_mismatches_total", {"topic": RATED}) or 0.0
+
+    before, log = mismatches(), MemoryLog()
+    log.append(R0, rated(1), key=b"somebody-else")
+    log.append(R0, rated(2), key=b"u2")
+    log.append(R0, rated(3))
+    consumer, _ = make(log, database, cache)
+    async with running(consumer):
+        await caught_up(database, log, R0)
+    assert mismatches() - before == 1
+    assert len(await database.interactions.history("u1", 5)) == 1
+
+
+def test_what_encore_sends_it_never_takes_in() -> None:
+    """V24: a list or a training that we told of, or that somebody forged, is nobody's event here."""
+    assert not {event.topic for event in SENT} & set(TOPICS)
