@@ -172,6 +172,7 @@ def _pragmas(busy_timeout_seconds: float) -> Callable[[DBAPIConnection, object],
         "PRAGMA foreign_keys = ON",
         "PRAGMA temp_store = MEMORY",
         "PRAGMA cache_size = -65536",  # KiB
+        "PRAGMA wal_autocheckpoint = 4000",  # pages: a bulk import rewrites the same ones over and over
     )
 
     def apply(connection: DBAPIConnection, _record: object) -> None:
