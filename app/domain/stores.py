@@ -106,7 +106,10 @@ class CatalogStore(Protocol):
 
     @abstractmethod
     async def remove_items(self, item_ids: Collection[str], at: datetime) -> int:
-        """Mark items as removed (their interactions stay). Newest wins against upserts. Returns how many changed."""
+        """Mark items as removed (their interactions stay). Newest wins against upserts. Returns how many went.
+
+        An id never seen is marked too, and not counted: an older upsert that arrives later must lose.
+        """
 
     @abstractmethod
     async def list_items(self, after: str | None, limit: int) -> Sequence[Item]:
@@ -227,7 +230,10 @@ class ModelStore(Protocol):
 
     @abstractmethod
     async def previous(self, model_type: str) -> ModelVersion | None:
-        """The version that was champion before the present one (what `rollback` promotes), or None."""
+        """The version that was champion before the present one first became it (what `rollback` promotes), or None.
+
+        So rolling back twice goes back twice, not to and fro. Versions without an artifact are passed over.
+        """
 
     @abstractmethod
     async def retire_artifacts(self, model_type: str, keep: int) -> Sequence[str]:
