@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.api.lane import FastLane
 from tests.integration.api.house import House, build, opened_copy
 
 
@@ -23,6 +24,19 @@ def shared(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ho
     """One application for the tests of a module that leave it as it is."""
     with opened_copy(built, tmp_path_factory.mktemp("shared"), rate_limit_per_minute=1_000_000) as house:
         yield house
+
+
+@pytest.fixture(params=["lane", "route"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to a user's list: the fast lane, and the full route with the lane closed."""
+    if request.param == "route":
+        monkeypatch.setattr(FastLane, "answered", never)
+    return str(request.param)
+
+
+async def never(*_: object) -> bool:
+    """Leaves everything to the route."""
+    return False
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from app.api.lane import FastLane
+from tests.integration.api.conftest import never
 from tests.integration.api.house import ADMIN, House, bearer, is_problem, opened_copy, rated
 
 FAN = "crime-fan-3"
@@ -151,30 +153,38 @@ def without_names(answer: dict[str, object]) -> dict[str, object]:
     "query",
     ["", "?limit=3", "?limit=3&offset=2", "?type=popular", "?genre=Comedy&limit=2", "?explain=true", "?limit=0"],
 )
-def test_the_fast_lane_answers_what_the_route_answers(shared: House, query: str) -> None:
-    """A path that the lane does not take (an escaped character) reaches the route with the same user id."""
+def test_the_fast_lane_answers_what_the_route_answers(
+    shared: House, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lane = shared.get(LIST + query, bearer(FAN))
-    route = shared.get(f"/api/v1/recs/%63rime-fan-3{query}", bearer(FAN))
+    monkeypatch.setattr(FastLane, "answered", never)
+    route = shared.get(LIST + query, bearer(FAN))
     assert lane.status_code == route.status_code
     assert without_names(lane.json()) == without_names(route.json())
     varying = {"x-request-id", "ratelimit"}
     assert {k: v for k, v in lane.headers.items() if k not in varying} == {
         k: v for k, v in route.headers.items() if k not in varying
     }
+    tag = lane.headers.get("etag", "none")
+    assert shared.get(LIST + query, {**bearer(FAN), "If-None-Match": tag}).status_code in {304, 422}
 
 
-@pytest.mark.parametrize("path", ["/api/v1/recs/crime-fan-3", "/api/v1/recs/%63rime-fan-3"], ids=["lane", "route"])
-def test_both_ways_count_against_the_same_limit(built: Path, tmp_path: Path, path: str) -> None:
+@pytest.mark.usefixtures("way")
+def test_both_ways_count_once_and_against_the_same_limit(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with opened_copy(built, tmp_path, rate_limit_per_minute=3) as house:
         for left in (2, 1, 0):
-            answer = house.get(path, bearer(FAN))
+            answer = house.get(LIST, bearer(FAN))
             assert answer.status_code == 200
             assert answer.headers["ratelimit"].startswith(f'"default";r={left};t=')
             assert answer.headers["ratelimit-policy"] == '"default";q=3;w=60'
-        for other in (LIST, "/api/v1/recs/%63rime-fan-3", LIST + "?limit=2"):
+        for other in (LIST, LIST + "?limit=2", LIST + "?limit=0", "/api/v1/recs/u2"):
             refused = house.get(other, bearer(FAN))
             assert is_problem(refused, 429, "rate-limited")
             assert 1 <= int(refused.headers["retry-after"]) <= 60
+        monkeypatch.setattr(FastLane, "answered", never)
+        assert is_problem(house.get(LIST, bearer(FAN)), 429, "rate-limited")
         assert house.get("/api/v1/recs/u2", bearer("u2")).status_code == 200
 
 

@@ -148,6 +148,7 @@ def test_each_scope_opens_its_routes_and_no_other(service: tuple[House, str, str
             assert (answer.status_code not in {401, 403}) is allowed, (operation, scope, answer.text)
 
 
+@pytest.mark.usefixtures("way")
 def test_people_reach_their_own_user_id_and_services_and_admins_any(service: tuple[House, str, str]) -> None:
     house, key, small_key = service
     mine = bearer("u1", *(scope for scope in SCOPES if scope != "recs:admin"))
