@@ -22,27 +22,8 @@ def page_of(
     from_cache: bool = False,
 ) -> Page:
     """Lines offset+1 … offset+limit of a list; `reasons[i]` belongs to its i-th line."""
-    view = serving.view
-    stop = min(offset + limit, len(ranked))
-    lines = zip(
-        ranked.positions[offset:stop].tolist(),
-        ranked.scores[offset:stop].tolist(),
-        ranked.sources[offset:stop].tolist(),
-        strict=True,
-    )
-    items = tuple(
-        RankedItem(
-            view.ids.ids[position],
-            offset + row + 1,
-            round(score, SCORE_DIGITS),
-            ranked.source_names[source],
-            view.cards[position],
-            reasons[row] if reasons else (),
-        )
-        for row, (position, score, source) in enumerate(lines)
-    )
     return Page(
-        items=items,
+        items=_lines(serving, ranked, limit, offset, reasons),
         total=len(ranked),
         limit=limit,
         offset=offset,
@@ -52,6 +33,24 @@ def page_of(
         as_of=datetime.fromtimestamp(ranked.as_of, UTC),
         etag=_etag(serving, ranked, limit, offset, reasons),
         from_cache=from_cache,
+    )
+
+
+def _lines(
+    serving: Serving, ranked: RankedList, limit: int, offset: int, reasons: Sequence[tuple[Reason, ...]]
+) -> tuple[RankedItem, ...]:
+    view, shown = serving.view, slice(offset, offset + limit)
+    columns = (ranked.positions[shown].tolist(), ranked.scores[shown].tolist(), ranked.sources[shown].tolist())
+    return tuple(
+        RankedItem(
+            view.ids.ids[position],
+            offset + row + 1,
+            round(score, SCORE_DIGITS),
+            ranked.source_names[source],
+            view.cards[position],
+            reasons[row] if reasons else (),
+        )
+        for row, (position, score, source) in enumerate(zip(*columns, strict=True))
     )
 
 

@@ -17,7 +17,7 @@ faiss: Any = _faiss
 _SAMPLE = 200
 _RECALL_AT = 100
 _PROBED_SHARE = 0.12
-"""Share of IVF lists visited per query: on factor vectors about 95 % recall@100 (benchmarks/vector_index.py)."""
+"""Share of IVF lists visited per query. What recall that gives is measured at every build, on the vectors at hand."""
 
 Vectors = NDArray[np.float32]
 Positions = NDArray[np.int32]
