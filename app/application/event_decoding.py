@@ -193,7 +193,8 @@ def interaction_from(
         raise EventRejectedError("user_id", "user_id")
     item_id, kind, value, duration = _content(event)
     occurred_at = _moment(event.timestamp, now, max_age)
-    if not all(number is None or math.isfinite(number) for number in (value, duration)):
+    # spelled out, as in _moment: this runs for every event, tens of thousands of times a second
+    if (value is not None and not math.isfinite(value)) or (duration is not None and not math.isfinite(duration)):
         raise EventRejectedError("value_range")
     if identity is None:
         identity = content_identity(event.user_id, item_id, kind, occurred_at, value, duration, event.device)
@@ -231,7 +232,7 @@ def _moment(timestamp: datetime | float, now: datetime, max_age: timedelta) -> d
         timestamp = datetime.fromtimestamp(timestamp, UTC)
     if not now - max_age <= timestamp <= now + NEWEST:
         raise EventRejectedError("timestamp_range", "timestamp")
-    return timestamp.astimezone(UTC)
+    return timestamp if timestamp.tzinfo is UTC else timestamp.astimezone(UTC)
 
 
 def _updated(at: datetime | None, now: datetime) -> datetime:
