@@ -90,7 +90,7 @@ def _cells(row: Sequence[object], places: Mapping[str, int]) -> Cells:
 
 
 def _item(cells: Cells, others: Mapping[str, object], reading: Reading) -> Item:
-    title, year = _plain(cells, "title"), integer_of(cells.get("year"), "year")
+    title, year = _plain(cells, "title"), _year(cells, reading)
     if reading.is_year_in_title and title is not None and (found := _TITLE_WITH_YEAR.fullmatch(title)):
         title, year = found["title"], int(found["year"]) if year is None else year
     genres = list_of(cells.get("genres"), reading.separator)
@@ -108,6 +108,15 @@ def _item(cells: Cells, others: Mapping[str, object], reading: Reading) -> Item:
         available_until=any_moment_of(cells.get("available_until"), "available_until"),
         attributes=_attributes(cells, others),
     )
+
+
+def _year(cells: Cells, reading: Reading) -> int | None:
+    try:
+        return integer_of(cells.get("year"), "year")
+    except RowError:
+        if reading.is_year_in_title:  # ML-100K in RecBole's form holds what it found in the brackets, such as "V"
+            return None
+        raise
 
 
 def _user(cells: Cells, others: Mapping[str, object], reading: Reading) -> User:

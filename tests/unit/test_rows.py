@@ -202,6 +202,14 @@ def test_a_title_of_grouplens_is_taken_apart() -> None:
     ]
 
 
+def test_debris_in_the_year_of_a_ratings_folder_costs_the_year_and_not_the_item() -> None:
+    rows = batch({"item_id": "1", "title": "Land Before Time III", "year": "V"})
+
+    items, bad = ITEMS.decode(rows, Reading(NOW, CHANGED, is_year_in_title=True))
+
+    assert (bad, items[0].year, items[0].title) == ([], None, "Land Before Time III")
+
+
 def test_lists_are_json_or_separated_and_no_genre_is_none() -> None:
     rows = batch(
         {"item_id": "1", "genres": "Comedy|Drama||Comedy", "tags": '["a|b", "c"]'},
