@@ -24,7 +24,8 @@ def shown(default: object) -> str:
 def test_every_setting_is_documented_with_its_default() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     documented = dict(re.findall(r"^\| `(ENCORE_\w+)` \| (.+?) \| .+ \|$", text, re.MULTILINE))
-    assert documented == {setting_name(name): shown(field.default) for name, field in Settings.model_fields.items()}
+    real = {setting_name(name): shown(field.default) for name, field in Settings.model_fields.items()}
+    assert documented == real, f"docs/configuration.md: {set(documented.items()) ^ set(real.items())}"
 
 
 def test_every_command_is_in_the_readme() -> None:
