@@ -1,127 +1,29 @@
-"""Hostile bytes on the socket of the real process (H17–H27, O3, O5): `encore serve`, as production starts it."""
+"""Hostile bytes on the socket of the real process (H17–H27, O5)."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from http.client import HTTPConnection
-from pathlib import Path
 
 import pytest
 
-from tests.integration.api.house import SECRET, bearer
-from tests.integration.api.house import build as build_house
+from tests.integration.api.house import build
+from tests.integration.api.processes import HOST, JSON, Process, post, read_all, serving
 
-FAN = "crime-fan-3"
-HOST = b"Host: localhost\r\n"
-
-
-@dataclass(frozen=True)
-class Process:
-    """A server process and where it listens."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-    log: Path
-
-    def send(self, raw: bytes, wait_seconds: float = 5.0) -> bytes:
-        """Everything that comes back until the server closes or says nothing more for a while."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=wait_seconds) as connection:
-            with contextlib.suppress(ConnectionError):  # it may close before it has read everything
-                connection.sendall(raw)
-            return read_all(connection)
-
-    def is_alive(self) -> bool:
-        with contextlib.closing(HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
-            connection.request("GET", f"/api/v1/recs/{FAN}", headers=bearer(FAN))
-            answer = connection.getresponse()
-            answer.read()
-            return answer.status == 200
-
-
-def read_all(connection: socket.socket) -> bytes:
-    received = b""
-    with contextlib.suppress(TimeoutError, ConnectionError):
-        while chunk := connection.recv(65_536):
-            received += chunk
-            head, _, body = received.partition(b"\r\n\r\n")
-            if b"content-length: " in head:
-                length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
-                if len(body) >= length:
-                    break
-    return received
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def serving(folder: Path, **settings: str) -> Iterator[Process]:
-    """`encore serve` over a folder."""
-    port = free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ENCORE_")} | {
-        "ENCORE_ENVIRONMENT": "test",
-        "ENCORE_JWT_SECRET": SECRET,
-        "ENCORE_DATABASE_URL": f"sqlite+aiosqlite:///{folder}/encore.db",
-        "ENCORE_ARTIFACTS_URL": f"file:{folder}/artifacts",
-        "ENCORE_ARTIFACT_COPIES": f"{folder}/copies",
-        "ENCORE_PORT": str(port),
-        "ENCORE_RATE_LIMIT_PER_MINUTE": "1000000",
-        **settings,
-    }
-    log = folder / "serve.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "serve"], env=environment, stdout=output, stderr=output
-        )
-    server = Process(process, port, log)
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(OSError):
-                if server.is_alive():
-                    break
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
-        yield server
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+MANY_HEADERS = b"".join(b"X%d: 1\r\n" % number for number in range(2_000))
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """One process for the tests that leave it standing."""
     folder = tmp_path_factory.mktemp("served")
-    build_house(folder)
+    build(folder)
     with serving(folder) as process:
         yield process
-
-
-def post(headers: bytes, body: bytes = b"", path: bytes = b"/api/v1/recs/session") -> bytes:
-    token = bearer("boss", "recs:read")["Authorization"].encode()
-    return b"POST " + path + b" HTTP/1.1\r\n" + HOST + b"Authorization: " + token + b"\r\n" + headers + b"\r\n" + body
-
-
-MANY_HEADERS = b"".join(b"X%d: 1\r\n" % number for number in range(2_000))
-JSON = b"Content-Type: application/json\r\n"
 
 
 @pytest.mark.parametrize(
@@ -263,79 +165,3 @@ def test_clients_that_stall_are_closed_and_the_others_notice_nothing(server: Pro
     finally:
         stop.set()
         thread.join()
-
-
-def test_while_draining_it_is_not_ready_and_answers_all_the_same(tmp_path: Path) -> None:
-    """O3: load balancers get time to notice; whoever comes until then is served."""
-    build_house(tmp_path)
-    with serving(tmp_path, ENCORE_DRAIN_SECONDS="2") as server:
-        statuses: list[int] = []
-        has_noticed = threading.Event()
-
-        def ask() -> None:
-            while not has_noticed.is_set():
-                with contextlib.closing(HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
-                    connection.request("GET", f"/api/v1/recs/{FAN}", headers=bearer(FAN))
-                    answer = connection.getresponse()
-                    answer.read()
-                    statuses.append(answer.status)
-
-        threads = [threading.Thread(target=ask) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        time.sleep(0.3)
-        server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        before = len(statuses)
-        probe = server.send(b"GET /health/ready HTTP/1.1\r\n" + HOST + b"\r\n")
-        assert probe.startswith(b"HTTP/1.1 503")
-        assert b"problem+json" in probe
-        assert server.send(b"GET /health/live HTTP/1.1\r\n" + HOST + b"\r\n").startswith(b"HTTP/1.1 200")
-        has_noticed.set()
-        for thread in threads:
-            thread.join()
-        assert len(statuses) > before
-        assert set(statuses) == {200}
-        assert server.process.wait(25) == 0
-        for line in server.log.read_text().splitlines():
-            json.loads(line)
-
-
-def test_a_stop_waits_for_what_is_in_flight_and_ends_with_zero(tmp_path: Path) -> None:
-    build_house(tmp_path)
-    body = json.dumps({"history": ["crime-01"]}).encode()
-    with serving(tmp_path) as server:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-            connection.sendall(post(JSON + b"Content-Length: %d\r\n" % len(body), body[:5]))
-            time.sleep(0.3)
-            server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
-            assert server.process.poll() is None
-            connection.sendall(body[5:])
-            assert read_all(connection).startswith(b"HTTP/1.1 200")
-        assert server.process.wait(25) == 0
-
-
-def test_a_second_interrupt_ends_the_drain(tmp_path: Path) -> None:
-    build_house(tmp_path)
-    with serving(tmp_path, ENCORE_DRAIN_SECONDS="60") as server:
-        server.process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-        assert server.process.poll() is None
-        server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(10) == 0
-
-
-def test_it_does_not_start_on_a_database_without_its_schema(tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ENCORE_")} | {
-        "ENCORE_ENVIRONMENT": "test",
-        "ENCORE_JWT_SECRET": SECRET,
-        "ENCORE_DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/empty.db",
-        "ENCORE_ARTIFACTS_URL": f"file:{tmp_path}/artifacts",
-    }
-    run = subprocess.run(
-        [sys.executable, "-m", "app.cli", "serve"], env=environment, capture_output=True, text=True, timeout=60
-    )
-    assert run.returncode == 1
-    assert "encore migrate" in run.stderr
-    assert len(run.stderr.splitlines()) == 1

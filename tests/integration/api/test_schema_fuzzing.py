@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.api.house import ADMIN, build
-from tests.integration.api.test_hostile_sockets import serving
+from tests.integration.api.processes import serving
 
 EXCLUDED = "positive_data_acceptance"
 """JSON Schema calls 1.0 an integer and knows nothing of "not in the future" or "start before end"; we do (H14)."""

