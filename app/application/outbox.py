@@ -33,6 +33,7 @@ class RelayPolicy:
     idle_seconds: float = 0.5
     first_backoff_seconds: float = 0.5
     max_backoff_seconds: float = 30.0
+    observe_seconds: float = 5.0
 
 
 class OutboxRelay:
@@ -56,12 +57,14 @@ class OutboxRelay:
         self._policy = policy or RelayPolicy()
         self._held: Sequence[OutboxMessage] = ()
         self._held_until = 0.0
+        self._observed_at = float("-inf")
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping`. An outage is waited out with growing pauses; what was claimed is finished first."""
         backoff = Backoff(self._policy.first_backoff_seconds, self._policy.max_backoff_seconds)
         while not stopping.is_set():
             try:
+                await self._observe()
                 sent = await self.run_once()
                 backoff.reset()
                 pause = 0.0 if sent == self._policy.batch else self._policy.idle_seconds
@@ -81,8 +84,14 @@ class OutboxRelay:
             await self._dead_letters.add([_dead_letter(message, self._clock()) for message in refused])
         await self._outbox.published([_sequence(message) for message in messages], self._clock())
         self._held = ()
-        telemetry.OUTBOX_PENDING.set(await self._outbox.pending())
         return len(messages)
+
+    async def _observe(self) -> None:
+        """Show what waits, also while nothing can leave: that is when somebody must see it."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._observed_at + self._policy.observe_seconds:
+            self._observed_at = now
+            telemetry.OUTBOX_PENDING.set(await self._outbox.pending())
 
     async def _claim(self) -> Sequence[OutboxMessage]:
         """What an earlier attempt could not publish goes first, as long as our lease on it lives."""

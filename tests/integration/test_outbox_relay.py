@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from app import telemetry
 from app.application.outbox import OutboxRelay, RelayPolicy
 from app.domain.exceptions import BrokerUnavailableError, DatabaseUnavailableError, InputError, StaleTokenError
 from app.domain.models import OutboxMessage, SourceOffset
@@ -144,6 +145,20 @@ async def test_the_loop_waits_an_outage_out_and_stops_at_once_when_told(database
         stopping.set()
         await running
     assert broker.ids() == [1]
+
+
+async def test_what_waits_is_shown_while_the_broker_is_away(database: Database) -> None:
+    broker, clock, stopping = Broker(), Clock(), asyncio.Event()
+    broker.fail_after = [0] * 1_000
+    await write(database, message(1), message(2))
+    running = asyncio.create_task(relay_of(database, broker, clock).run(stopping))
+    async with asyncio.timeout(5):
+        while True:
+            await asyncio.sleep(0.01)
+            if telemetry.REGISTRY.get_sample_value("encore_outbox_pending") == 2:
+                break
+    stopping.set()
+    await running
 
 
 async def test_relays_that_die_at_random_points_publish_the_committed_set_in_order_per_key(database: Database) -> None:
