@@ -16,7 +16,7 @@ _CG_STEPS = 30
 
 
 def randomized_svd(
-    matrix: sp.csr_matrix, rank: int, *, seed: int, power: int = 4, oversampling: int = 16
+    matrix: sp.csr_matrix, rank: int, *, seed: int, power: int = 3, oversampling: int = 16
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(singular values (k,), right singular vectors (n_columns, k)), k = min(rank, both sizes); largest first.
 
