@@ -62,14 +62,6 @@ class ArrayFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: tuple[int, ...]
 
 
-class Canary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Scores the model gave when it was written: histories (item positions, newest first) × items."""
-
-    histories: tuple[tuple[int, ...], ...]
-    items: tuple[int, ...]
-    scores: tuple[tuple[float, ...], ...]
-
-
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The table of contents. `facts`: data window, seed, metrics, code version, as the trainer wrote them."""
 
@@ -81,7 +73,6 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     n_items: int
     n_features: int
     n_user_features: int
-    canary: Canary
     facts: dict[str, Any]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.application import artifact_format as fmt
-from app.application.canary import check_canary, make_canary
+from app.application.canary import Canary, check_canary, make_canary, read_canary
 from app.domain.dataset import IdMap
 from app.domain.exceptions import ArtifactDamagedError, ArtifactError, ArtifactMissingError, InputError
 from app.domain.interfaces import ArtifactStore
@@ -55,9 +55,10 @@ def pack(
     user_feature_names: Sequence[str],
     facts: Mapping[str, object],
 ) -> dict[str, bytes]:
-    """File name → bytes, in the order in which they must be written."""
+    """File name → bytes, in the order in which they must be written, of a model that passes its canary."""
     if len(item_ids) != recommender.n_items:
         raise ArtifactDamagedError(fmt.FILES[fmt.IDS], "counts")
+    make_canary(recommender)
     arrays, array_facts = fmt.pack_arrays(recommender.arrays())
     parts = {fmt.ARRAYS: arrays, fmt.IDS: fmt.pack_ids(item_ids.ids, feature_names, user_feature_names)}
     manifest = fmt.Manifest(
@@ -69,7 +70,6 @@ def pack(
         n_items=len(item_ids),
         n_features=len(feature_names),
         n_user_features=len(user_feature_names),
-        canary=make_canary(recommender),
         facts=dict(facts),
     )
     return {**{fmt.FILES[role]: data for role, data in parts.items()}, fmt.MANIFEST: fmt.pack_manifest(manifest)}
@@ -97,10 +97,12 @@ async def _load(store: ArtifactStore, model: ModelVersion, recommenders: Recomme
     parts = {}
     for role, part in manifest.parts.items():
         parts[role] = await store.get(f"{model.artifact_key}/{part.file}", part.size)
-    return await asyncio.to_thread(unpack, manifest, parts, recommenders)
+    return await asyncio.to_thread(unpack, manifest, parts, recommenders, read_canary(model))
 
 
-def unpack(manifest: fmt.Manifest, parts: Mapping[str, bytes], recommenders: Recommenders) -> LoadedModel:
+def unpack(
+    manifest: fmt.Manifest, parts: Mapping[str, bytes], recommenders: Recommenders, canary: Canary | None = None
+) -> LoadedModel:
     """Verify and restore: every checksum first, then the ids, the arrays, the recommender and its canary."""
     for role, part in manifest.parts.items():
         fmt.check_part(part, parts[role])
@@ -112,5 +114,5 @@ def unpack(manifest: fmt.Manifest, parts: Mapping[str, bytes], recommenders: Rec
         raise ArtifactDamagedError(fmt.MANIFEST, "recommender") from error
     if recommender.n_items != len(item_ids):
         raise ArtifactDamagedError(fmt.FILES[fmt.IDS], "counts")
-    check_canary(recommender, manifest.canary)
+    check_canary(recommender, canary or make_canary(recommender))
     return LoadedModel(recommender, item_ids, ids.features, ids.user_features, manifest)

@@ -1,23 +1,40 @@
-"""A canary for models: a few fixed histories whose scores must be sane, and the same again after restoring."""
+"""A canary for models: a few fixed histories whose scores must be sane, and the same again after restoring.
+
+The scores are kept in the model's row, not in the artifact: their last bits differ from run to run, and the same
+training must give the same artifact.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.application.artifact_format import Canary
 from app.domain.dataset import Histories
 from app.domain.exceptions import ArtifactDamagedError
+from app.domain.models import ModelVersion
 from app.domain.recommender import Recommender, Tower
 
-_HISTORIES, _LENGTH, _ITEMS = 16, 5, 64
+_FIELD = "canary"
+"""Where a model's lineage keeps it."""
+
+_HISTORIES, _LENGTH, _ITEMS = 8, 5, 32
 _NOW = 1_700_000_000.0
 """A fixed moment: ages matter to a score, the date does not."""
 
 _TOLERANCE = 1e-3
 """Of the largest score: float32 sums differ by about 1e-6 between processors, a damaged model by far more."""
+
+
+class Canary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Scores a model gave when it was written: histories (item positions, newest first) × items."""
+
+    histories: tuple[tuple[int, ...], ...]
+    items: tuple[int, ...]
+    scores: tuple[tuple[float, ...], ...]
 
 
 def make_canary(recommender: Recommender) -> Canary:
@@ -27,8 +44,24 @@ def make_canary(recommender: Recommender) -> Canary:
     items = tuple(np.unique(np.linspace(0, recommender.n_items - 1, _ITEMS).astype(int)).tolist())
     scores = _scores(recommender, histories, items)
     check_vectors(recommender)
-    # Six digits: enough to compare by, and what is written does not depend on the last bit.
+    # Six digits are enough to compare by.
     return Canary(histories, items, tuple(tuple(float(f"{score:.6g}") for score in row) for row in scores))
+
+
+def with_canary(model: ModelVersion, recommender: Recommender) -> ModelVersion:
+    """The row of a model with its canary in it."""
+    return replace(model, lineage={**model.lineage, _FIELD: msgspec.to_builtins(make_canary(recommender))})
+
+
+def read_canary(model: ModelVersion) -> Canary | None:
+    """The canary in the model's row; None if it has none. Raises ArtifactDamagedError if it is none."""
+    written = model.lineage.get(_FIELD)
+    if written is None:
+        return None
+    try:
+        return msgspec.convert(written, Canary)
+    except msgspec.ValidationError as error:
+        raise ArtifactDamagedError("canary", "shape") from error
 
 
 def check_canary(recommender: Recommender, canary: Canary) -> None:

@@ -1,8 +1,7 @@
 """Training, from request to verdict (design §8): ask for one, ring for those that wait, run one.
 
-The database decides who may train: one job per model type, and a fencing token that a newer trainer overtakes.
-Whatever happens in between, the champion is always a complete, verified model: the artifact is written and read back
-before its row exists, and row, champion and the job's end change in one transaction.
+The database decides who may train: one job per model type, and a fencing token that a newer trainer overtakes. The
+artifact is written and read back before its row exists, and row, champion and the job's end change in one transaction.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from uuid import uuid4
 
 from app.application import training_records as records
 from app.application.artifacts import load_model, save_model
+from app.application.canary import with_canary
 from app.application.computing import Tracker, compute
 from app.application.judging import Decision, Judging, Snapshot, TrainingPolicy, dataset_of, fit
 from app.application.retention import remove_old_artifacts
@@ -271,7 +271,8 @@ class Trainer:
             },
             user_feature_names=dataset.user_features.names if dataset.user_features else (),
         )
-        saved = replace(model, artifact_key=key, manifest_sha256=manifest_sha256)
+        saved = await asyncio.to_thread(with_canary, model, recommender)
+        saved = replace(saved, artifact_key=key, manifest_sha256=manifest_sha256)
         await load_model(self._artifacts, saved, self._recommenders)
         return saved
 

@@ -254,7 +254,7 @@ class TestCraftedArtifacts:
         manifest, parts = self.with_arrays(files, other.arrays())
 
         with pytest.raises(ArtifactDamagedError, match="canary: scores"):
-            unpack(manifest, parts, RECOMMENDERS)
+            unpack(manifest, parts, RECOMMENDERS, make_canary(fitted("ials", dataset)))
 
     def test_an_id_that_comes_twice_is_refused(self, files: dict[str, bytes], dataset: Dataset) -> None:
         ids = [dataset.items.ids[0], *dataset.items.ids[1:-1], dataset.items.ids[0]]
@@ -290,6 +290,16 @@ class TestCanary:
                 check_vectors(broken)
             with pytest.raises(ArtifactDamagedError):
                 make_canary(broken)
+
+    async def test_the_canary_in_the_row_is_compared(self, store: ArtifactStore, dataset: Dataset) -> None:
+        model = await write_model(store, "models/a/1", "popularity")
+        canary = msgspec.to_builtins(make_canary(fitted("popularity", dataset)))
+        await load_model(store, replace(model, lineage={"canary": canary}), RECOMMENDERS)
+
+        lies: tuple[object, ...] = ({**canary, "scores": [[9.0] * 32] * 8}, {"scores": []}, "none")
+        for lie in lies:
+            with pytest.raises(ArtifactDamagedError, match="canary"):
+                await load_model(store, replace(model, lineage={"canary": lie}), RECOMMENDERS)
 
     def test_a_canary_outside_the_catalogue_is_refused(self, dataset: Dataset) -> None:
         recommender = fitted("popularity", dataset)
