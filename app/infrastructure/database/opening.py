@@ -12,7 +12,6 @@ from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.dead_letters import SqlDeadLetterStore
 from app.infrastructure.database.dialects import choose_dialect
 from app.infrastructure.database.interactions import SqlInteractionStore
-from app.infrastructure.database.migrate import applied_revision, newest_revision
 from app.infrastructure.database.model_versions import SqlModelStore
 from app.infrastructure.database.outbox import SqlOutboxStore
 from app.infrastructure.database.trainings import SqlTrainingStore
@@ -36,6 +35,9 @@ class SqlDatabase(Database):
             await connection.execute(sa.select(1))
 
     async def schema_is_current(self) -> bool:
+        # Alembic is only needed here, and a consumer that was killed must be back soon.
+        from app.infrastructure.database.migrate import applied_revision, newest_revision
+
         async with self._connections.read() as connection:
             return await connection.run_sync(applied_revision) == newest_revision()
 
