@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -59,6 +60,7 @@ class Api:
 
     def __exit__(self, *_: object) -> None:
         self.process.stop()
+        shutil.rmtree(self.process.folder, ignore_errors=True)
 
     def ask(self, path: str, user: str = "user-002", body: object = None, scopes: tuple[str, ...] = ()) -> Reply:
         """GET, or POST if there is a body, with the user's token."""
@@ -126,4 +128,6 @@ def make_world(folder: Path) -> World:
     except BaseException:
         world.stop()
         raise
+    finally:
+        shutil.rmtree(filling.folder, ignore_errors=True)
     return world
