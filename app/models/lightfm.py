@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -68,32 +69,16 @@ class LightfmRecommender(Recommender, Tower):
         return self._vectors
 
     def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
-        liked = positives(dataset, flat=True)
+        positives(dataset, flat=True)
         weights = dataset.histories.weights
         self._mean_weight = float(np.float32(weights[weights > 0].mean()))
-        items, users = _described(dataset)
-        item_bias, item_parts, user_parts = self._train(liked, items, users, seed, progress)
+        model, items, users = train_lightfm(dataset, self._parameters, seed=seed, progress=progress)
+        item_bias, item_parts, user_parts = model.item_biases, model.item_embeddings, model.user_embeddings
         stacked = np.concatenate([item_parts, item_bias[:, None]], axis=1)
         self._vectors = np.ascontiguousarray(items @ stacked, dtype=np.float32)
         self._features = np.ascontiguousarray(stacked[dataset.n_items :], dtype=np.float32)
         self._mixing = self._mix(dataset.histories, np.asarray(users @ user_parts, dtype=np.float32))
         progress(self.name, 1.0)
-
-    def _train(
-        self, liked: sp.csr_matrix, items: sp.csr_matrix, users: sp.csr_matrix, seed: int, progress: Progress
-    ) -> tuple[Floats, Floats, Floats]:
-        """(item feature biases, item feature embeddings, user feature embeddings) after all epochs."""
-        from lightfm import LightFM
-
-        p = self._parameters
-        model = LightFM(
-            no_components=p.components, loss="warp", learning_rate=p.learning_rate, random_state=np.int32(seed)
-        )
-        for epoch in range(p.epochs):
-            # One thread: several would race for the embeddings, and the same seed would not give the same model.
-            model.fit_partial(liked.tocoo(), user_features=users, item_features=items, epochs=1, num_threads=1)
-            progress(self.name, (epoch + 1) / (p.epochs + 1))
-        return model.item_biases, model.item_embeddings, model.user_embeddings
 
     def _profile(self, histories: Histories, width: int) -> Floats:
         if histories.profiles is None or histories.profiles.shape[1] != width:
@@ -161,6 +146,27 @@ class LightfmRecommender(Recommender, Tower):
             "mixing": self._mixing,
             "mean_weight": np.array([self._mean_weight], dtype=np.float32),
         }
+
+
+def train_lightfm(
+    dataset: Dataset, parameters: LightfmParameters, *, seed: int, progress: Progress
+) -> tuple[Any, sp.csr_matrix, sp.csr_matrix]:
+    """(the library's fitted model, item features, user features) after all epochs."""
+    from lightfm import LightFM
+
+    liked = positives(dataset, flat=True).tocoo()
+    items, users = _described(dataset)
+    model = LightFM(
+        no_components=parameters.components,
+        loss="warp",
+        learning_rate=parameters.learning_rate,
+        random_state=np.int32(seed),
+    )
+    for epoch in range(parameters.epochs):
+        # One thread: several would race for the embeddings, and the same seed would not give the same model.
+        model.fit_partial(liked, user_features=users, item_features=items, epochs=1, num_threads=1)
+        progress("lightfm", (epoch + 1) / (parameters.epochs + 1))
+    return model, items, users
 
 
 def _described(dataset: Dataset) -> tuple[sp.csr_matrix, sp.csr_matrix]:

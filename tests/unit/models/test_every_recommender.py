@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from app.domain.exceptions import (
     TrainingCancelledError,
     TrainingError,
 )
-from app.domain.recommender import Recommender, Tower
+from app.domain.recommender import Blended, Recommender, Tower
 from app.models import RECOMMENDERS
+from app.models.lightfm import LightfmParameters, LightfmRecommender, train_lightfm
 from tests.unit.models.data import HYBRID, PARAMETERS, checkerboard, dataset, history, random_set, silent, without
 
 NAMES = RECOMMENDERS.names()
@@ -206,9 +208,14 @@ def test_unknown_and_mistyped_parameters_are_refused(name: str) -> None:
         RECOMMENDERS.build(name, {"no_such_parameter": 1})
 
 
-def test_towers_score_by_a_dot_product(trained: Recommender) -> None:
-    if not isinstance(trained, Tower):
-        pytest.skip("not a tower")
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [*((name, PARAMETERS[name]) for name in ("ials", "lightfm", "content", "graph")), ("sequence", {"factors": 4})],
+)
+def test_towers_score_by_a_dot_product(name: str, parameters: Mapping[str, object]) -> None:
+    trained = RECOMMENDERS.build(name, parameters)
+    trained.fit(random_set(), seed=0, progress=silent)
+    assert isinstance(trained, Tower)
     batch = random_set(seed=9).histories
     np.testing.assert_allclose(
         trained.fold_in(batch) @ trained.item_vectors.T, trained.score(batch), rtol=1e-4, atol=1e-5
@@ -226,9 +233,53 @@ def test_a_hybrid_needs_weights_for_every_member_and_rising_knots() -> None:
             RECOMMENDERS.build("hybrid", broken)
 
 
-def test_a_hybrid_is_the_weighted_sum_of_what_its_members_share(trained: Recommender) -> None:
-    if trained.name != "hybrid":
-        pytest.skip("not a blend")
+def test_a_hybrid_is_the_weighted_sum_of_what_its_members_share() -> None:
+    trained = fitted("hybrid", random_set())
+    assert isinstance(trained, Blended)
     batch: Histories = random_set(seed=9).histories
-    shares = trained.shares(batch)  # type: ignore[attr-defined] # the hybrid is Blended
-    np.testing.assert_allclose(sum(shares.values()), trained.score(batch), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(sum(trained.shares(batch).values()), trained.score(batch), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["implicit", "implicit-bpr"])
+def test_the_second_engine_stands_behind_the_same_name(engine: str) -> None:
+    data = checkerboard()
+    trained = RECOMMENDERS.build("ials", {"factors": 2, "epochs": 10, "engine": engine})
+    trained.fit(data, seed=0, progress=silent)
+    again = RECOMMENDERS.build("ials", {"factors": 2, "epochs": 10, "engine": engine})
+    again.fit(data, seed=0, progress=silent)
+    np.testing.assert_array_equal(trained.arrays()["vectors"], again.arrays()["vectors"])
+    even, odd = trained.score(history([0, 2, 4]))[0], trained.score(history([1, 3, 5]))[0]
+    assert even[6::2].mean() > even[7::2].mean()
+    assert odd[7::2].mean() > odd[6::2].mean()
+
+
+def test_an_unknown_engine_is_refused() -> None:
+    with pytest.raises(InputError):
+        RECOMMENDERS.build("ials", {"engine": "magic"}).fit(random_set(), seed=0, progress=silent)
+
+
+def test_exported_lightfm_vectors_give_its_own_ranking() -> None:
+    data = random_set()
+    recommender = LightfmRecommender.build("lightfm", PARAMETERS["lightfm"])
+    recommender.fit(data, seed=0, progress=silent)
+    model, items, users = train_lightfm(data, LightfmParameters(components=8, epochs=20), seed=0, progress=silent)
+    user_biases, user_vectors = model.get_user_representations(users)
+    for user in range(data.n_users):
+        theirs = model.predict(user, np.arange(data.n_items), item_features=items, user_features=users, num_threads=1)
+        ours = recommender.item_vectors @ np.append(user_vectors[user], 1.0) + user_biases[user]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_sequence_between_singular_vectors_finds_the_checkerboard_too() -> None:
+    data = checkerboard()
+    tower = RECOMMENDERS.build("sequence", {"factors": 2})
+    tower.fit(data, seed=0, progress=silent)
+    restored = RECOMMENDERS.restore("sequence", tower.parameters(), tower.arrays())
+    even = restored.score(history([0, 2, 4]))[0]
+    assert even[6::2].mean() > even[7::2].mean()
+    one, items = history([0, 2, 4, 6]), np.array([1, 8], dtype=np.int32)
+    parts = tower.contributions(one, items)
+    np.testing.assert_allclose(parts.sum(axis=0), tower.score(one, items)[0], atol=1e-5)
+    less = tower.score(without(one, 1), items)[0]
+    np.testing.assert_allclose(tower.score(one, items)[0] - less, parts[1], atol=1e-5)
+    assert tower.extended(sp.csr_matrix((2, 2), dtype=np.float32)).n_items == 18
