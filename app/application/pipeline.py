@@ -5,12 +5,14 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from app.application.evaluation import Evaluation, HoldOut, evaluate, hold_out
 from app.application.selection import Recipe, select
@@ -19,11 +21,12 @@ from app.domain.exceptions import NotEnoughDataError
 from app.domain.models import EventColumns, Item, User
 from app.domain.recommender import Progress, Recommender, Recommenders, Scorer
 from app.domain.signals import SignalPolicy, dataset_from
+from app.domain.threads import allowed
 
 BUDGET_SECONDS = 120.0
 """Of processor time, for selection; fitting the chosen recipe comes on top. Data that need less take less."""
 
-_SCORE_CELLS = 8_000_000
+_SCORE_CELLS = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +95,23 @@ def judge_all(
 
 
 def ranks_among(recommender: Scorer, histories: Histories, candidates: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) rank from 0 of column 0 among each user's own candidates (n, width), ties counting for the others.
+    """(n,) rank from 0 of column 0 among each user's own candidates (n, width); ties go to the lower position.
 
     Items the recommender does not know are -1 and come last.
     """
     ranks = np.empty(len(histories), dtype=np.int64)
-    for start, batch in histories.batches(max(1, _SCORE_CELLS // max(recommender.n_items, 1))):
+
+    def rank(start: int, batch: Histories) -> None:
         rows = slice(start, start + len(batch))
         asked = candidates[rows]
         scores = np.take_along_axis(recommender.score(batch), np.maximum(asked, 0), axis=1)
         scores[asked < 0] = -np.inf
-        ranks[rows] = (scores[:, 1:] >= scores[:, :1]).sum(axis=1)
+        tied = (scores[:, 1:] == scores[:, :1]) & ((asked[:, 1:] < asked[:, :1]) | (asked[:, :1] < 0))
+        ranks[rows] = ((scores[:, 1:] > scores[:, :1]) | tied).sum(axis=1)
+
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(allowed()) as threads:
+        batches = histories.batches(max(1, _SCORE_CELLS // max(recommender.n_items, 1)))
+        list(threads.map(lambda one: rank(*one), batches))
     return ranks
 
 

@@ -23,7 +23,7 @@ from app.domain.exceptions import InputError, NotEnoughDataError
 from app.domain.metrics import ndcg
 from app.domain.recommender import Progress, Recommender, Recommenders
 from app.domain.scaling import score_scale
-from app.domain.splits import Cut, has_one_clock, truncated, validation_cut
+from app.domain.splits import Cut, has_one_clock, shuffled, truncated, validation_cut
 
 MEMBERS: Mapping[str, str] = {
     "collaborative": "ials",
@@ -150,7 +150,7 @@ def select(
     if not len(cut.targets.items):
         raise NotEnoughDataError("no user has two items: nothing to choose a recommender on")
     deadline = _spent() + budget_seconds
-    search = _Search(recommenders, cut, _question(cut), seed, deadline, progress)
+    search = _Search(recommenders, cut, _question(cut, seed), seed, deadline, progress)
     space = families(Shape.of(train, timed=cut.by_time))
     if name == "hybrid":
         return _blend(search, space, start)
@@ -164,7 +164,7 @@ def _spent() -> float:
     return time.process_time()
 
 
-def _question(cut: Cut) -> Question:
+def _question(cut: Cut, seed: int) -> Question:
     """A sample of the users with held-out pairs: the latest ones where time runs for all alike, else an even one.
 
     Requests come now: what is in fashion can only be judged on targets that lie close to the end of the window.
@@ -179,6 +179,8 @@ def _question(cut: Cut) -> Question:
         asked = asked[np.linspace(0, len(asked) - 1, limit).astype(np.int64)]
     n_items = cut.train.n_items
     histories = take_rows(cut.train.histories, asked)
+    if not cut.by_time:
+        histories = shuffled(histories, seed)
     return Question(histories, histories.matrix(n_items), take_rows(cut.targets, asked).matrix(n_items).astype(bool))
 
 
@@ -221,9 +223,10 @@ def _weights_by_length(search: _Search, members: Mapping[str, Recommender]) -> t
     with threadpool_limits(1, "blas"):
         scales = {name: score_scale(member, search.cut.train.histories) for name, member in members.items()}
     whole = search.question
-    typical = int(np.median(whole.histories.lengths)) if len(whole.histories) else 0
-    knots = [knot for knot in _KNOTS if knot < typical / 1.5]
-    lengths = [*knots, max(typical, 1 + max(knots, default=-1))]
+    # Whoever is longer than the shortest tenth gets the weights of whole histories: cut ones only imitate short ones.
+    shortest = int(np.quantile(whole.histories.lengths, 0.1)) if len(whole.histories) else 0
+    knots = [knot for knot in _KNOTS if knot < shortest / 1.5 or knot == 0]
+    lengths = [*knots, max(shortest, 1 + max(knots))]
     found: list[dict[str, float]] = []
     weights: dict[str, float] | None = None
     for length in reversed(lengths):

@@ -114,6 +114,15 @@ def keep_entries(histories: Histories, keep: NDArray[np.bool_]) -> Histories:
     )
 
 
+def shuffled(histories: Histories, seed: int) -> Histories:
+    """The same entries, in random order within each history: where times tell nothing, no entry is the newest."""
+    rows = np.repeat(np.arange(len(histories)), histories.lengths)
+    order = np.lexsort((np.random.default_rng(seed).random(len(rows)), rows))
+    return replace(
+        histories, items=histories.items[order], weights=histories.weights[order], times=histories.times[order]
+    )
+
+
 def truncated(histories: Histories, limit: int) -> Histories:
     """Only the newest `limit` entries of each history."""
     rank = np.arange(len(histories.items)) - np.repeat(histories.indptr[:-1], histories.lengths)
