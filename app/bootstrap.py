@@ -10,17 +10,17 @@ from functools import partial
 from importlib.metadata import version
 
 from app.application.catalog import CatalogService
-from app.application.events import EventIngestion
-from app.application.judging import TrainingPolicy
-from app.application.list_policy import ListPolicy
-from app.application.list_renewal import ListRenewal
-from app.application.model_registry import Registry
-from app.application.model_serving import ModelServer, ServingPolicy
-from app.application.model_training import Trainer
-from app.application.recommendation import RecommendationService
-from app.application.scheduled import Scheduler, Timetable
-from app.application.serving import MEMBERS
-from app.application.serving_stack import ServingStack
+from app.application.ingestion.events import EventIngestion
+from app.application.recommending.list_policy import ListPolicy
+from app.application.recommending.list_renewal import ListRenewal
+from app.application.recommending.recommendation import RecommendationService
+from app.application.serving.model_serving import ModelServer, ServingPolicy
+from app.application.serving.serving import MEMBERS
+from app.application.serving.serving_stack import ServingStack
+from app.application.training.judging import TrainingPolicy
+from app.application.training.model_registry import Registry
+from app.application.training.model_training import Trainer
+from app.application.training.scheduled import Scheduler, Timetable
 from app.config import Settings
 from app.connecting import (
     connect_artifacts,

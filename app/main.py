@@ -29,12 +29,12 @@ from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
 from app.api.v1 import events, items, models, recs, trainings, users
 from app.application.credentials import ApiKeys
-from app.application.model_training import request_training, ring_for_queued
-from app.application.outbox import BackgroundEvents, OutboxRelay
+from app.application.outgoing.outbox import BackgroundEvents, OutboxRelay
 from app.application.queue_gauges import watch_queues
-from app.application.refreshed import told_through
-from app.application.serving_stack import ServingStack
+from app.application.recommending.refreshed import told_through
+from app.application.serving.serving_stack import ServingStack
 from app.application.supervision import Loop, supervised, watch_lag
+from app.application.training.model_training import request_training, ring_for_queued
 from app.bootstrap import Container, make_registry, make_serving, open_container
 from app.config import Settings, require_credentials
 from app.domain.exceptions import UnavailableError

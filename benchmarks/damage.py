@@ -19,9 +19,9 @@ from time import monotonic
 
 import numpy as np
 
-from app.application.artifact_format import FILES, MANIFEST
-from app.application.artifacts import load_model, save_model
-from app.application.demo_data import DemoData, generate
+from app.application.artifacts.artifact_format import FILES, MANIFEST
+from app.application.artifacts.artifacts import load_model, save_model
+from app.application.demo.demo_data import DemoData, generate
 from app.domain.dataset import Dataset
 from app.domain.exceptions import ArtifactDamagedError, ArtifactError, ArtifactMissingError
 from app.domain.interfaces import ArtifactStore

@@ -20,9 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
-from app.application.artifacts import load_model
-from app.application.demo_data import generate
-from app.application.model_training import TrainingRequest, queue_training
+from app.application.artifacts.artifacts import load_model
+from app.application.demo.demo_data import generate
+from app.application.training.model_training import TrainingRequest, queue_training
 from app.domain.exceptions import TrainingRunningError
 from app.domain.interfaces import ArtifactStore
 from app.domain.models import TrainingJob, TrainingStatus

@@ -24,9 +24,9 @@ from uuid import UUID
 import numpy as np
 import scipy.sparse as sp
 
-from app.application.artifacts import save_model
-from app.application.list_making import Task, make_list
-from app.application.lists import Filters, ListQuery, SessionEvent, SessionQuery
+from app.application.artifacts.artifacts import save_model
+from app.application.recommending.list_making import Task, make_list
+from app.application.recommending.lists import Filters, ListQuery, SessionEvent, SessionQuery
 from app.bootstrap import Container, make_serving, open_container
 from app.config import Settings
 from app.domain.dataset import Dataset, Features, Histories, IdMap

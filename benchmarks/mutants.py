@@ -47,13 +47,13 @@ MUTANTS = (
         f"{CONSUMING}::test_a_consumer_that_dies_while_the_database_is_away_loses_nothing",
         (
             Patch(
-                "app/application/ingestion.py",
+                "app/application/ingestion/ingestion.py",
                 "        return Start(facts.first_offset, stored=0, bump_below=facts.first_offset)\n",
                 "        begin = facts.committed or facts.first_offset\n"
                 "        return Start(begin, stored=0, bump_below=begin)\n",
             ),
             Patch(
-                "app/application/consuming.py",
+                "app/application/ingestion/consuming.py",
                 "        # in a thread: heartbeats",
                 "        await self._source.commit({place: batch[-1].offset + 1 for place, batch in records.items()})\n"
                 "        # in a thread: heartbeats",
@@ -102,7 +102,7 @@ MUTANTS = (
         f"{RELAY}::test_a_batch_the_broker_did_not_take_is_kept_and_goes_out_before_the_next",
         (
             Patch(
-                "app/application/outbox.py",
+                "app/application/outgoing/outbox.py",
                 "        refused = await self._publish(messages)\n",
                 "        await self._outbox.published([_sequence(message) for message in messages], self._clock())\n"
                 "        self._held = ()\n"
@@ -130,7 +130,7 @@ MUTANTS = (
         f"{CONSUMING}::test_a_crash_between_transaction_and_bump_leaves_no_stale_list",
         (
             Patch(
-                "app/application/ingestion.py",
+                "app/application/ingestion/ingestion.py",
                 "stored.next_offset if facts.committed is None else min(facts.committed, stored.next_offset)",
                 "stored.next_offset",
             ),
@@ -140,7 +140,7 @@ MUTANTS = (
         "the hint is left although lists still wait to be renewed",
         "§8",
         f"{CONSUMING}::test_bumps_that_the_cache_did_not_take_are_tried_again",
-        (Patch("app/application/consuming.py", "        elif is_clean:\n", "        else:\n"),),
+        (Patch("app/application/ingestion/consuming.py", "        elif is_clean:\n", "        else:\n"),),
     ),
     Mutant(
         "a database outage makes dead letters",
@@ -148,7 +148,7 @@ MUTANTS = (
         f"{CONSUMING}::test_a_database_that_is_away_costs_time_and_nothing_else",
         (
             Patch(
-                "app/application/batch_writing.py",
+                "app/application/ingestion/batch_writing.py",
                 "                await self._wait(backoff)\n",
                 "                await self._cut(pieces)\n                return\n",
             ),
@@ -160,12 +160,12 @@ MUTANTS = (
         f"{CONSUMING}::test_a_poisoned_partition_is_set_aside_and_the_others_go_on",
         (
             Patch(
-                "app/application/ingestion.py",
+                "app/application/ingestion/ingestion.py",
                 "    if poison.consecutive > policy.max_consecutive:\n",
                 "    if poison.consecutive < 0:\n",
             ),
             Patch(
-                "app/application/ingestion.py",
+                "app/application/ingestion/ingestion.py",
                 "    if poison.seen >= policy.min_seen and",
                 "    if poison.seen < 0 and",
             ),
@@ -177,7 +177,7 @@ MUTANTS = (
         f"{CONSUMING}::test_a_record_the_database_chokes_on_is_cut_out_of_its_batch",
         (
             Patch(
-                "app/application/batch_writing.py",
+                "app/application/ingestion/batch_writing.py",
                 "        if len(pieces) == 1 and len(pieces[0]) == 1:\n",
                 "        if len(pieces) == 1:\n",
             ),
@@ -189,7 +189,7 @@ MUTANTS = (
         f"{CONSUMING}::test_a_topic_that_was_made_anew_is_read_from_its_beginning",
         (
             Patch(
-                "app/application/ingestion.py",
+                "app/application/ingestion/ingestion.py",
                 "    if stored.epoch != facts.epoch or stored.next_offset > facts.end_offset:\n",
                 "    if stored.next_offset > facts.end_offset:\n",
             ),
@@ -201,7 +201,7 @@ MUTANTS = (
         f"{CONSUMING}::test_records_that_retention_took_are_reported_and_never_skipped_in_silence",
         (
             Patch(
-                "app/application/ingestion.py",
+                "app/application/ingestion/ingestion.py",
                 "        return Start(facts.first_offset, stored.next_offset, facts.first_offset, gap)\n    hint =",
                 "        return Start(facts.first_offset, stored.next_offset, facts.first_offset)\n    hint =",
             ),

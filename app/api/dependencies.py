@@ -14,10 +14,10 @@ from app.api.exchange import Call, call_of
 from app.api.lists import UserLists
 from app.api.security import Principal
 from app.application.catalog import CatalogService
-from app.application.events import EventIngestion
-from app.application.model_registry import Registry
-from app.application.model_training import TrainingRequest
-from app.application.recommendation import RecommendationService
+from app.application.ingestion.events import EventIngestion
+from app.application.recommending.recommendation import RecommendationService
+from app.application.training.model_registry import Registry
+from app.application.training.model_training import TrainingRequest
 from app.domain.exceptions import AuthenticationError
 from app.domain.models import TrainingJob
 from app.domain.stores import TrainingStore

@@ -12,8 +12,8 @@ from app.api.exchange import Call
 from app.api.limits import RateLimiter, make_room
 from app.api.rendering import completed, page_head
 from app.api.v1.schemas.lists import MAX_OFFSET, ListParams
-from app.application.lists import ListQuery, Page
-from app.application.recommendation import RecommendationService
+from app.application.recommending.lists import ListQuery, Page
+from app.application.recommending.recommendation import RecommendationService
 from app.domain.exceptions import CursorError, RateLimitedError
 
 Headers = list[tuple[bytes, bytes]]

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-from app.application.lists import Page, RankedItem, Reason
+from app.application.recommending.lists import Page, RankedItem, Reason
 
 _text = json.encoder.encode_basestring
 

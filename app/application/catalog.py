@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 
-from app.application.list_renewal import ListRenewal
+from app.application.recommending.list_renewal import ListRenewal
 from app.domain.exceptions import InputError, NotFoundError
 from app.domain.models import Item, User
 from app.domain.stores import CatalogStore

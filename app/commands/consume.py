@@ -49,7 +49,7 @@ def outbox(
 
 
 async def _publish_all(container: Container) -> int:
-    from app.application.outbox import OutboxRelay
+    from app.application.outgoing.outbox import OutboxRelay
 
     relay = OutboxRelay(
         container.database.outbox, container.database.dead_letters, container.publisher, container.clock
@@ -64,6 +64,6 @@ def asyncapi() -> None:
     """Print the AsyncAPI document of the topics, made from the classes that decode the events."""
     from importlib.metadata import version
 
-    from app.application.asyncapi import asyncapi_document
+    from app.application.outgoing.asyncapi import asyncapi_document
 
     typer.echo(json.dumps(asyncapi_document(version("encore-recs")), indent=2, ensure_ascii=False))

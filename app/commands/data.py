@@ -13,7 +13,7 @@ from app.domain.exceptions import InputError
 from app.domain.models import Kind
 
 if TYPE_CHECKING:  # loading the adapters is the work of the command, not of `encore --help`
-    from app.application.movielens import Part
+    from app.application.transfer.movielens import Part
     from app.domain.files import RowReader
 
 Columns = Annotated[
@@ -60,7 +60,7 @@ def import_movielens(
     """Take in a folder of ratings: its items, its users, its ratings."""
 
     async def work(job: Job) -> Tallies:
-        from app.application.movielens import import_folder, layout_of
+        from app.application.transfer.movielens import import_folder, layout_of
         from app.infrastructure.files import open_reader
 
         names = names_in(folder)
@@ -90,7 +90,7 @@ def import_interactions(
     """
 
     async def work(job: Job) -> Tallies:
-        from app.application.interaction_rows import COLUMNS, InteractionRows
+        from app.application.transfer.interaction_rows import COLUMNS, InteractionRows
 
         rows = InteractionRows(job.now, mapping_of(columns, COLUMNS), kind)
         return {"interactions": await each_file(files, lambda reader: job.importer.interactions(reader, rows))}
@@ -105,7 +105,7 @@ def import_items(files: Files, columns: Columns = "", rejects: RejectsFile = Non
     """
 
     async def work(job: Job) -> Tallies:
-        from app.application.catalog_rows import ITEM_COLUMNS
+        from app.application.transfer.catalog_rows import ITEM_COLUMNS
 
         mapping = mapping_of(columns, ITEM_COLUMNS)
         return {"items": await each_file(files, lambda r: job.importer.items(r, reading(r, mapping, job.now)))}
@@ -117,7 +117,7 @@ def import_users(files: Files, columns: Columns = "", rejects: RejectsFile = Non
     """Take in users: user_id; other columns are attributes. A row without updated_at was changed when its file was."""
 
     async def work(job: Job) -> Tallies:
-        from app.application.catalog_rows import USER_COLUMNS
+        from app.application.transfer.catalog_rows import USER_COLUMNS
 
         mapping = mapping_of(columns, USER_COLUMNS)
         return {"users": await each_file(files, lambda r: job.importer.users(r, reading(r, mapping, job.now)))}

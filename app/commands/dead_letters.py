@@ -13,7 +13,7 @@ from app.domain.exceptions import NotFoundError
 if TYPE_CHECKING:  # importing the container loads every adapter, which `encore --help` must not wait for
     from collections.abc import Sequence
 
-    from app.application.dead_letter_replay import Replay
+    from app.application.ingestion.dead_letter_replay import Replay
     from app.bootstrap import Container
     from app.domain.models import DeadLetter
 
@@ -69,7 +69,7 @@ def replay_letters(
         raise typer.BadParameter("name ids, or --all, or --reason")
 
     async def work(container: Container) -> Replay:
-        from app.application.dead_letter_replay import DeadLetterReplay
+        from app.application.ingestion.dead_letter_replay import DeadLetterReplay
 
         max_age = timedelta(days=container.settings.event_max_age_days)
         replay = DeadLetterReplay(container.database, container.cache, container.clock, max_age)

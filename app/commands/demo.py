@@ -116,7 +116,7 @@ async def _make_ready(settings: Settings, out: Output) -> None:
 
 
 async def _fill(container: Container, out: Output) -> None:
-    from app.application.demo_filling import fill
+    from app.application.demo.demo_filling import fill
 
     with progress("generating") as bar:
         is_new = await fill(container.database, container.clock(), bar.update)
@@ -125,7 +125,7 @@ async def _fill(container: Container, out: Output) -> None:
 
 
 async def _train(container: Container, out: Output) -> None:
-    from app.application.model_training import TrainingRequest
+    from app.application.training.model_training import TrainingRequest
     from app.commands.train import train_now
 
     kind = container.settings.train_model_type

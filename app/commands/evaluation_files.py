@@ -11,12 +11,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.application.catalog_rows import ITEMS, USERS, CatalogRows, Reading
-from app.application.evaluation import DEFAULT_METRICS, Evaluation
-from app.application.event_table import EventTable
-from app.application.fold_in_check import judge_fold_in
-from app.application.held_out import HoldOut, take_rows
-from app.application.pipeline import Trained, judge_all, peak_megabytes, prepare, ranks_among, train
+from app.application.evaluation.evaluation import DEFAULT_METRICS, Evaluation
+from app.application.evaluation.event_table import EventTable
+from app.application.evaluation.fold_in_check import judge_fold_in
+from app.application.evaluation.held_out import HoldOut, take_rows
+from app.application.evaluation.pipeline import Trained, judge_all, peak_megabytes, prepare, ranks_among, train
+from app.application.transfer.catalog_rows import ITEMS, USERS, CatalogRows, Reading
 from app.domain.dataset import Dataset
 from app.domain.exceptions import InputError
 from app.domain.metrics import compute

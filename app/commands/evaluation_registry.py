@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from app.application.aligned import Aligned
-from app.application.artifacts import load_model
-from app.application.computing import compute
-from app.application.evaluation import DEFAULT_METRICS
-from app.application.fold_in_check import judge_fold_in
-from app.application.held_out import hold_out
-from app.application.judging import dataset_of, fit, hold_out_start
-from app.application.pipeline import judge_all
-from app.application.selection import Recipe
-from app.application.training_inputs import read_snapshot
-from app.application.training_records import read_lineage
+from app.application.artifacts.artifacts import load_model
+from app.application.evaluation.aligned import Aligned
+from app.application.evaluation.evaluation import DEFAULT_METRICS
+from app.application.evaluation.fold_in_check import judge_fold_in
+from app.application.evaluation.held_out import hold_out
+from app.application.evaluation.pipeline import judge_all
+from app.application.evaluation.selection import Recipe
+from app.application.training.computing import compute
+from app.application.training.judging import dataset_of, fit, hold_out_start
+from app.application.training.training_inputs import read_snapshot
+from app.application.training.training_records import read_lineage
 from app.bootstrap import Container, training_policy
 from app.commands.shared import progress, run
 from app.domain.exceptions import NotFoundError

@@ -12,8 +12,8 @@ import typer
 from app.commands.shared import JsonFlag, output, run
 
 if TYPE_CHECKING:  # importing these loads every numerical library, which `encore --help` must not wait for
-    from app.application.lists import Page, RankedItem, Reason
-    from app.application.recommendation import RecommendationService
+    from app.application.recommending.lists import Page, RankedItem, Reason
+    from app.application.recommending.recommendation import RecommendationService
     from app.bootstrap import Container
 
 SHOWN_REASONS = 3
@@ -47,7 +47,7 @@ def recommend(
     as_json: JsonFlag = False,
 ) -> None:
     """Show a user's list."""
-    from app.application.lists import Filters, ListQuery
+    from app.application.recommending.lists import Filters, ListQuery
 
     filters = Filters(exclude_seen=not seen, genres=frozenset(genre or ()))
     query = ListQuery(user, type_.value, limit, 0, filters, explain)

@@ -15,7 +15,7 @@ from app.commands.shared import FAILED, JsonFlag, fail, output, print_table, pro
 from app.domain.exceptions import TrainingRunningError
 
 if TYPE_CHECKING:  # importing the pipeline loads every numerical library, which `encore --help` must not wait for
-    from app.application.model_training import TrainingRequest
+    from app.application.training.model_training import TrainingRequest
     from app.bootstrap import Container
     from app.domain.models import ModelVersion, TrainingJob
 
@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
         as_json: JsonFlag = False,
     ) -> None:
         """Train, judge and, if it is better, promote a model. Exit 1 if it was rejected or failed."""
-        from app.application.model_training import TrainingRequest
+        from app.application.training.model_training import TrainingRequest
 
         async def work(container: Container) -> tuple[TrainingJob, ModelVersion | None]:
             kind = model_type or container.settings.train_model_type
@@ -63,7 +63,7 @@ def register(app: typer.Typer) -> None:
 
 async def train_now(container: Container, request: TrainingRequest) -> tuple[TrainingJob, ModelVersion | None]:
     """Queue and run a training in this process, with a progress bar; SIGTERM and Ctrl-C cancel it in order."""
-    from app.application.model_training import queue_training
+    from app.application.training.model_training import queue_training
     from app.bootstrap import make_trainer
 
     task = asyncio.current_task()

@@ -14,8 +14,8 @@ from app.commands.shared import Output, progress, run
 from app.domain.exceptions import InputError
 
 if TYPE_CHECKING:  # loading the adapters is the work of the command, not of `encore --help`
-    from app.application.catalog_rows import Reading
-    from app.application.transfer import Importer, Tally
+    from app.application.transfer.catalog_rows import Reading
+    from app.application.transfer.transfer import Importer, Tally
     from app.bootstrap import Container
     from app.domain.files import RowReader, RowWriter
 
@@ -33,8 +33,8 @@ class Job:
 
 def run_import(work: Callable[[Job], Awaitable[Tallies]], rejects: Path | None, out: Output) -> None:
     """Open everything, do the work, print the summary."""
-    from app.application.bumps import Bumps
-    from app.application.transfer import REJECT_COLUMNS, Importer, Rejects
+    from app.application.ingestion.bumps import Bumps
+    from app.application.transfer.transfer import REJECT_COLUMNS, Importer, Rejects
     from app.infrastructure.files import open_writer
 
     async def inside(container: Container) -> tuple[Tallies, float]:
@@ -82,7 +82,7 @@ def summarise(tallies: Tallies, seconds: float, out: Output) -> None:
 
 async def each_file(files: Sequence[Path], take: Callable[[RowReader], Awaitable[Tally]]) -> Tally:
     """One tally over several files."""
-    from app.application.transfer import Tally
+    from app.application.transfer.transfer import Tally
     from app.infrastructure.files import open_reader
 
     total = Tally()
@@ -93,7 +93,7 @@ async def each_file(files: Sequence[Path], take: Callable[[RowReader], Awaitable
 
 def reading(reader: RowReader, mapping: Mapping[str, str], now: datetime) -> Reading:
     """How rows of a catalogue file are read."""
-    from app.application.catalog_rows import Reading
+    from app.application.transfer.catalog_rows import Reading
 
     return Reading(now, datetime.fromtimestamp(reader.modified(), UTC), mapping)
 
@@ -111,7 +111,7 @@ def mapping_of(text: str, fields: Sequence[str]) -> Mapping[str, str]:
 
 def run_export(file: Path, what: str, out: Output) -> None:
     """Write a whole table to a file and say how many rows it has."""
-    from app.application import catalog_rows, exporting, interaction_rows
+    from app.application.transfer import catalog_rows, exporting, interaction_rows
     from app.infrastructure.files import open_writer
 
     columns, rows_of = {

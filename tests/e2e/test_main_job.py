@@ -6,7 +6,7 @@ import csv
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from app.application.demo_data import DemoData, generate
+from app.application.demo.demo_data import DemoData, generate
 from benchmarks.processes import Home, until
 
 NEW_USER = "somebody-new"

@@ -11,8 +11,8 @@ from time import monotonic
 
 import pytest
 
-from app.application.model_registry import Registry
-from app.application.scheduled import Scheduler, Timetable
+from app.application.training.model_registry import Registry
+from app.application.training.scheduled import Scheduler, Timetable
 from app.domain.cron import Cron
 from app.domain.exceptions import BrokerUnavailableError
 from app.domain.models import FINAL_STATUSES, TrainingStatus

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from app.application.consuming import ConsumePolicy, StreamConsumer
-from app.application.ingestion import Decoded
-from app.application.record_decoding import decode_records
+from app.application.ingestion.consuming import ConsumePolicy, StreamConsumer
+from app.application.ingestion.ingestion import Decoded
+from app.application.ingestion.record_decoding import decode_records
 from app.domain.interfaces import SourceRecord
 from app.domain.stores import Database
 from app.infrastructure.cache.memory import MemoryCache

@@ -13,11 +13,11 @@ from uuid import UUID
 import pytest
 
 from app import telemetry
-from app.application.consuming import ConsumePolicy, StreamConsumer
-from app.application.event_shapes import TOPICS
-from app.application.ingestion import PoisonPolicy
-from app.application.outgoing_events import SENT
-from app.application.record_decoding import decode_records
+from app.application.ingestion.consuming import ConsumePolicy, StreamConsumer
+from app.application.ingestion.event_shapes import TOPICS
+from app.application.ingestion.ingestion import PoisonPolicy
+from app.application.ingestion.record_decoding import decode_records
+from app.application.outgoing.outgoing_events import SENT
 from app.domain.exceptions import CacheUnavailableError, DatabaseUnavailableError
 from app.domain.interfaces import Cache, Partition
 from app.domain.models import IngestResult, SourceOffset

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from typer.testing import CliRunner
 
-from app.application.dead_letter_replay import DeadLetterReplay
+from app.application.ingestion.dead_letter_replay import DeadLetterReplay
 from app.cli import app
 from app.domain.exceptions import NotFoundError
 from app.domain.models import DeadLetter, Interaction, Kind

@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from app.application import demo_filling
-from app.application.demo_data import generate
-from app.application.demo_filling import fill
+from app.application.demo import demo_filling
+from app.application.demo.demo_data import generate
+from app.application.demo.demo_filling import fill
 from app.domain.exceptions import ConflictError
 from app.domain.models import Interaction, Kind
 from app.domain.stores import Database, IngestBatch

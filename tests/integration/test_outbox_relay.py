@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from app import telemetry
-from app.application.outbox import OutboxRelay, RelayPolicy
+from app.application.outgoing.outbox import OutboxRelay, RelayPolicy
 from app.domain.exceptions import BrokerUnavailableError, DatabaseUnavailableError, InputError, StaleTokenError
 from app.domain.models import OutboxMessage, SourceOffset
 from app.domain.stores import Database, IngestBatch

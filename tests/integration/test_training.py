@@ -13,11 +13,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.application.artifacts import load_model
-from app.application.demo_data import HISTORY, DemoData, generate
-from app.application.judging import TrainingPolicy
-from app.application.model_registry import Registry
-from app.application.model_training import Trainer, TrainingRequest, queue_training, request_training, ring_for_queued
+from app.application.artifacts.artifacts import load_model
+from app.application.demo.demo_data import HISTORY, DemoData, generate
+from app.application.training.judging import TrainingPolicy
+from app.application.training.model_registry import Registry
+from app.application.training.model_training import (
+    Trainer,
+    TrainingRequest,
+    queue_training,
+    request_training,
+    ring_for_queued,
+)
 from app.domain.exceptions import (
     ArtifactError,
     BrokerUnavailableError,

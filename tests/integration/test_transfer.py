@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.application import catalog_rows, exporting, interaction_rows
-from app.application.bumps import Bumps
-from app.application.catalog_rows import Reading
-from app.application.interaction_rows import InteractionRows
-from app.application.movielens import import_folder, layout_of
-from app.application.transfer import REJECT_COLUMNS, Importer, Rejects, Tally
+from app.application.ingestion.bumps import Bumps
+from app.application.transfer import catalog_rows, exporting, interaction_rows
+from app.application.transfer.catalog_rows import Reading
+from app.application.transfer.interaction_rows import InteractionRows
+from app.application.transfer.movielens import import_folder, layout_of
+from app.application.transfer.transfer import REJECT_COLUMNS, Importer, Rejects, Tally
 from app.domain.identifiers import is_id
 from app.domain.interfaces import Cache
 from app.domain.models import RESERVED_USER_IDS, Interaction, Item, Kind, User
@@ -216,7 +216,7 @@ async def test_an_import_renews_the_lists_of_its_users(database: Database, cache
 async def test_an_error_in_the_middle_leaves_the_batches_before_it(
     database: Database, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.application.transfer.BATCH_ROWS", 2)
+    monkeypatch.setattr("app.application.transfer.transfer.BATCH_ROWS", 2)
     file = tmp_path / "events.csv"
     good = "".join(f"u{n},i1\n" for n in range(5))
     file.write_text("user_id,item_id\n" + good + "x" * 1_100_000)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.application import artifact_format as fmt
-from app.application.artifacts import load_model, pack, save_model, unpack
-from app.application.canary import check_canary, check_vectors, make_canary
+from app.application.artifacts import artifact_format as fmt
+from app.application.artifacts.artifacts import load_model, pack, save_model, unpack
+from app.application.artifacts.canary import check_canary, check_vectors, make_canary
 from app.domain.dataset import Dataset, Histories, IdMap
 from app.domain.exceptions import ArtifactDamagedError, ArtifactError, ArtifactMissingError, ObjectExistsError
 from app.domain.interfaces import ArtifactStore

@@ -12,9 +12,9 @@ import jsonschema_rs
 import msgspec
 import pytest
 
-from app.application.asyncapi import asyncapi_document
-from app.application.event_shapes import SHAPES, TOPICS
-from app.application.outgoing_events import SENT
+from app.application.ingestion.event_shapes import SHAPES, TOPICS
+from app.application.outgoing.asyncapi import asyncapi_document
+from app.application.outgoing.outgoing_events import SENT
 
 DOCUMENT = asyncapi_document(version("encore-recs"))
 COMMITTED = Path(__file__).parents[2] / "docs" / "asyncapi.json"

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from app.application.catalogue_view import EMPTY_CARD, CatalogueView, card
-from app.application.lists import Filters
+from app.application.recommending.lists import Filters
+from app.application.serving.catalogue_view import EMPTY_CARD, CatalogueView, card
 from app.domain.dataset import IdMap
 from app.domain.models import Item
 

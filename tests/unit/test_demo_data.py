@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.application.demo_data import HISTORY, DemoData, generate
-from app.application.demo_words import GENRES
+from app.application.demo.demo_data import HISTORY, DemoData, generate
+from app.application.demo.demo_words import GENRES
 from app.domain.models import Kind
 
 ANCHOR = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -10,9 +10,9 @@ import pytest
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from app.application.evaluation import evaluate, hits_of, top_lists
-from app.application.held_out import hold_out, take_rows
-from app.application.pipeline import ranks_among
+from app.application.evaluation.evaluation import evaluate, hits_of, top_lists
+from app.application.evaluation.held_out import hold_out, take_rows
+from app.application.evaluation.pipeline import ranks_among
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import NotEnoughDataError
 from app.domain.models import KINDS, EventColumns, Kind, User

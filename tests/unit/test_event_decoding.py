@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.application.event_decoding import ItemRemoval, decode
+from app.application.ingestion.event_decoding import ItemRemoval, decode
 from app.domain.exceptions import EventRejectedError
 from app.domain.models import Interaction, Item, Kind
 

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.application.ingestion import Gap, Piece, Poison, PoisonPolicy, Position, Rejected, Start, admit, start_of
+from app.application.ingestion.ingestion import (
+    Gap,
+    Piece,
+    Poison,
+    PoisonPolicy,
+    Position,
+    Rejected,
+    Start,
+    admit,
+    start_of,
+)
 from app.domain.interfaces import Partition, PartitionFacts
 from app.domain.models import Interaction, Kind, SourceOffset
 from app.infrastructure.events.memory_source import MemoryRecord

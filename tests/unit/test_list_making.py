@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.application.candidates import PER_SOURCE, index_towers
-from app.application.catalogue_view import CatalogueView
-from app.application.list_making import Task, make_list, moment_of_ranking
-from app.application.lists import Filters, ModelRef
-from app.application.serving import Serving
+from app.application.recommending.candidates import PER_SOURCE, index_towers
+from app.application.recommending.list_making import Task, make_list, moment_of_ranking
+from app.application.recommending.lists import Filters, ModelRef
+from app.application.serving.catalogue_view import CatalogueView
+from app.application.serving.serving import Serving
 from app.domain.dataset import Dataset, Histories, IdMap
 from app.domain.models import Item
 from app.infrastructure.vector_store import open_vector_index

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from app.application.list_memory import MAX_REMEMBERED_DROPS, MAX_VARIANTS, ListMemory
-from app.application.ranked_list import RankedList
-from app.application.scoring_pool import ScoringPool
-from app.application.single_flight import SingleFlight
+from app.application.recommending.list_memory import MAX_REMEMBERED_DROPS, MAX_VARIANTS, ListMemory
+from app.application.recommending.ranked_list import RankedList
+from app.application.recommending.scoring_pool import ScoringPool
+from app.application.recommending.single_flight import SingleFlight
 from app.domain.exceptions import OverloadedError
 
 LIST = RankedList(0.0, 1e12)

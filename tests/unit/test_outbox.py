@@ -10,8 +10,8 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from app.application.outbox import BackgroundEvents
-from app.application.outgoing_events import RecommendationsRefreshed, to_message
+from app.application.outgoing.outbox import BackgroundEvents
+from app.application.outgoing.outgoing_events import RecommendationsRefreshed, to_message
 from app.application.waiting import Backoff, wait_unless
 from app.domain.exceptions import BrokerUnavailableError, InputError
 from app.domain.models import OutboxMessage

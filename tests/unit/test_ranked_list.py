@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.application.catalogue_view import CatalogueView
-from app.application.ranked_list import RankedList, decode, encode
+from app.application.recommending.ranked_list import RankedList, decode, encode
+from app.application.serving.catalogue_view import CatalogueView
 from app.domain.dataset import IdMap
 
 VIEW = CatalogueView.of_model(IdMap([f"m{number}" for number in range(200)])).knowing(["x", "y"])

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.application.ranking import best
+from app.application.recommending.ranking import best
 
 
 def test_the_best_come_first_and_ties_go_by_id() -> None:

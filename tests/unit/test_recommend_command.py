@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.application.lists import ModelRef, Page, RankedItem, Reason
+from app.application.recommending.lists import ModelRef, Page, RankedItem, Reason
 from app.commands.recommend import show
 
 CARD = b'"title": "The Vault", "metadata": {"genres": ["Crime", "Drama"], "year": 1999}'

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.application.event_decoding import ItemRemoval, decode
-from app.application.ingestion import Decoded, Rejected
-from app.application.record_decoding import decode_records
+from app.application.ingestion.event_decoding import ItemRemoval, decode
+from app.application.ingestion.ingestion import Decoded, Rejected
+from app.application.ingestion.record_decoding import decode_records
 from app.domain.exceptions import EventRejectedError
 from app.domain.models import Interaction, Item, Kind
 from app.infrastructure.events.memory_source import MemoryRecord

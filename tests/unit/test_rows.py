@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.application import catalog_rows, interaction_rows
-from app.application.catalog_rows import ITEMS, USERS, Reading
-from app.application.interaction_rows import InteractionRows
-from app.application.plain_ratings import plain_ratings
+from app.application.transfer import catalog_rows, interaction_rows
+from app.application.transfer.catalog_rows import ITEMS, USERS, Reading
+from app.application.transfer.interaction_rows import InteractionRows
+from app.application.transfer.plain_ratings import plain_ratings
 from app.domain.exceptions import InputError
 from app.domain.files import RowBatch
 from app.domain.models import Interaction, Item, Kind, User

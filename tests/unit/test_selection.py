@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.application.blending import Pool, ascend
-from app.application.evaluation import Evaluation, evaluate
-from app.application.held_out import HoldOut
-from app.application.search_space import Shape, families
-from app.application.selection import select
+from app.application.evaluation.blending import Pool, ascend
+from app.application.evaluation.evaluation import Evaluation, evaluate
+from app.application.evaluation.held_out import HoldOut
+from app.application.evaluation.search_space import Shape, families
+from app.application.evaluation.selection import select
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import InputError, NotEnoughDataError, TrainingError
 from app.domain.gate import GatePolicy, judge

@@ -11,7 +11,7 @@ from app.api.dependencies import Caller, TheCall, Uses
 from app.api.security import Principal, allow, guarded, require_self
 from app.api.v1.documented import CLOSED, WITH_BODY, problems, router
 from app.api.v1.schemas.events import MAX_EVENTS, REQUEST_BODY, EventResult, EventsAnswer
-from app.application.events import EventOutcome
+from app.application.ingestion.events import EventOutcome
 from app.domain.exceptions import ConflictError, EventRejectedError, InputError
 from app.domain.models import Outcome
 

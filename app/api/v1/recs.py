@@ -12,7 +12,7 @@ from app.api.security import allow, guarded
 from app.api.v1.documented import CLOSED, WITH_BODY, problems, router
 from app.api.v1.schemas.common import UserIdPath
 from app.api.v1.schemas.lists import ListAnswer, ListParams, SessionBody, SessionItem
-from app.application.lists import Filters, SessionEvent, SessionQuery
+from app.application.recommending.lists import Filters, SessionEvent, SessionQuery
 
 routes = router("/api/v1/recs", "lists")
 

@@ -12,7 +12,7 @@ from app.api.security import Principal, allow, guarded
 from app.api.v1.documented import CLOSED, WITH_BODY, problems, router
 from app.api.v1.schemas.common import CursorPage, UuidPath
 from app.api.v1.schemas.training import TrainBody, TrainingAnswer, TrainingsAnswer, TrainingsParams
-from app.application.model_training import TrainingRequest
+from app.application.training.model_training import TrainingRequest
 from app.domain.exceptions import NotFoundError
 from app.domain.models import TrainingJob
 

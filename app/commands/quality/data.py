@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.application.event_table import plain_columns
+from app.application.evaluation.event_table import plain_columns
 from app.domain.exceptions import ConfigurationError
 from app.domain.models import EventColumns, Item, User
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, process_time
 
-from app.application.pipeline import BUDGET_SECONDS, peak_megabytes
+from app.application.evaluation.pipeline import BUDGET_SECONDS, peak_megabytes
 from app.commands.quality.live import new_users, off_policy_value, streaming
 from app.commands.quality.protocols import Figures, Outcome, Protocol, cold_items, gowalla, negatives, next_item
 from app.domain.recommender import Progress

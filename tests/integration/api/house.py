@@ -14,9 +14,9 @@ from uuid import uuid4
 
 from starlette.testclient import TestClient
 
-from app.application.artifacts import save_model
+from app.application.artifacts.artifacts import save_model
 from app.application.credentials import SCOPES, ApiKeys, issue_token
-from app.application.event_decoding import decode
+from app.application.ingestion.event_decoding import decode
 from app.bootstrap import Container, open_container, signal_policy
 from app.config import Settings
 from app.connecting import utc_now

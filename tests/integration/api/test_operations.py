@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from app import telemetry
-from app.application.recommendation import RecommendationService
+from app.application.recommending.recommendation import RecommendationService
 from app.config import Settings
 from app.domain.exceptions import ConfigurationError
 from app.main import create_app

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.api.rendering import completed, page_head
-from app.application.lists import ModelRef, Page, RankedItem, Reason
+from app.application.recommending.lists import ModelRef, Page, RankedItem, Reason
 
 AS_OF = datetime(2026, 11, 21, 9, 30, 15, 250_000, tzinfo=UTC)
 CARD = b'"title":"A \\"quoted\\" one","metadata":{"genres":["Crime"]}'

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.application.lists import ListQuery
+from app.application.recommending.lists import ListQuery
 from app.domain.exceptions import InputError, NotFoundError
 from app.domain.models import Item, User
 from tests.unit.serving.world import NOW, World, following

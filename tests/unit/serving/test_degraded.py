@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.application.list_policy import ListPolicy
-from app.application.lists import ListQuery
+from app.application.recommending.list_policy import ListPolicy
+from app.application.recommending.lists import ListQuery
 from app.domain.exceptions import OverloadedError
 from app.domain.models import Outcome
 from tests.unit.serving.world import World, following, open_world

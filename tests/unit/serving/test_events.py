@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from app.application.lists import ListQuery
+from app.application.recommending.lists import ListQuery
 from app.domain.exceptions import DatabaseUnavailableError
 from app.domain.models import Outcome
 from tests.unit.serving.world import World, rated

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from app import telemetry
-from app.application.catalogue_view import CatalogueView
-from app.application.lists import Filters, ListQuery
+from app.application.recommending.lists import Filters, ListQuery
+from app.application.serving.catalogue_view import CatalogueView
 from app.domain.dataset import IdMap
 from app.domain.models import Item
 from tests.unit.serving.world import BLEND, ITEMS, NOW, World, following, open_world

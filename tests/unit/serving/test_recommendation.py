@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from app.application.event_decoding import decode
-from app.application.lists import Filters, ListQuery, Page, SessionEvent, SessionQuery
+from app.application.ingestion.event_decoding import decode
+from app.application.recommending.lists import Filters, ListQuery, Page, SessionEvent, SessionQuery
 from app.domain.exceptions import NotFoundError
 from app.domain.models import Interaction, User
 from app.domain.stores import IngestBatch

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from app.application.lists import ListQuery
-from app.application.outbox import BackgroundEvents
-from app.application.refreshed import told_through
+from app.application.outgoing.outbox import BackgroundEvents
+from app.application.recommending.lists import ListQuery
+from app.application.recommending.refreshed import told_through
 from app.infrastructure.events.memory import MemoryPublisher
 from tests.unit.serving.world import World
 

@@ -10,14 +10,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from app.application.artifacts import save_model
+from app.application.artifacts.artifacts import save_model
 from app.application.catalog import CatalogService
-from app.application.events import EventIngestion, EventOutcome
-from app.application.list_policy import ListPolicy
-from app.application.list_renewal import ListRenewal
-from app.application.model_serving import ModelServer, ServingPolicy
-from app.application.recommendation import RecommendationService
-from app.application.serving_stack import ServingStack
+from app.application.ingestion.events import EventIngestion, EventOutcome
+from app.application.recommending.list_policy import ListPolicy
+from app.application.recommending.list_renewal import ListRenewal
+from app.application.recommending.recommendation import RecommendationService
+from app.application.serving.model_serving import ModelServer, ServingPolicy
+from app.application.serving.serving_stack import ServingStack
 from app.domain.dataset import Dataset
 from app.domain.exceptions import CacheUnavailableError, DatabaseUnavailableError
 from app.domain.interfaces import ArtifactStore, Cache, CacheReply

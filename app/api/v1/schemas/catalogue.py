@@ -1,4 +1,4 @@
-"""Items and user profiles over the wire. Bounds are those of the catalogue events (application/event_shapes.py)."""
+"""Items and user profiles over the wire. Bounds are those of the catalogue events (event_shapes.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events over the wire. Their fields are those of the decoder (application/event_shapes.py), here only documented."""
+"""Events over the wire. Their fields are those of the decoder (event_shapes.py), here only documented."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from pydantic import Field
 
 from app.api.v1.schemas.common import Answer
-from app.application.event_shapes import ItemInteracted, VideoRated, VideoWatched, WatchlistUpdated
+from app.application.ingestion.event_shapes import ItemInteracted, VideoRated, VideoWatched, WatchlistUpdated
 
 MAX_EVENTS = 5_000
 """Events in one request: one transaction of some hundred milliseconds."""

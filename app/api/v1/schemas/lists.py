@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.api.v1.schemas.common import Answer, Cursor, Flag, Id, Label, Number, QueryBool, QueryInt, Request
-from app.application.lists import Filters
+from app.application.recommending.lists import Filters
 
 ListType = Literal["hybrid", "collaborative", "content", "sequential", "popular"]
 MAX_OFFSET = 1_000

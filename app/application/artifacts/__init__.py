@@ -1,0 +1,1 @@
+"""Models as bytes: immutable, checked before they are parsed, tried before they serve."""

@@ -1,0 +1,1 @@
+"""Choosing a recipe and judging recommenders on held-out events."""

@@ -1,0 +1,253 @@
+"""Choosing a recipe: which recommenders, with which parameters, blended with which weights (ADR 0005).
+
+Everything is decided on a cut of the training set: a few pairs of each user are held out, candidates are fitted on the
+rest, and what ranks the held-out pairs best among all items wins.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from app.application.evaluation.blending import DEPTH, Question, ascend, pool
+from app.application.evaluation.evaluation import hits_of, top_lists
+from app.application.evaluation.held_out import take_rows
+from app.application.evaluation.search_space import PRIORS, Family, Parameters, Shape, families
+from app.domain.dataset import Dataset
+from app.domain.exceptions import InputError, NotEnoughDataError
+from app.domain.metrics import ndcg
+from app.domain.recommender import Progress, Recommender, Recommenders
+from app.domain.scaling import score_scale
+from app.domain.splits import Cut, has_one_clock, shuffled, truncated, validation_cut
+
+MEMBERS: Mapping[str, str] = {
+    "collaborative": "ials",
+    "content": "content",
+    "sequential": "sequence",
+    "popular": "popularity",
+}
+"""The `type` of the HTTP API and the command line → the recommender that answers it."""
+
+_JUDGES = 2_000
+_JUDGE_CELLS = 60_000_000
+"""At most so many scores per trial (users x items), so that a trial stays within seconds on large catalogues."""
+
+_KNOTS = (0, 1, 3, 10)
+_HOPELESS = 0.6
+"""A family whose first trial reaches less than this share of the best one is not tuned any further."""
+
+_COLD_SHARES: Mapping[str, float] = {"ials": 0.05, "content": 0.02}
+"""The least weight of members that place new items by their features: without them such items would tie at nothing."""
+
+_KEPT = PRIORS | frozenset(_COLD_SHARES)
+
+_EXPECTED_TRIALS = 12.0
+_LATEST_SHARE, _LATEST_AT_LEAST = 0.3, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What to train: `build(name, parameters)`. `table` has one row per candidate that was tried, for people."""
+
+    name: str
+    parameters: Mapping[str, object]
+    table: Sequence[Mapping[str, object]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    recommender: Recommender
+    parameters: Parameters
+    value: float
+
+
+@dataclass(slots=True)
+class _Search:
+    """State of one selection: the cut, who is asked, what was tried, when to stop."""
+
+    recommenders: Recommenders
+    cut: Cut
+    question: Question
+    seed: int
+    deadline: float
+    progress: Progress
+    table: list[dict[str, object]] = field(default_factory=list)
+    best: float = 0.0
+
+    def try_out(self, family: Family, parameters: Parameters, *, whole: bool = False) -> _Trial | None:
+        """Fit on the cut and judge; None where there is nothing to learn. `whole`: without the trial's economies."""
+        began, name = _spent(), family.name
+        fitted_with = parameters if whole else {**parameters, **family.trial}
+        candidate = self.recommenders.build(name, fitted_with)
+        try:
+            candidate.fit(self.cut.train, seed=self.seed, progress=self._unheard)
+        except NotEnoughDataError:
+            return None
+        value = float(_values(candidate, self.question).mean())
+        self.best = max(self.best, value)
+        figures = {f"ndcg@{DEPTH}": round(value, 5), "seconds": round(_spent() - began, 2)}
+        self.table.append({"recommender": name, "parameters": dict(fitted_with), **figures})
+        self.progress("selection", self.share())
+        return _Trial(candidate, parameters, value)
+
+    def _unheard(self, stage: str, fraction: float) -> None:
+        # Only cancellation must get through; the fraction of one trial would jump about.
+        self.progress("selection", self.share())
+
+    def share(self) -> float:
+        """How much of the trials are done, for people."""
+        return min(0.95, len(self.table) / _EXPECTED_TRIALS)
+
+    def best_of(self, family: Family, known: Parameters | None = None) -> _Trial | None:
+        """The best rung of a family's ladder, fitted as it will be; `known`: parameters that served well so far."""
+        best = self._best_rung(family, known)
+        if best is None or not family.trial or best.value < _HOPELESS * self.best:
+            return best
+        return self.try_out(family, best.parameters, whole=True)
+
+    def _best_rung(self, family: Family, known: Parameters | None) -> _Trial | None:
+        first = self.try_out(family, family.ladder[family.first])
+        if first is None:
+            return None
+        if known is not None and known != first.parameters:
+            served = self.try_out(family, known)
+            if served is not None and served.value >= first.value:
+                return served
+        best = self._climb(family, first, range(family.first + 1, len(family.ladder)))
+        if best is first:
+            best = self._climb(family, first, range(family.first - 1, -1, -1))
+        return best
+
+    def _climb(self, family: Family, best: _Trial, rungs: range) -> _Trial:
+        """As long as it gets better, there is time, and the family is in the race at all."""
+        for rung in rungs:
+            if _spent() > self.deadline or best.value < _HOPELESS * self.best:
+                break
+            tried = self.try_out(family, family.ladder[rung])
+            if tried is None or tried.value <= best.value:
+                break
+            best = tried
+        return best
+
+
+def select(
+    train: Dataset,
+    recommenders: Recommenders,
+    model_type: str,
+    *,
+    seed: int,
+    budget_seconds: float,
+    progress: Progress,
+    start: Mapping[str, object] | None = None,
+) -> Recipe:
+    """The recipe for this training set, chosen on a validation cut of it.
+
+    `budget_seconds` of processor time bound the trials; a last one may run over.
+
+    `model_type` is a recommender's name or one of MEMBERS. `start`: the parameters of the recipe that serves now,
+    tried beside the others. Raises InputError for an unknown type, NotEnoughDataError where nothing can be learnt.
+    """
+    name = MEMBERS.get(model_type, model_type)
+    if name not in recommenders.names():
+        raise InputError("unknown model type", "model_type")
+    cut = validation_cut(train, seed=seed)
+    if not len(cut.targets.items):
+        raise NotEnoughDataError("no user has two items: nothing to choose a recommender on")
+    deadline = _spent() + budget_seconds
+    search = _Search(recommenders, cut, _question(cut, seed), seed, deadline, progress)
+    space = families(Shape.of(train, timed=cut.by_time))
+    if name == "hybrid":
+        return _blend(search, space, start)
+    family = next((one for one in space if one.name == name), Family(name))
+    best = search.best_of(family, start)
+    return Recipe(name, {} if best is None else best.parameters, tuple(search.table))
+
+
+def _spent() -> float:
+    """Processor seconds, not the clock's: a busy machine must not change what is chosen."""
+    return time.process_time()
+
+
+def _question(cut: Cut, seed: int) -> Question:
+    """A sample of the users with held-out pairs: the latest ones where time runs for all alike, else an even one.
+
+    Requests come now: what is in fashion can only be judged on targets that lie close to the end of the window.
+    """
+    asked = np.flatnonzero(cut.targets.lengths > 0)
+    if cut.by_time and has_one_clock(cut.train.histories):
+        latest = cut.targets.times[cut.targets.indptr[:-1][asked]]
+        kept = max(_LATEST_AT_LEAST, int(_LATEST_SHARE * len(asked)))
+        asked = np.sort(asked[np.argsort(-latest, kind="stable")[:kept]])
+    limit = max(100, min(_JUDGES, _JUDGE_CELLS // max(cut.train.n_items, 1)))
+    if len(asked) > limit:
+        asked = asked[np.linspace(0, len(asked) - 1, limit).astype(np.int64)]
+    n_items = cut.train.n_items
+    histories = take_rows(cut.train.histories, asked)
+    if not cut.by_time:
+        histories = shuffled(histories, seed)
+    return Question(histories, histories.matrix(n_items), take_rows(cut.targets, asked).matrix(n_items).astype(bool))
+
+
+def _values(recommender: Recommender, question: Question) -> NDArray[np.float64]:
+    lists, _ = top_lists(recommender, question.histories, DEPTH, hidden=question.hidden)
+    return ndcg(hits_of(lists, question.relevant), np.diff(question.relevant.indptr), DEPTH)
+
+
+def _blend(search: _Search, space: Sequence[Family], start: Mapping[str, object] | None) -> Recipe:
+    """Members at their best parameters, then weights: for whole histories first, then for ever shorter ones."""
+    before = start.get("members") if start is not None else None
+    found: dict[str, _Trial] = {}
+    for family in space:
+        if found and _spent() > search.deadline:
+            break
+        known = before.get(family.name) if isinstance(before, Mapping) else None
+        best = search.best_of(family, known)
+        if best is not None:
+            found[family.name] = best
+    if not found:
+        raise NotEnoughDataError("nothing can be learnt from these interactions")
+    members = {name: trial.recommender for name, trial in found.items()}
+    knots, weights = _weights_by_length(search, members)
+    if search.cut.train.item_features is not None:
+        for name, least in _COLD_SHARES.items():
+            if name in weights:
+                weights[name] = [max(weight, least) for weight in weights[name]]
+    used = [name for name in members if any(weights[name])]
+    blend = {
+        "members": {name: dict(found[name].parameters) for name in used},
+        "weights": {name: weights[name] for name in used},
+        "knots": knots,
+    }
+    return Recipe("hybrid", blend, tuple(search.table))
+
+
+def _weights_by_length(search: _Search, members: Mapping[str, Recommender]) -> tuple[list[int], dict[str, list[float]]]:
+    """(rising knots, member → weight at each knot)."""
+    # Matrix times vector, many times over: a threaded BLAS below it is slower than one thread.
+    with threadpool_limits(1, "blas"):
+        scales = {name: score_scale(member, search.cut.train.histories) for name, member in members.items()}
+    whole = search.question
+    # Whoever is longer than the shortest tenth gets the weights of whole histories: cut ones only imitate short ones.
+    shortest = int(np.quantile(whole.histories.lengths, 0.1)) if len(whole.histories) else 0
+    knots = [knot for knot in _KNOTS if knot < shortest / 1.5 or knot == 0]
+    lengths = [*knots, max(shortest, 1 + max(knots))]
+    found: list[dict[str, float]] = []
+    weights: dict[str, float] | None = None
+    members = dict(members)
+    for length in reversed(lengths):
+        shown = whole.histories if length == lengths[-1] else truncated(whole.histories, length)
+        asked = Question(shown, whole.hidden, whole.relevant)
+        weights, value = ascend(pool(members, scales, asked), weights)
+        found.insert(0, weights)
+        if length == lengths[-1]:
+            # What adds nothing to whole histories is not worth fitting and serving for the sake of short ones.
+            members = {name: one for name, one in members.items() if weights[name] or name in _KEPT}
+        row = {"recommender": "blend", "history": length, "weights": dict(weights), f"ndcg@{DEPTH}": round(value, 5)}
+        search.table.append(row)
+        search.progress("selection", 0.95)
+    return lengths, {name: [row.get(name, 0.0) for row in found] for name in members}

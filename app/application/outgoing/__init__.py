@@ -1,0 +1,1 @@
+"""Events out: the outbox, its relay, and the document that describes all topics."""

@@ -1,0 +1,78 @@
+"""Reasons: which entries of a history carry the score of each shown item."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.application.recommending.list_making import SCORE_DIGITS, History, histories_of
+from app.application.recommending.lists import Reason
+from app.application.serving.serving import PRIORS, Serving
+from app.domain.dataset import Histories
+from app.domain.models import User
+from app.domain.recommender import Blended, Recommender
+
+MAX_REASONS = 3
+"""Entries of the history named per item: the strongest ones."""
+
+
+def explain(
+    serving: Serving,
+    recommender: Recommender | None,
+    history: History,
+    positions: NDArray[np.int32],
+    now: datetime,
+    profile: User | None = None,
+) -> Sequence[tuple[Reason, ...]]:
+    """Reasons for each position, strongest first; none where the answer did not come from a model. Blocking.
+
+    A contribution is what the score would lose without that entry, or without popularity or profile. What entries
+    carry only together, and what the weaker ones carry, is one reason of kind `history`: reasons sum to the score.
+    """
+    if recommender is None or not len(positions):
+        return [()] * len(positions)
+    batch = histories_of(serving, history, now, profile)
+    parts = recommender.contributions(batch, positions).astype(np.float64)
+    priors = _priors(recommender, batch, positions)
+    return [
+        _reasons(serving, batch.items, parts[:, column], {kind: float(part[column]) for kind, part in priors.items()})
+        for column in range(len(positions))
+    ]
+
+
+def _priors(
+    recommender: Recommender, batch: Histories, positions: NDArray[np.int32]
+) -> Mapping[str, NDArray[np.float64]]:
+    """Kind of reason → (len(positions),) what those members give that do not look at the history."""
+    if isinstance(recommender, Blended):
+        shares = recommender.shares(batch, positions)
+    else:
+        shares = {recommender.name: recommender.score(batch, positions)} if recommender.name in PRIORS else {}
+    priors: dict[str, NDArray[np.float64]] = {}
+    for name, share in shares.items():
+        if name in PRIORS:
+            priors[PRIORS[name]] = priors.get(PRIORS[name], 0.0) + share[0].astype(np.float64)
+    return priors
+
+
+def _reasons(
+    serving: Serving, items: NDArray[np.int32], parts: NDArray[np.float64], priors: Mapping[str, float]
+) -> tuple[Reason, ...]:
+    view, entries = serving.view, parts[:-1]
+    named = [row for row in np.argsort(-entries, kind="stable")[:MAX_REASONS].tolist() if entries[row] > 0]
+    reasons = [
+        Reason("because_you_watched", _rounded(entries[row]), view.ids.ids[items[row]], view.title(int(items[row])))
+        for row in named
+    ]
+    reasons += [Reason(kind, _rounded(part)) for kind, part in priors.items()]
+    rest = parts.sum() - sum(entries[row] for row in named) - sum(priors.values())
+    reasons.append(Reason("history", _rounded(rest)))
+    kept = [reason for reason in reasons if reason.contribution]
+    return tuple(sorted(kept, key=lambda reason: -reason.contribution))
+
+
+def _rounded(part: float) -> float:
+    return round(float(part), SCORE_DIGITS)

@@ -1,0 +1,149 @@
+"""From a history to a ranked list: pure computation on one Serving, run in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.application.recommending.candidates import PER_SOURCE
+from app.application.recommending.lists import Filters
+from app.application.recommending.ranked_list import RankedList
+from app.application.recommending.ranking import best
+from app.application.serving.serving import SOURCES, Serving
+from app.domain.dataset import Histories
+from app.domain.features import encode_users
+from app.domain.models import User
+from app.domain.recommender import Blended, Scorer
+
+History = Sequence[tuple[str, float, float]]
+"""(item_id, weight, Unix time), newest first: what `signals.history_of` gives."""
+
+SCORE_DIGITS = 6
+"""Decimals of a score that people see; float32 has about as many, so a restart shows the same."""
+
+MIN_SHARE = 0.2
+"""Below this share of items that may be shown, scoring those alone is cheaper than scoring all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to rank, for whom. `size` is how many items the list shall have."""
+
+    type: str
+    filters: Filters
+    history: History
+    size: int
+    profile: User | None = None
+
+
+def moment_of_ranking(now: datetime) -> datetime:
+    """The end of the day: ages in days matter, and a list must not change from minute to minute for nothing."""
+    return now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+
+
+def histories_of(serving: Serving, history: History, now: datetime, profile: User | None = None) -> Histories:
+    """A batch of one: the entries whose items the model or the catalogue knows."""
+    known = [(serving.view.ids.position(item_id), weight, time) for item_id, weight, time in history]
+    entries = [(position, weight, time) for position, weight, time in known if position is not None]
+    names = serving.user_feature_names
+    return Histories.single(
+        [position for position, _weight, _time in entries],
+        [weight for _position, weight, _time in entries],
+        [time for _position, _weight, time in entries],
+        moment_of_ranking(now).timestamp(),
+        encode_users([profile], names) if names else None,
+    )
+
+
+def make_list(serving: Serving, task: Task, now: datetime) -> RankedList:
+    """Rank for one history. Deterministic; fewer items than `task.size` only if no more may be shown."""
+    recommender, reason = serving.answering(task.type)
+    scorer = recommender or serving.stand_in
+    if scorer is None:
+        return RankedList(now.timestamp(), np.inf, "no_model")
+    history = histories_of(serving, task.history, now, task.profile)
+    allowed = _allowed(serving, task, history, now)
+    positions, parts = _scored(serving, scorer, history, allowed, task.size)
+    total = _total(parts, len(positions))
+    rows = best(total, positions, serving.view.ids.ids, task.size)
+    return RankedList(
+        as_of=now.timestamp(),
+        good_until=_good_until(serving, positions[rows]),
+        fallback=reason or _why_not_personal(serving, task, history),
+        positions=positions[rows],
+        scores=np.round(total[rows], SCORE_DIGITS),
+        sources=_strongest(parts, rows),
+        source_names=tuple(SOURCES.get(name, name) for name in parts) or (SOURCES.get(scorer.name, scorer.name),),
+    )
+
+
+def _total(parts: Mapping[str, NDArray[np.float32]], n: int) -> NDArray[np.float32]:
+    """(n,) the score: the sum of the parts."""
+    total = np.zeros(n, dtype=np.float32)
+    for part in parts.values():
+        total += part
+    return total
+
+
+def _strongest(parts: Mapping[str, NDArray[np.float32]], rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+    """(len(rows),) which part gives most to each item."""
+    if not parts:
+        return np.zeros(len(rows), dtype=np.uint8)
+    return np.asarray(np.argmax([part[rows] for part in parts.values()], axis=0), dtype=np.uint8)
+
+
+def _why_not_personal(serving: Serving, task: Task, history: Histories) -> str | None:
+    if serving.model is None:
+        return "no_model"
+    if task.type == "popular" or len(history.items):
+        return None
+    return "history_unknown_to_model" if task.history else "no_history"
+
+
+def _allowed(serving: Serving, task: Task, history: Histories, now: datetime) -> NDArray[np.bool_]:
+    allowed = serving.view.allowed(task.filters, now)
+    if task.filters.exclude_seen:
+        allowed[history.items] = False
+    allowed[serving.view.ids.positions(task.filters.exclude)] = False
+    return allowed
+
+
+def _scored(
+    serving: Serving, scorer: Scorer, history: Histories, allowed: NDArray[np.bool_], size: int
+) -> tuple[NDArray[np.int32], Mapping[str, NDArray[np.float32]]]:
+    """(positions that may be shown, what each member gives to each of them)."""
+    if serving.candidates is not None and np.count_nonzero(allowed) > serving.candidates.direct_below:
+        excluded = np.flatnonzero(~allowed).astype(np.int32)
+        proposed = serving.candidates.propose(scorer, history, PER_SOURCE, _near(excluded, history))
+        proposed = proposed[allowed[proposed]]
+        if len(proposed) >= size:
+            return proposed, _parts(scorer, history, proposed)
+    positions = np.flatnonzero(allowed).astype(np.int32)
+    if len(positions) < MIN_SHARE * len(allowed):
+        return positions, _parts(scorer, history, positions)
+    return positions, {name: part[positions] for name, part in _parts(scorer, history, None).items()}
+
+
+def _near(excluded: NDArray[np.int32], history: Histories) -> NDArray[np.int32]:
+    """What the vector search must leave out: everything that is hidden if that is little, else what was seen.
+
+    A search looks as much further as it leaves out; where filters hide most of a large catalogue, what remains is
+    scored directly.
+    """
+    return excluded if len(excluded) <= 4 * PER_SOURCE else history.items
+
+
+def _parts(scorer: Scorer, history: Histories, items: NDArray[np.int32] | None) -> Mapping[str, NDArray[np.float32]]:
+    """Member → (n,) its part of the score."""
+    if isinstance(scorer, Blended):
+        return {name: part[0] for name, part in scorer.shares(history, items).items()}
+    return {scorer.name: scorer.score(history, items)[0]}
+
+
+def _good_until(serving: Serving, positions: NDArray[np.int32]) -> float:
+    """When the first item of the list closes."""
+    return float(serving.view.closes[positions].min(initial=np.inf))

@@ -1,0 +1,70 @@
+"""One request for a list: what is asked, the state it is answered from, the names of its list, and its answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from app.application.recommending.lists import Filters, ListQuery, Page
+from app.application.serving.serving import Serving
+from app.domain.interfaces import Quota
+
+NO_FILTERS = Filters()
+
+Key = tuple[str, str, int | None, int]
+"""Owner, variant in process memory, generation in the cache, ticket of process memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """`generation` is the cache's (None: the cache is away), `ticket` that of this process's memory.
+
+    `variant` names the list among all of its user's lists.
+    """
+
+    query: ListQuery
+    serving: Serving
+    generation: int | None
+    ticket: int
+    variant: str
+
+    @property
+    def user_id(self) -> str:
+        return self.query.user_id
+
+    @property
+    def near_variant(self) -> str:
+        """The name of the list in process memory."""
+        return f"{self.serving.view.layout}.{self.variant}"
+
+    @property
+    def key(self) -> Key:
+        """Requests with the same key may share a computation: nothing has changed between them."""
+        return self.query.user_id, self.near_variant, self.generation, self.ticket
+
+    @property
+    def is_filtered(self) -> bool:
+        return self.query.filters != NO_FILTERS
+
+
+def variant_of(serving: Serving, query: ListQuery) -> str:
+    """Model, state of the catalogue, type and filters."""
+    if query.filters == NO_FILTERS:
+        return f"{serving.label}.{query.type}"
+    filters = query.filters
+    parts = (
+        filters.exclude_seen,
+        sorted(filters.exclude),
+        sorted(genre.lower() for genre in filters.genres),
+        filters.year_min,
+        filters.year_max,
+    )
+    return f"{serving.label}.{query.type}.{blake2b(repr(parts).encode(), digest_size=12).hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`page` is None if the quota refuses; `quota` is None if none was asked for, or the cache is away."""
+
+    page: Page | None
+    quota: Quota | None

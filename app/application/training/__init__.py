@@ -1,0 +1,1 @@
+"""From a request to train to a verdict, a model row and a champion."""

@@ -1,0 +1,89 @@
+"""What runs by the clock. A tick asks the database what is due, so ticks may be lost, late, doubled or many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from app.application.training.model_training import TrainingRequest, request_training, ring_for_queued
+from app.application.training.retention import remove_old_artifacts
+from app.domain.cron import Cron
+from app.domain.exceptions import TrainingRunningError
+from app.domain.interfaces import ArtifactStore, JobQueue
+from app.domain.models import TrainingJob
+from app.domain.recommender import Recommenders
+from app.domain.stores import Database
+from app.telemetry import get_logger
+
+log = get_logger(__name__)
+
+_MODEL_ROWS = 1_000
+_PATIENCE = timedelta(seconds=60)
+"""A worker that has heard a ring takes seconds to start."""
+
+_OLDEST_TRAINING = timedelta(days=2)
+"""A slot that was missed for longer is left alone; the next one comes soon enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """When (None: never) and what."""
+
+    training: Cron | None
+    retention: Cron | None
+    model_type: str
+    keep_versions: int
+
+
+@dataclass
+class Scheduler:
+    """One process's view of the timetable. `slots`: what it has done already, to save the database the question."""
+
+    database: Database
+    artifacts: ArtifactStore
+    jobs: JobQueue
+    recommenders: Recommenders
+    clock: Callable[[], datetime]
+    timetable: Timetable
+    slots: dict[str, datetime] = field(default_factory=dict)
+
+    async def tick(self) -> None:
+        """Do what is due and not done."""
+        now = self.clock()
+        await self._ring_again(now)
+        if self.timetable.training is not None:
+            slot = self.timetable.training.latest(now)
+            if now - slot <= _OLDEST_TRAINING:
+                await self.train(slot)
+        if self.timetable.retention is not None:
+            await self._retain(self.timetable.retention.latest(now))
+
+    async def train(self, slot: datetime) -> TrainingJob | None:
+        """The training of this slot, made by whichever process comes first; None while another one is in the way."""
+        if self.slots.get("training") == slot:
+            return None
+        model_type = self.timetable.model_type
+        key = f"schedule:{model_type}:{slot.isoformat()}"
+        request = TrainingRequest(model_type, idempotency_key=key, body_sha256=key)
+        try:
+            job = await request_training(self.database, self.jobs, self.recommenders, self.clock, request)
+        except TrainingRunningError as error:
+            log.info("scheduled training waits", slot=slot.isoformat(), running=error.training_id)
+            return None
+        self.slots["training"] = slot
+        log.info("scheduled training asked for", slot=slot.isoformat(), training_id=job.training_id)
+        return job
+
+    async def _ring_again(self, now: datetime) -> None:
+        """For trainings whose ring got lost; while rings wait unanswered, more of them help nobody."""
+        if not await self.jobs.depth():
+            await ring_for_queued(self.database, self.jobs, asked_before=now - _PATIENCE)
+
+    async def _retain(self, slot: datetime) -> None:
+        """Twice does no harm, so it is enough that every process remembers its own."""
+        if self.slots.get("retention") == slot:
+            return
+        for model_type in {model.model_type for model in await self.database.models.list(None, _MODEL_ROWS)}:
+            await remove_old_artifacts(self.database, self.artifacts, model_type, self.timetable.keep_versions)
+        self.slots["retention"] = slot

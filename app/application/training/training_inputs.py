@@ -1,0 +1,71 @@
+"""What a training reads: a snapshot of the data, and what is known of the champion."""
+
+from __future__ import annotations
+
+from app.application.artifacts.artifacts import LoadedModel, load_model
+from app.application.evaluation.selection import Recipe
+from app.application.training.judging import Incumbent, Snapshot, TrainingPolicy, hold_out_start
+from app.application.training.training_records import read_lineage, score_of
+from app.domain.exceptions import ArtifactError
+from app.domain.interfaces import ArtifactStore
+from app.domain.models import Champion, Item, TrainingJob, User
+from app.domain.recommender import Recommenders
+from app.domain.stores import CatalogStore, Database
+from app.telemetry import get_logger
+
+log = get_logger(__name__)
+
+_PAGE = 2_000
+
+
+async def read_snapshot(database: Database, job: TrainingJob) -> Snapshot:
+    """The interactions of the job's window, the catalogue, and the profiles that say anything."""
+    columns = await database.interactions.columns(job.start_date, job.end_date)
+    return Snapshot(columns, await _items(database.catalog), await _users(database.catalog))
+
+
+async def _items(catalog: CatalogStore) -> list[Item]:
+    items: list[Item] = []
+    while page := await catalog.list_items(items[-1].item_id if items else None, _PAGE):
+        items.extend(page)
+    return items
+
+
+async def _users(catalog: CatalogStore) -> list[User]:
+    users: list[User] = []
+    after = None
+    while page := await catalog.list_users(after, _PAGE):
+        users.extend(user for user in page if user.attributes)
+        after = page[-1].user_id
+    return users
+
+
+async def read_incumbent(
+    champion: Champion | None,
+    snapshot: Snapshot,
+    artifacts: ArtifactStore,
+    recommenders: Recommenders,
+    policy: TrainingPolicy,
+) -> Incumbent | None:
+    """The champion as the judging needs it; with its served model only where that has not seen the hold-out."""
+    if champion is None:
+        return None
+    lineage = read_lineage(champion)
+    unseen = lineage.window.last_event < hold_out_start(snapshot.columns, policy)
+    return Incumbent(
+        recipe=Recipe(lineage.recipe.name, lineage.recipe.parameters),
+        last_event=lineage.window.last_event,
+        interactions=lineage.window.interactions,
+        items=lineage.window.items,
+        score=score_of(champion.model, policy.gate.metric),
+        served=await _served(champion, artifacts, recommenders) if unseen else None,
+    )
+
+
+async def _served(champion: Champion, artifacts: ArtifactStore, recommenders: Recommenders) -> LoadedModel | None:
+    try:
+        return await load_model(artifacts, champion.model, recommenders)
+    except ArtifactError as error:
+        # Safe: a champion that cannot be loaded is judged by its recipe, and `load_model` has counted the refusal.
+        log.warning("champion cannot be loaded to be judged", model_id=champion.model.model_id, problem=str(error))
+        return None

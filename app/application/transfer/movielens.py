@@ -1,0 +1,85 @@
+"""What lies where in a folder of ratings: GroupLens CSV, GroupLens `::`, and RecBole's tab-separated form.
+
+Only items, users and ratings are read; GroupLens' tags.csv and links.csv are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from app.application.transfer.catalog_rows import Reading
+from app.application.transfer.interaction_rows import InteractionRows
+from app.application.transfer.transfer import Importer, Tally
+from app.domain.files import RowReader
+from app.domain.models import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file: how to find its fields. `columns` names those of a file without a header."""
+
+    file: str
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    separator: str = "|"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A folder: items and users first, so that their interactions find them. `ratings` decides which layout it is."""
+
+    items: Part
+    ratings: Part
+    users: Part | None = None
+
+
+GROUPLENS_CSV = Layout(
+    items=Part("movies.csv", {"item_id": "movieId"}),
+    ratings=Part("ratings.csv", {"user_id": "userId", "item_id": "movieId", "value": "rating"}),
+)
+GROUPLENS_DAT = Layout(
+    items=Part("movies.dat", columns=("item_id", "title", "genres")),
+    users=Part("users.dat", columns=("user_id", "gender", "age", "occupation", "zip_code")),
+    ratings=Part("ratings.dat", columns=("user_id", "item_id", "value", "timestamp")),
+)
+
+
+def recbole(stem: str) -> Layout:
+    """`stem.inter`, `stem.item`, `stem.user`."""
+    return Layout(
+        items=Part(f"{stem}.item", {"title": "movie_title", "year": "release_year", "genres": "class"}, separator=" "),
+        users=Part(f"{stem}.user"),
+        ratings=Part(f"{stem}.inter", {"value": "rating"}),
+    )
+
+
+def layout_of(names: Sequence[str]) -> Layout | None:
+    """The layout of a folder with these file names, or None."""
+    for layout in (GROUPLENS_CSV, GROUPLENS_DAT):
+        if layout.ratings.file in names or layout.items.file in names:
+            return layout
+    stems = sorted(name.removesuffix(".inter") for name in names if name.endswith(".inter"))
+    return recbole(stems[0]) if len(stems) == 1 else None
+
+
+async def import_folder(
+    importer: Importer, layout: Layout, open_part: Callable[[Part], RowReader | None], now: datetime
+) -> Mapping[str, Tally]:
+    """Take in the parts that are there (`open_part` returns None for one that is not); a tally of each."""
+    tallies: dict[str, Tally] = {}
+    if (reader := open_part(layout.items)) is not None:
+        tallies["items"] = await importer.items(reader, _reading(reader, layout.items, now))
+    if layout.users is not None and (reader := open_part(layout.users)) is not None:
+        tallies["users"] = await importer.users(reader, _reading(reader, layout.users, now))
+    if (reader := open_part(layout.ratings)) is not None:
+        tallies["interactions"] = await importer.interactions(
+            reader, InteractionRows(now, layout.ratings.mapping, Kind.RATING)
+        )
+    return tallies
+
+
+def _reading(reader: RowReader, part: Part, now: datetime) -> Reading:
+    changed = datetime.fromtimestamp(reader.modified(), UTC)
+    return Reading(now, changed, part.mapping, part.separator, is_year_in_title=True)

@@ -1,0 +1,155 @@
+"""Import and export: files of rows into the database and back, in bounded batches, repeatable at any point.
+
+An import is a sequence of whole batches, each in one transaction; identities come from content. So a run that was
+killed leaves whole batches, and running it again adds what is missing and nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from app.application.ingestion.bumps import Bumps
+from app.application.transfer.catalog_rows import ITEMS, USERS, CatalogRows, Reading
+from app.application.transfer.interaction_rows import InteractionRows
+from app.domain.files import BrokenRow, RowReader, RowWriter
+from app.domain.models import Interaction, Item, Outcome, User
+from app.domain.stores import Database, IngestBatch
+
+BATCH_ROWS = 10_000
+CATALOG_BATCH_ROWS = 1_000
+REJECT_COLUMNS = ("file", "line", "reason", "row")
+_MAX_REJECT_CHARACTERS = 4_096
+T = TypeVar("T")
+Entry = TypeVar("Entry", bound=Item | User)
+Progress = Callable[[str, float], None]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the rows of an import."""
+
+    read: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Tally) -> None:
+        """Count another's rows too."""
+        self.read += other.read
+        self.accepted += other.accepted
+        self.duplicates += other.duplicates
+        self.rejected += other.rejected
+        self.reasons += other.reasons
+
+
+class Rejects:
+    """Where rows go that are not taken: counted, and written down if there is a file for them."""
+
+    def __init__(self, writer: RowWriter | None = None) -> None:
+        self._writer = writer
+
+    def take(self, tally: Tally, file: str, rows: Sequence[BrokenRow]) -> None:
+        """Count rows and write them down."""
+        tally.rejected += len(rows)
+        tally.reasons.update(row.reason for row in rows)
+        if self._writer is not None and rows:
+            self._writer.write([(file, row.line, row.reason, row.text[:_MAX_REJECT_CHARACTERS]) for row in rows])
+
+
+class Importer:
+    """Files into a database. `progress` is told the file and how much of it is done, 0–1."""
+
+    def __init__(self, database: Database, bumps: Bumps, rejects: Rejects, progress: Progress) -> None:
+        self._database = database
+        self._bumps = bumps
+        self._rejects = rejects
+        self._progress = progress
+
+    async def interactions(self, reader: RowReader, rows: InteractionRows) -> Tally:
+        """Take in a file of interactions; the lists of their users are renewed."""
+        tally = Tally()
+        async for events, bad, count in _ahead(_decoded_events(reader, rows)):
+            tally.read += count
+            await asyncio.to_thread(self._rejects.take, tally, reader.name, bad)
+            result = await self._database.interactions.ingest(IngestBatch(events))
+            self._count(tally, reader.name, events, result.outcomes)
+            self._bumps.add(result.touched)
+            await self._bumps.flush()
+            self._progress(reader.name, reader.fraction())
+        return tally
+
+    def _count(self, tally: Tally, file: str, events: Sequence[Interaction], outcomes: Sequence[Outcome]) -> None:
+        tallies = Counter(outcomes)
+        tally.accepted += tallies[Outcome.ACCEPTED]
+        tally.duplicates += tallies[Outcome.DUPLICATE]
+        if tallies[Outcome.CONFLICT]:
+            clashes = [event for event, outcome in zip(events, outcomes, strict=True) if outcome is Outcome.CONFLICT]
+            reason = "event_id is known with other content"
+            self._rejects.take(tally, file, [BrokenRow(0, reason, str(event.event_id)) for event in clashes])
+
+    async def items(self, reader: RowReader, reading: Reading) -> Tally:
+        """Take in a file of items. A row that is not newer than what is stored counts as a duplicate."""
+        return await self._catalog(reader, reading, ITEMS, self._database.catalog.upsert_items)
+
+    async def users(self, reader: RowReader, reading: Reading) -> Tally:
+        """Take in a file of users, as `items`; the lists of the users are renewed."""
+
+        async def upsert(users: Sequence[User]) -> int:
+            written = await self._database.catalog.upsert_users(users)
+            self._bumps.add({user.user_id for user in users})
+            await self._bumps.flush()
+            return written
+
+        return await self._catalog(reader, reading, USERS, upsert)
+
+    async def _catalog(
+        self,
+        reader: RowReader,
+        reading: Reading,
+        rows: CatalogRows[Entry],
+        upsert: Callable[[Sequence[Entry]], Awaitable[int]],
+    ) -> Tally:
+        tally = Tally()
+        async for entries, bad, count in _ahead(_decoded_entries(reader, rows, reading)):
+            tally.read += count
+            await asyncio.to_thread(self._rejects.take, tally, reader.name, bad)
+            written = await upsert(entries)
+            tally.accepted += written
+            tally.duplicates += len(entries) - written
+            self._progress(reader.name, reader.fraction())
+        return tally
+
+
+Decoded = tuple[list[T], list[BrokenRow], int]
+
+
+def _decoded_events(reader: RowReader, rows: InteractionRows) -> Iterator[Decoded[Interaction]]:
+    above = 0
+    for batch in reader.batches(BATCH_ROWS):
+        good, bad = rows.decode(batch, above)
+        count = len(batch.rows) + len(batch.broken)
+        above += count
+        yield good, [*batch.broken, *bad], count
+
+
+def _decoded_entries(reader: RowReader, rows: CatalogRows[Entry], reading: Reading) -> Iterator[Decoded[Entry]]:
+    for batch in reader.batches(CATALOG_BATCH_ROWS):
+        good, bad = rows.decode(batch, reading)
+        yield good, [*batch.broken, *bad], len(batch.rows) + len(batch.broken)
+
+
+async def _ahead(values: Iterator[T]) -> AsyncIterator[T]:
+    """The values, each made in a thread while the one before is being used: reading and writing overlap."""
+    end = object()
+    upcoming = asyncio.ensure_future(asyncio.to_thread(next, values, end))
+    try:
+        while (value := await upcoming) is not end:
+            upcoming = asyncio.ensure_future(asyncio.to_thread(next, values, end))
+            yield value  # type: ignore[misc]  # it is not `end`, so it is a T
+    finally:
+        await asyncio.gather(upcoming, return_exceptions=True)
