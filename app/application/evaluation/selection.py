@@ -238,7 +238,7 @@ def _weights_by_length(search: _Search, members: Mapping[str, Recommender]) -> t
     lengths = [*knots, max(shortest, 1 + max(knots))]
     found: list[dict[str, float]] = []
     weights: dict[str, float] | None = None
-    members = dict(members)
+    names, members = tuple(members), dict(members)
     for length in reversed(lengths):
         shown = whole.histories if length == lengths[-1] else truncated(whole.histories, length)
         asked = Question(shown, whole.hidden, whole.relevant)
@@ -250,4 +250,4 @@ def _weights_by_length(search: _Search, members: Mapping[str, Recommender]) -> t
         row = {"recommender": "blend", "history": length, "weights": dict(weights), f"ndcg@{DEPTH}": round(value, 5)}
         search.table.append(row)
         search.progress("selection", 0.95)
-    return lengths, {name: [row.get(name, 0.0) for row in found] for name in members}
+    return lengths, {name: [row.get(name, 0.0) for row in found] for name in names}
