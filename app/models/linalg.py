@@ -6,6 +6,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 Floats = NDArray[np.float32]
 
@@ -13,6 +14,7 @@ _DIRECT_LIMIT = 3_000
 """Up to this many features the normal equations are solved directly (72 MB of float64, about a second)."""
 
 _CG_STEPS = 30
+_NARROW = 300
 
 
 def randomized_svd(
@@ -28,11 +30,13 @@ def randomized_svd(
     width = min(k + oversampling, n_rows, n_columns)
     probe = np.random.default_rng(seed).standard_normal((n_columns, width)).astype(np.float32)
     transposed = matrix.T.tocsr()
-    basis = _orthonormal(matrix @ probe)
-    for _ in range(power):
-        basis = _orthonormal(matrix @ _orthonormal(transposed @ basis))
-    small = np.asarray((transposed @ basis).T, dtype=np.float64)
-    _, values, right = np.linalg.svd(small, full_matrices=False)
+    # Narrow factorisations gain nothing from threads, and on a busy machine the threads wait for each other.
+    with threadpool_limits(1 if width <= _NARROW else None, "blas"):
+        basis = _orthonormal(matrix @ probe)
+        for _ in range(power):
+            basis = _orthonormal(matrix @ _orthonormal(transposed @ basis))
+        small = np.asarray((transposed @ basis).T, dtype=np.float64)
+        _, values, right = np.linalg.svd(small, full_matrices=False)
     vectors = right[:k].T
     strongest = np.abs(vectors).argmax(axis=0) if len(vectors) else np.zeros(0, dtype=np.int64)
     signs = np.where(vectors[strongest, np.arange(vectors.shape[1])] < 0, -1.0, 1.0)

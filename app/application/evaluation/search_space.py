@@ -79,7 +79,9 @@ def families(shape: Shape) -> Sequence[Family]:
         tried.append(_sequence(shape))
     tried += [_ials(shape), _graph(shape), Family("rp3", [{"beta": beta} for beta in (0.15, 0.3, 0.6)], 1)]
     if shape.n_items <= _DENSE_ITEMS:
-        tried.append(Family("ease", [{"regularization": 300.0}, {"regularization": 1_000.0}], 1))
+        # Four times what an item has on average: 1,000 for a million pairs of 3,700 items.
+        per_item = shape.n_pairs / max(shape.n_items, 1)
+        tried.append(Family("ease", [{"regularization": round(float(np.clip(4.0 * per_item, 50.0, 5_000.0)), 1)}]))
     if shape.item_features:
         tried.append(Family("content"))
     return tried
@@ -114,8 +116,8 @@ def _ials(shape: Shape) -> Family:
         "ials",
         [
             {"factors": shape.factors, "alpha": alpha, "regularization": round(strength / unit, 6)}
-            for strength in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+            for strength in (0.7, 1.2, 2.0, 3.5, 6.0, 10.0, 17.0)
         ],
-        3,
+        4,
         {"factors": max(shape.factors // 2, 32), "epochs": 8},
     )

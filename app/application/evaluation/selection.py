@@ -33,7 +33,7 @@ MEMBERS: Mapping[str, str] = {
 }
 """The `type` of the HTTP API and the command line → the recommender that answers it."""
 
-_JUDGES = 2_000
+_JUDGES = 1_500
 _JUDGE_CELLS = 60_000_000
 """At most so many scores per trial (users x items), so that a trial stays within seconds on large catalogues."""
 
