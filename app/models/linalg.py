@@ -15,6 +15,8 @@ _DIRECT_LIMIT = 3_000
 
 _CG_STEPS = 30
 _NARROW = 300
+_RANK_TOLERANCE = 1e-3
+"""Single precision keeps directions apart down to about this share of the strongest one."""
 
 
 def randomized_svd(
@@ -22,8 +24,8 @@ def randomized_svd(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(singular values (k,), right singular vectors (n_columns, k)), k = min(rank, both sizes); largest first.
 
-    Halko, Martinsson, Tropp 2011 (https://arxiv.org/abs/0909.4061), algorithm 4.4; signs are fixed so that the same
-    seed gives the same vectors.
+    Halko, Martinsson, Tropp 2011 (https://arxiv.org/abs/0909.4061), algorithm 4.4, with Cholesky QR in between; signs
+    are fixed so that the same seed gives the same vectors.
     """
     n_rows, n_columns = matrix.shape
     k = min(rank, n_rows, n_columns)
@@ -35,15 +37,33 @@ def randomized_svd(
         basis = _orthonormal(matrix @ probe)
         for _ in range(power):
             basis = _orthonormal(matrix @ _orthonormal(transposed @ basis))
-        small = np.asarray((transposed @ basis).T, dtype=np.float64)
-        _, values, right = np.linalg.svd(small, full_matrices=False)
-    vectors = right[:k].T
+        image = transposed @ basis
+        squares, rotation = np.linalg.eigh((image.T @ image).astype(np.float64))
+        values = np.sqrt(np.maximum(squares[::-1][:k], 0.0))
+        scale = np.divide(
+            1.0, values, out=np.zeros_like(values), where=values > _RANK_TOLERANCE * max(values[0], 1e-30)
+        )
+        vectors = image @ (rotation[:, ::-1][:, :k] * scale).astype(np.float32)
     strongest = np.abs(vectors).argmax(axis=0) if len(vectors) else np.zeros(0, dtype=np.int64)
-    signs = np.where(vectors[strongest, np.arange(vectors.shape[1])] < 0, -1.0, 1.0)
-    return values[:k].astype(np.float32), np.ascontiguousarray(vectors * signs, dtype=np.float32)
+    signs = np.where(vectors[strongest, np.arange(vectors.shape[1])] < 0, np.float32(-1.0), np.float32(1.0))
+    return values.astype(np.float32), np.ascontiguousarray(vectors * signs, dtype=np.float32)
 
 
 def _orthonormal(block: NDArray[np.floating]) -> Floats:
+    """An orthonormal basis of the columns: Cholesky QR, four times as fast as Householder's where it is safe."""
+    single = np.asarray(block, dtype=np.float32)
+    gram = (single.T @ single).astype(np.float64)
+    try:
+        factor = scipy.linalg.cholesky(gram, lower=False, check_finite=False)
+    except np.linalg.LinAlgError:
+        return _householder(single)
+    diagonal = np.diag(factor)
+    if diagonal.min() < _RANK_TOLERANCE * diagonal.max():
+        return _householder(single)
+    return np.asarray(single @ scipy.linalg.inv(factor).astype(np.float32), dtype=np.float32)
+
+
+def _householder(block: Floats) -> Floats:
     return np.asarray(scipy.linalg.qr(block, mode="economic", check_finite=False)[0], dtype=np.float32)
 
 

@@ -17,7 +17,7 @@ from app.domain.metrics import ndcg
 from app.domain.recommender import Recommender
 from app.domain.threads import allowed
 
-DEPTH = 10
+DEPTH = 20
 _PROPOSALS = 60
 _BATCH_CELLS = 16_000_000
 _STEPS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5)
@@ -53,11 +53,11 @@ class Pool:
     n_relevant: NDArray[np.int64]
 
     def value(self, weights: Mapping[str, float]) -> float:
-        """Mean NDCG@10 of the blend with these weights."""
+        """Mean NDCG@20 of the blend with these weights."""
         return float(self.values(weights).mean()) if len(self.open) else 0.0
 
     def values(self, weights: Mapping[str, float]) -> NDArray[np.float64]:
-        """(n_users,) NDCG@10 of the blend with these weights."""
+        """(n_users,) NDCG@20 of the blend with these weights."""
         total: Floats = np.zeros(self.open.shape, dtype=np.float32)
         for position, name in enumerate(self.names):
             weight = weights.get(name, 0.0)
@@ -126,7 +126,7 @@ def _widened(array: NDArray[np.generic], width: int, filler: float) -> NDArray[n
 
 
 def ascend(pool: Pool, start: Mapping[str, float] | None = None) -> tuple[dict[str, float], float]:
-    """(weights with their largest 1, NDCG@10 they reach). From `start`, or from the best single member."""
+    """(weights with their largest 1, NDCG@20 they reach). From `start`, or from the best single member."""
     speaking = _speaking(pool)
     weights = _seed(pool, start, speaking)
     best = pool.value(weights)

@@ -77,7 +77,7 @@ def families(shape: Shape) -> Sequence[Family]:
         tried.append(Family("profile"))
     if shape.timed:
         tried.append(_sequence(shape))
-    tried += [_ials(shape), _graph(shape), Family("rp3", [{"beta": beta} for beta in (0.15, 0.3, 0.6)], 1)]
+    tried += [Family("rp3", [{"beta": beta} for beta in (0.15, 0.3, 0.6)], 1), _graph(shape), _ials(shape)]
     if shape.n_items <= _DENSE_ITEMS:
         # Four times what an item has on average: 1,000 for a million pairs of 3,700 items.
         per_item = shape.n_pairs / max(shape.n_items, 1)
@@ -118,6 +118,6 @@ def _ials(shape: Shape) -> Family:
             {"factors": shape.factors, "alpha": alpha, "regularization": round(strength / unit, 6)}
             for strength in (0.7, 1.2, 2.0, 3.5, 6.0, 10.0, 17.0)
         ],
-        4,
-        {"factors": max(shape.factors // 2, 32), "epochs": 8},
+        3,
+        {"factors": max(shape.factors // 2, 32), "epochs": 6},
     )
