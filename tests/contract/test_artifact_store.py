@@ -65,7 +65,9 @@ async def test_of_many_writers_of_one_key_exactly_one_wins(store: ArtifactStore)
 
     winners = [body for body, outcome in zip(bodies, outcomes, strict=True) if outcome is None]
     assert len(winners) == 1
-    assert sum(isinstance(outcome, ObjectExistsError) for outcome in outcomes) == 15
+    # A busy machine may make a loser run into its deadline before it hears that it has lost.
+    losers = [outcome for outcome in outcomes if outcome is not None]
+    assert all(isinstance(loser, ObjectExistsError | ArtifactsUnavailableError) for loser in losers), losers
     assert await store.get("models/raced", 10_000) == winners[0]
 
 
