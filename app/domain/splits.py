@@ -114,6 +114,12 @@ def keep_entries(histories: Histories, keep: NDArray[np.bool_]) -> Histories:
     )
 
 
+def entry_ages(histories: Histories) -> NDArray[np.int64]:
+    """(n_entries,) how many entries of the same user are older."""
+    newer = np.arange(len(histories.items)) - np.repeat(histories.indptr[:-1], histories.lengths)
+    return np.asarray(np.repeat(histories.lengths, histories.lengths) - 1 - newer, dtype=np.int64)
+
+
 def shuffled(histories: Histories, seed: int) -> Histories:
     """The same entries, in random order within each history: where times tell nothing, no entry is the newest."""
     rows = np.repeat(np.arange(len(histories)), histories.lengths)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
 from app.domain.recommender import Progress, Recommender
+from app.domain.splits import entry_ages, keep_entries
 from app.models.base import Array, Floats, as_parameters, parse, positives, take_floats
 
 _DAY_SECONDS = 86_400.0
@@ -18,9 +19,13 @@ _DAY_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class PopularityParameters:
-    """`half_life_days` 0: an event counts the same however old it is."""
+    """`half_life_days` 0: an event counts the same however old it is.
+
+    `first` > 0: only the first so many entries of each user count, which is what newcomers start with.
+    """
 
     half_life_days: float = 0.0
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,14 @@ class TrendingParameters:
     """As PopularityParameters, forgetting by default."""
 
     half_life_days: float = 30.0
+    first: int = 0
+
+
+def beginnings(dataset: Dataset, first: int) -> Dataset:
+    """The training set with the first (oldest) `first` entries of each user; all of them for 0."""
+    if first <= 0:
+        return dataset
+    return replace(dataset, histories=keep_entries(dataset.histories, entry_ages(dataset.histories) < first))
 
 
 def popularity_scores(dataset: Dataset, half_life_days: float) -> Floats:
@@ -69,7 +82,7 @@ class Popularity(Recommender):
         return len(self._scores)
 
     def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
-        self._scores = popularity_scores(dataset, self._parameters.half_life_days)
+        self._scores = popularity_scores(beginnings(dataset, self._parameters.first), self._parameters.half_life_days)
         progress(self.name, 1.0)
 
     def score(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Floats:

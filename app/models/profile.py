@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from app.domain.dataset import Dataset, Histories
 from app.domain.recommender import Progress, Recommender
 from app.models.base import Array, Floats, as_parameters, parse, positives, take, take_floats
-from app.models.popularity import popularity_scores
+from app.models.popularity import beginnings, popularity_scores
 
 _MAX_CELLS = 40_000_000
 """Features times items: 160 MB."""
@@ -26,10 +26,11 @@ _MAX_FEATURES = 400
 
 @dataclass(frozen=True, slots=True)
 class ProfileParameters:
-    """`regularization`: how many users a group needs before it counts half."""
+    """`regularization`: how many users a group needs before it counts half. Others as in PopularityParameters."""
 
-    regularization: float = 50.0
+    regularization: float = 300.0
     half_life_days: float = 0.0
+    first: int = 0
 
 
 class ProfileRecommender(Recommender):
@@ -66,6 +67,7 @@ class ProfileRecommender(Recommender):
         return len(self._shares)
 
     def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+        dataset = beginnings(dataset, self._parameters.first)
         self._shares = popularity_scores(dataset, self._parameters.half_life_days)
         profiles = dataset.histories.profiles
         limit = min(_MAX_FEATURES, _MAX_CELLS // max(dataset.n_items, 1))

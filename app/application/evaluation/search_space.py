@@ -70,11 +70,13 @@ PRIORS = frozenset({"popularity", "trending", "profile"})
 
 def families(shape: Shape) -> Sequence[Family]:
     """What to try, in order: priors, then what tends to win, then what may add to it."""
-    tried = [Family("popularity")]
+    # What newcomers start with may differ from what everybody has; without times nobody knows what came first.
+    starts: Sequence[Parameters] = ({}, {"first": 40}, {"first": 20}) if shape.timed else ({},)
+    tried = [Family("popularity", starts)]
     if shape.timed:
         tried.append(Family("trending", [{"half_life_days": days} for days in (7.0, 30.0, 120.0, 480.0)], 1))
     if shape.user_features:
-        tried.append(Family("profile"))
+        tried.append(Family("profile", starts))
     if shape.timed:
         tried.append(_sequence(shape))
     tried += [Family("rp3", [{"beta": beta} for beta in (0.15, 0.3, 0.6)], 1), _graph(shape), _ials(shape)]

@@ -16,14 +16,13 @@ from threadpoolctl import threadpool_limits
 
 from app.application.evaluation.blending import DEPTH, Question, ascend, pool
 from app.application.evaluation.evaluation import hits_of, top_lists
-from app.application.evaluation.held_out import take_rows
+from app.application.evaluation.questions import Examination, examination
 from app.application.evaluation.search_space import PRIORS, Family, Parameters, Shape, families
 from app.domain.dataset import Dataset
 from app.domain.exceptions import InputError, NotEnoughDataError
 from app.domain.metrics import ndcg
 from app.domain.recommender import Progress, Recommender, Recommenders
 from app.domain.scaling import score_scale
-from app.domain.splits import Cut, has_one_clock, shuffled, truncated, validation_cut
 
 MEMBERS: Mapping[str, str] = {
     "collaborative": "ials",
@@ -33,11 +32,6 @@ MEMBERS: Mapping[str, str] = {
 }
 """The `type` of the HTTP API and the command line → the recommender that answers it."""
 
-_JUDGES = 1_500
-_JUDGE_CELLS = 60_000_000
-"""At most so many scores per trial (users x items), so that a trial stays within seconds on large catalogues."""
-
-_KNOTS = (0, 1, 3, 10)
 _HOPELESS = 0.6
 """A family whose first trial reaches less than this share of the best one is not tuned any further."""
 
@@ -47,7 +41,6 @@ _COLD_SHARES: Mapping[str, float] = {"ials": 0.05, "content": 0.02}
 _KEPT = PRIORS | frozenset(_COLD_SHARES)
 
 _EXPECTED_TRIALS = 12.0
-_LATEST_SHARE, _LATEST_AT_LEAST = 0.3, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +64,7 @@ class _Search:
     """State of one selection: the cut, who is asked, what was tried, when to stop."""
 
     recommenders: Recommenders
-    cut: Cut
-    question: Question
+    asked: Examination
     seed: int
     deadline: float
     progress: Progress
@@ -85,11 +77,14 @@ class _Search:
         fitted_with = parameters if whole else {**parameters, **family.trial}
         candidate = self.recommenders.build(name, fitted_with)
         try:
-            candidate.fit(self.cut.train, seed=self.seed, progress=self._unheard)
+            candidate.fit(self.asked.train, seed=self.seed, progress=self._unheard)
         except NotEnoughDataError:
             return None
-        value = float(_values(candidate, self.question).mean())
-        self.best = max(self.best, value)
+        # A prior is judged by what it is for: users without a history.
+        question = self.asked.short.get(0, self.asked.whole) if name in PRIORS else self.asked.whole
+        value = float(_values(candidate, question).mean())
+        if name not in PRIORS:
+            self.best = max(self.best, value)
         figures = {f"ndcg@{DEPTH}": round(value, 5), "seconds": round(_spent() - began, 2)}
         self.table.append({"recommender": name, "parameters": dict(fitted_with), **figures})
         self.progress("selection", self.share())
@@ -106,7 +101,7 @@ class _Search:
     def best_of(self, family: Family, known: Parameters | None = None) -> _Trial | None:
         """The best rung of a family's ladder, fitted as it will be; `known`: parameters that served well so far."""
         best = self._best_rung(family, known)
-        if best is None or not family.trial or best.value < _HOPELESS * self.best:
+        if best is None or not family.trial or self._is_hopeless(family, best):
             return best
         return self.try_out(family, best.parameters, whole=True)
 
@@ -123,10 +118,13 @@ class _Search:
             best = self._climb(family, first, range(family.first - 1, -1, -1))
         return best
 
+    def _is_hopeless(self, family: Family, best: _Trial) -> bool:
+        return family.name not in PRIORS and best.value < _HOPELESS * self.best
+
     def _climb(self, family: Family, best: _Trial, rungs: range) -> _Trial:
         """As long as it gets better, there is time, and the family is in the race at all."""
         for rung in rungs:
-            if _spent() > self.deadline or best.value < _HOPELESS * self.best:
+            if _spent() > self.deadline or self._is_hopeless(family, best):
                 break
             tried = self.try_out(family, family.ladder[rung])
             if tried is None or tried.value <= best.value:
@@ -155,12 +153,12 @@ def select(
     name = MEMBERS.get(model_type, model_type)
     if name not in recommenders.names():
         raise InputError("unknown model type", "model_type")
-    cut = validation_cut(train, seed=seed)
-    if not len(cut.targets.items):
+    asked = examination(train, seed)
+    if asked is None:
         raise NotEnoughDataError("no user has two items: nothing to choose a recommender on")
     deadline = _spent() + budget_seconds
-    search = _Search(recommenders, cut, _question(cut, seed), seed, deadline, progress)
-    space = families(Shape.of(train, timed=cut.by_time))
+    search = _Search(recommenders, asked, seed, deadline, progress)
+    space = families(Shape.of(train, timed=asked.by_time))
     if name == "hybrid":
         return _blend(search, space, start)
     family = next((one for one in space if one.name == name), Family(name))
@@ -171,26 +169,6 @@ def select(
 def _spent() -> float:
     """Processor seconds, not the clock's: a busy machine must not change what is chosen."""
     return time.process_time()
-
-
-def _question(cut: Cut, seed: int) -> Question:
-    """A sample of the users with held-out pairs: the latest ones where time runs for all alike, else an even one.
-
-    Requests come now: what is in fashion can only be judged on targets that lie close to the end of the window.
-    """
-    asked = np.flatnonzero(cut.targets.lengths > 0)
-    if cut.by_time and has_one_clock(cut.train.histories):
-        latest = cut.targets.times[cut.targets.indptr[:-1][asked]]
-        kept = max(_LATEST_AT_LEAST, int(_LATEST_SHARE * len(asked)))
-        asked = np.sort(asked[np.argsort(-latest, kind="stable")[:kept]])
-    limit = max(100, min(_JUDGES, _JUDGE_CELLS // max(cut.train.n_items, 1)))
-    if len(asked) > limit:
-        asked = asked[np.linspace(0, len(asked) - 1, limit).astype(np.int64)]
-    n_items = cut.train.n_items
-    histories = take_rows(cut.train.histories, asked)
-    if not cut.by_time:
-        histories = shuffled(histories, seed)
-    return Question(histories, histories.matrix(n_items), take_rows(cut.targets, asked).matrix(n_items).astype(bool))
 
 
 def _values(recommender: Recommender, question: Question) -> NDArray[np.float64]:
@@ -213,7 +191,7 @@ def _blend(search: _Search, space: Sequence[Family], start: Mapping[str, object]
         raise NotEnoughDataError("nothing can be learnt from these interactions")
     members = {name: trial.recommender for name, trial in found.items()}
     knots, weights = _weights_by_length(search, members)
-    if search.cut.train.item_features is not None:
+    if search.asked.train.item_features is not None:
         for name, least in _COLD_SHARES.items():
             if name in weights:
                 weights[name] = [max(weight, least) for weight in weights[name]]
@@ -230,19 +208,14 @@ def _weights_by_length(search: _Search, members: Mapping[str, Recommender]) -> t
     """(rising knots, member → weight at each knot)."""
     # Matrix times vector, many times over: a threaded BLAS below it is slower than one thread.
     with threadpool_limits(1, "blas"):
-        scales = {name: score_scale(member, search.cut.train.histories) for name, member in members.items()}
-    whole = search.question
-    # Whoever is longer than the shortest tenth gets the weights of whole histories: cut ones only imitate short ones.
-    shortest = int(np.quantile(whole.histories.lengths, 0.1)) if len(whole.histories) else 0
-    knots = [knot for knot in _KNOTS if knot < shortest / 1.5 or knot == 0]
-    lengths = [*knots, max(shortest, 1 + max(knots))]
+        scales = {name: score_scale(member, search.asked.train.histories) for name, member in members.items()}
+    questions = {**search.asked.short, search.asked.length: search.asked.whole}
+    lengths = list(questions)
     found: list[dict[str, float]] = []
     weights: dict[str, float] | None = None
     names, members = tuple(members), dict(members)
     for length in reversed(lengths):
-        shown = whole.histories if length == lengths[-1] else truncated(whole.histories, length)
-        asked = Question(shown, whole.hidden, whole.relevant)
-        weights, value = ascend(pool(members, scales, asked), weights)
+        weights, value = ascend(pool(members, scales, questions[length]), weights)
         found.insert(0, weights)
         if length == lengths[-1]:
             # What adds nothing to whole histories is not worth fitting and serving for the sake of short ones.

@@ -1,0 +1,121 @@
+"""What selection asks its candidates: known users at the end of their histories, newcomers at the beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from app.application.evaluation.blending import Question
+from app.application.evaluation.held_out import take_rows
+from app.domain.dataset import Dataset, Histories
+from app.domain.splits import (
+    entry_ages,
+    has_one_clock,
+    keep_entries,
+    shuffled,
+    times_tell,
+    truncated,
+    validation_cut,
+)
+
+KNOTS = (0, 1, 3, 10)
+"""History lengths at which a blend has weights of its own, below those of whole histories."""
+
+_JUDGES = 1_500
+_JUDGE_CELLS = 60_000_000
+"""At most so many scores per trial (users x items), so that a trial stays within seconds on large catalogues."""
+
+_LATEST_SHARE, _LATEST_AT_LEAST = 0.3, 200
+_NEWCOMERS, _NEWCOMER_SHARE, _ENOUGH_USERS = 500, 10, 100
+_WANTED = 20
+"""How many of a newcomer's next likes count as right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """`train`: what candidates are fitted on. `whole`: known users. `short`: by history length, in rising order."""
+
+    train: Dataset
+    whole: Question
+    short: Mapping[int, Question]
+    by_time: bool
+
+    @property
+    def length(self) -> int:
+        """From this history length on the weights of whole histories hold: that of the shortest tenth."""
+        shortest = int(np.quantile(self.whole.histories.lengths, 0.1)) if len(self.whole.histories) else 0
+        return max(shortest, 1 + max(self.short, default=-1))
+
+
+def examination(dataset: Dataset, seed: int) -> Examination | None:
+    """None where no user has two likes."""
+    newcomers = _newcomers(dataset, seed)
+    is_new = np.zeros(dataset.n_users, dtype=bool)
+    is_new[newcomers] = True
+    rows = np.repeat(np.arange(dataset.n_users), dataset.histories.lengths)
+    rest = replace(dataset, histories=keep_entries(dataset.histories, ~is_new[rows]))
+    cut = validation_cut(rest, seed=seed)
+    asked = np.flatnonzero(cut.targets.lengths > 0)
+    if not len(asked):
+        return None
+    if cut.by_time and has_one_clock(dataset.histories):
+        # Requests come now: what is in fashion can only be judged on targets close to the end of the window.
+        latest = cut.targets.times[cut.targets.indptr[:-1][asked]]
+        kept = max(_LATEST_AT_LEAST, int(_LATEST_SHARE * len(asked)))
+        asked = np.sort(asked[np.argsort(-latest, kind="stable")[:kept]])
+    histories, n_items = take_rows(cut.train.histories, _even(asked, n_items=dataset.n_items)), dataset.n_items
+    targets = take_rows(cut.targets, _even(asked, n_items=n_items))
+    if not cut.by_time:
+        histories = shuffled(histories, seed)
+    whole = Question(histories, histories.matrix(n_items), targets.matrix(n_items).astype(bool))
+    short = _short(dataset, newcomers, whole, seed, by_time=cut.by_time)
+    return Examination(cut.train, whole, short, cut.by_time)
+
+
+def _even(rows: NDArray[np.int64], *, n_items: int) -> NDArray[np.int64]:
+    limit = max(100, min(_JUDGES, _JUDGE_CELLS // max(n_items, 1)))
+    return rows if len(rows) <= limit else rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
+
+
+def _newcomers(dataset: Dataset, seed: int) -> NDArray[np.int64]:
+    """Users that no candidate is fitted on: the latest to arrive where time runs for all alike, else random ones."""
+    histories = dataset.histories
+    able = np.flatnonzero(histories.lengths > 1)
+    if len(able) < _ENOUGH_USERS:
+        return np.empty(0, dtype=np.int64)
+    count = min(_NEWCOMERS, len(able) // _NEWCOMER_SHARE)
+    if times_tell(histories) and has_one_clock(histories):
+        arrived = histories.times[histories.indptr[1:][able] - 1]
+        return np.sort(able[np.argsort(-arrived, kind="stable")[:count]])
+    return np.sort(np.random.default_rng(seed).permutation(able)[:count])
+
+
+def _short(
+    dataset: Dataset, newcomers: NDArray[np.int64], whole: Question, seed: int, *, by_time: bool
+) -> dict[int, Question]:
+    """Newcomers at their first entries; without enough of them, known users whose histories are cut short."""
+    shortest = int(np.quantile(whole.histories.lengths, 0.1))
+    knots = [knot for knot in KNOTS if knot < shortest / 1.5 or knot == 0]
+    if not len(newcomers):
+        return {knot: Question(truncated(whole.histories, knot), whole.hidden, whole.relevant) for knot in knots}
+    everything = take_rows(dataset.histories, _even(newcomers, n_items=dataset.n_items))
+    if not by_time:
+        everything = shuffled(everything, seed)
+    return {knot: question for knot in knots if (question := _beginning(everything, knot, dataset.n_items)) is not None}
+
+
+def _beginning(everything: Histories, length: int, n_items: int) -> Question | None:
+    """The first `length` entries shown, the next likes asked for."""
+    age = entry_ages(everything)
+    next_likes = (age >= length) & (age < length + _WANTED) & (everything.weights > 0)
+    targets = keep_entries(everything, next_likes)
+    asked = np.flatnonzero(targets.lengths > 0)
+    if not len(asked):
+        return None
+    shown = take_rows(keep_entries(everything, age < length), asked)
+    nothing = sp.csr_matrix((len(asked), n_items), dtype=np.float32)
+    return Question(shown, nothing, take_rows(targets, asked).matrix(n_items).astype(bool))
