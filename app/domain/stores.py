@@ -26,6 +26,7 @@ from app.domain.models import (
     TrainingJob,
     User,
 )
+from app.domain.reports import ReportStore
 from app.domain.waiting_stores import DeadLetterStore, OutboxStore
 
 
@@ -270,6 +271,7 @@ class Database(Protocol):
     outbox: OutboxStore
     dead_letters: DeadLetterStore
     api_keys: ApiKeyStore
+    reports: ReportStore
 
     @abstractmethod
     async def ping(self) -> None:

@@ -14,6 +14,7 @@ from app.infrastructure.database.dialects import choose_dialect
 from app.infrastructure.database.interactions import SqlInteractionStore
 from app.infrastructure.database.model_versions import SqlModelStore
 from app.infrastructure.database.outbox import SqlOutboxStore
+from app.infrastructure.database.reports import SqlReportStore
 from app.infrastructure.database.trainings import SqlTrainingStore
 
 
@@ -29,6 +30,7 @@ class SqlDatabase(Database):
         self.outbox = SqlOutboxStore(connections)
         self.dead_letters = SqlDeadLetterStore(connections)
         self.api_keys = SqlApiKeyStore(connections)
+        self.reports = SqlReportStore(connections)
 
     async def ping(self) -> None:
         async with self._connections.swift() as connection:

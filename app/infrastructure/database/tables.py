@@ -234,6 +234,18 @@ promotions = sa.Table(  # every champion there ever was, in order: what `previou
     schema="training",
 )
 
+reports = sa.Table(  # figures worked out by the clock; a row without `made_at` is being worked out
+    "reports",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("slot", UtcDateTime, primary_key=True),
+    sa.Column("claimed_at", UtcDateTime, nullable=False),
+    sa.Column("made_at", UtcDateTime),
+    sa.Column("model_id", sa.Text),
+    sa.Column("figures", sa.JSON, nullable=False),
+    schema="training",
+)
+
 # ── audit ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 api_keys = sa.Table(
