@@ -85,9 +85,16 @@ def test_an_unknown_type_is_refused() -> None:
         choose(tastes(), "oracle")
 
 
-def test_one_item_per_user_is_too_little_to_choose_on() -> None:
+def test_where_nobody_has_two_likes_the_blend_is_popularity() -> None:
+    name, parameters = choose(dataset([[(user % 5, 1.0)] for user in range(50)], 5, features=False))
+    assert (name, parameters["members"], parameters["weights"]) == ("hybrid", {"popularity": {}}, {"popularity": [1.0]})
+
+
+def test_where_nobody_likes_anything_nothing_is_trained() -> None:
+    data = dataset([[(0, -1.0)], [(1, -1.0)]], 5, features=False)
+    recipe = choose(data)
     with pytest.raises(NotEnoughDataError):
-        choose(dataset([[(user % 5, 1.0)] for user in range(50)], 5))
+        fitted(data, *recipe)
 
 
 def test_users_of_two_groups_and_users_with_one_item_are_no_obstacle() -> None:

@@ -148,14 +148,15 @@ def select(
     `budget_seconds` of processor time bound the trials; a last one may run over.
 
     `model_type` is a recommender's name or one of MEMBERS. `start`: the parameters of the recipe that serves now,
-    tried beside the others. Raises InputError for an unknown type, NotEnoughDataError where nothing can be learnt.
+    tried beside the others. Where nobody has two likes there is nothing to choose on, and a hybrid is popularity.
+    Raises InputError for an unknown type, NotEnoughDataError where nothing can be learnt.
     """
     name = MEMBERS.get(model_type, model_type)
     if name not in recommenders.names():
         raise InputError("unknown model type", "model_type")
     asked = examination(train, seed)
     if asked is None:
-        raise NotEnoughDataError("no user has two items: nothing to choose a recommender on")
+        return _popular(train) if name == "hybrid" else Recipe(name, {})
     deadline = _spent() + budget_seconds
     search = _Search(recommenders, asked, seed, deadline, progress)
     space = families(Shape.of(train, timed=asked.by_time))
@@ -164,6 +165,14 @@ def select(
     family = next((one for one in space if one.name == name), Family(name))
     best = search.best_of(family, start)
     return Recipe(name, {} if best is None else best.parameters, tuple(search.table))
+
+
+def _popular(train: Dataset, table: Sequence[Mapping[str, object]] = ()) -> Recipe:
+    """What is left where no question tells candidates apart; content places what has no likes yet."""
+    weights = {"popularity": [1.0]}
+    if train.item_features is not None and train.item_features.matrix.nnz:
+        weights["content"] = [_COLD_SHARES["content"]]
+    return Recipe("hybrid", {"members": {name: {} for name in weights}, "weights": weights, "knots": [0]}, tuple(table))
 
 
 def _spent() -> float:
@@ -196,6 +205,8 @@ def _blend(search: _Search, space: Sequence[Family], start: Mapping[str, object]
             if name in weights:
                 weights[name] = [max(weight, least) for weight in weights[name]]
     used = [name for name in members if any(weights[name])]
+    if not used:
+        return _popular(search.asked.train, search.table)
     blend = {
         "members": {name: dict(found[name].parameters) for name in used},
         "weights": {name: weights[name] for name in used},
