@@ -21,6 +21,10 @@ from app.domain.exceptions import ArtifactDamagedError, InputError
 from app.domain.recommender import Blended, Progress, Recommender, Recommenders
 from app.domain.scaling import score_scale
 from app.models.base import Array, Floats, take_floats
+from app.models.peers import Peers
+
+_PLACES_NEW = frozenset({"ials", "content", "lightfm"})
+"""Members that score an item nobody touched by its features; for the others, its peers speak."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Hybrid(Recommender, Blended):
         self._recommenders = recommenders
         self._members: dict[str, Recommender] = {}
         self._scales: dict[str, float] = {}
+        self._peers = Peers.nobody(0)
 
     @classmethod
     def build(cls, name: str, parameters: Mapping[str, object], recommenders: Callable[[], Recommenders]) -> Hybrid:
@@ -95,6 +100,7 @@ class Hybrid(Recommender, Blended):
             restored._scales[member] = float(take_floats(arrays, f"scale.{member}", 1)[0])
         if len({member.n_items for member in restored._members.values()}) > 1:
             raise ArtifactDamagedError("members", "they know different items")
+        restored._peers = Peers.restore(arrays, restored.n_items)
         return restored
 
     @property
@@ -117,17 +123,22 @@ class Hybrid(Recommender, Blended):
             member.fit(dataset, seed=seed, progress=report)
             fitted[name] = member
         self._members = fitted
+        self._peers = Peers.learn(dataset)
         # Matrix times vector, many times over: a threaded BLAS below it is slower than one thread.
         with threadpool_limits(1, "blas"):
             self._scales = {name: score_scale(member, dataset.histories) for name, member in fitted.items()}
 
     def shares(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Mapping[str, Floats]:
         parts = {}
-        for name, member in self._members.items():
+        for name in self._members:
             weights = self.blend.at(name, histories.lengths) / self._scales[name]
             if weights.any():
-                parts[name] = member.score(histories, items) * weights.astype(np.float32)[:, None]
+                parts[name] = self._score(name, histories, items) * weights.astype(np.float32)[:, None]
         return parts
+
+    def _score(self, name: str, histories: Histories, items: NDArray[np.int32] | None) -> Floats:
+        member = self._members[name]
+        return member.score(histories, items) if name in _PLACES_NEW else self._peers.score(member, histories, items)
 
     def score(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Floats:
         width = self.n_items if items is None else len(items)
@@ -140,9 +151,13 @@ class Hybrid(Recommender, Blended):
         """What the score loses when the entry is taken away, the change of weights with the length included."""
         n = len(history.items)
         parts = np.zeros((n + 1, len(items)))
+        asked, speaks = self._peers.behind(items)
         for name, member in self._members.items():
             now, less = self.blend.at(name, np.array([n, max(n - 1, 0)])) / self._scales[name]
-            own = member.contributions(history, items).astype(np.float64)
+            if name in _PLACES_NEW:
+                own = member.contributions(history, items).astype(np.float64)
+            else:
+                own = np.asarray((speaks @ member.contributions(history, asked).T).T, dtype=np.float64)
             whole = own.sum(axis=0)
             parts[:-1] += now * whole - less * (whole - own[:-1])
             parts[-1] += now * whole
@@ -153,6 +168,7 @@ class Hybrid(Recommender, Blended):
         wider = type(self)(self.name, self.blend, self._recommenders)
         wider._members = {name: member.extended(features) for name, member in self._members.items()}
         wider._scales = self._scales
+        wider._peers = self._peers.extended(features)
         return wider
 
     def parameters(self) -> Mapping[str, object]:
@@ -163,7 +179,7 @@ class Hybrid(Recommender, Blended):
         }
 
     def arrays(self) -> Mapping[str, Array]:
-        arrays: dict[str, Array] = {}
+        arrays: dict[str, Array] = self._peers.arrays()
         for name, member in self._members.items():
             arrays |= {f"{name}/{key}": array for key, array in member.arrays().items()}
             arrays[f"scale.{name}"] = np.array([self._scales[name]], dtype=np.float32)
