@@ -14,13 +14,15 @@ from app.application.ingestion.events import EventIngestion
 from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.list_renewal import ListRenewal
 from app.application.recommending.recommendation import RecommendationService
+from app.application.reporting.model_quality import Judge
+from app.application.reporting.reporter import EVALUATION, KPIS, Reporter
 from app.application.serving.model_serving import ModelServer, ServingPolicy
 from app.application.serving.serving import MEMBERS
 from app.application.serving.serving_stack import ServingStack
 from app.application.training.judging import TrainingPolicy
 from app.application.training.model_registry import Registry
 from app.application.training.model_training import Trainer
-from app.application.training.scheduled import Scheduler, Timetable
+from app.application.training.scheduled import LONG_AGO, Scheduler, Timetable
 from app.config import Settings
 from app.connecting import (
     connect_artifacts,
@@ -156,14 +158,38 @@ def make_trainer(container: Container) -> Trainer:
     )
 
 
-def make_scheduler(container: Container, slots: dict[str, datetime]) -> Scheduler:
-    """What runs by the clock, over this container's ports; `slots` is what this process remembers of it."""
+def make_judge(container: Container) -> Judge:
+    """What measures models of the registry."""
     settings = container.settings
+    return Judge(
+        container.database,
+        container.artifacts,
+        container.recommenders,
+        container.clock,
+        training_policy(settings),
+        settings.train_seed,
+    )
+
+
+def make_reporter(container: Container) -> Reporter:
+    """What works reports out."""
+    settings = container.settings
+    return Reporter(
+        container.database, make_judge(container), container.clock, settings.train_model_type, settings.kpi_days
+    )
+
+
+def make_scheduler(container: Container, slots: dict[str, datetime], since: datetime = LONG_AGO) -> Scheduler:
+    """What runs by the clock; `slots` is what this process remembers of it, slots before `since` are left alone."""
+    settings = container.settings
+    reports = {EVALUATION: settings.evaluation_schedule, KPIS: settings.kpi_schedule}
     timetable = Timetable(
         training=Cron.parse(settings.train_schedule) if settings.train_schedule else None,
         retention=Cron.parse(settings.retention_schedule) if settings.retention_schedule else None,
         model_type=settings.train_model_type,
         keep_versions=settings.train_keep_versions,
+        reports={name: Cron.parse(schedule) for name, schedule in reports.items() if schedule},
+        since=since,
     )
     return Scheduler(
         container.database,

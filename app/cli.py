@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, Entry] = {
     "export": Entry("data", "Write interactions, items or users to a file."),
     "train": Entry("train", "Train, judge and, if it is better, promote a model."),
     "evaluate": Entry("evaluate", "Measure a model, or the default pipeline on anybody's data."),
+    "kpis": Entry("kpis", "Show what people did in the last days."),
     "models": Entry("models", "List, show, promote and roll back models."),
     "recommend": Entry("recommend", "Show a user's list."),
     "similar": Entry("recommend", "Show what is like an item."),

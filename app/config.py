@@ -121,6 +121,9 @@ class Settings(BaseSettings):
 
     # worker and schedule: five cron fields in UTC, or empty for never
     train_schedule: Schedule = "0 3 * * *"
+    evaluation_schedule: Schedule = "0 5 * * *"
+    kpi_schedule: Schedule = "15 0 * * *"
+    kpi_days: Annotated[int, Field(ge=1, le=366)] = 7
     retention_schedule: Schedule = "30 4 * * *"
     schedule_tick_seconds: Annotated[float, Field(ge=0.2, le=3_600)] = 30
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 2

@@ -32,10 +32,12 @@ from app.application.credentials import ApiKeys
 from app.application.outgoing.outbox import BackgroundEvents, OutboxRelay
 from app.application.queue_gauges import watch_queues
 from app.application.recommending.refreshed import told_through
+from app.application.reporting.report_gauges import watch_reports
 from app.application.serving.serving_stack import ServingStack
 from app.application.supervision import Loop, supervised, watch_lag
 from app.application.training.model_training import request_training, ring_for_queued
-from app.bootstrap import Container, make_registry, make_serving, open_container
+from app.application.training.scheduled import tick_for_ever
+from app.bootstrap import Container, make_registry, make_scheduler, make_serving, open_container
 from app.config import Settings, require_credentials
 from app.domain.exceptions import UnavailableError
 
@@ -127,7 +129,12 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIt
             "background_events": partial(told.run, asyncio.Event()),
             "lag": watch_lag,
             "queue_gauges": partial(watch_queues, container.database, container.jobs),
+            "report_gauges": partial(watch_reports, container.database),
         }
+        if settings.jobs_url.startswith("local:"):
+            # No Beat here, so this process ticks; what was due before it started is left alone.
+            scheduler = make_scheduler(container, {}, container.clock())
+            loops["schedule"] = partial(tick_for_ever, scheduler, settings.schedule_tick_seconds)
         await stack.enter_async_context(supervised(loops))
         yield
 

@@ -7,10 +7,14 @@ import asyncio
 from app import telemetry
 from app.domain.exceptions import UnavailableError
 from app.domain.interfaces import JobQueue
+from app.domain.models import TrainingStatus
 from app.domain.stores import Database
 
 PERIOD_SECONDS = 15.0
 """One scrape interval: the figures need not be newer than anybody sees them."""
+
+_LOOKED_AT = 100
+"""One training a model type can be queued, so those that wait are among the newest."""
 
 
 async def watch_queues(database: Database, jobs: JobQueue, period_seconds: float = PERIOD_SECONDS) -> None:
@@ -18,7 +22,13 @@ async def watch_queues(database: Database, jobs: JobQueue, period_seconds: float
     while True:
         try:
             telemetry.DEAD_LETTERS.set(await database.dead_letters.count())
-            telemetry.JOB_QUEUE_DEPTH.set(await jobs.depth())
+            telemetry.JOB_QUEUE_DEPTH.set(max(await jobs.depth(), await _queued(database)))
         except UnavailableError:
             telemetry.BACKGROUND_FAILURES.labels("queue_gauges").inc()
         await asyncio.sleep(period_seconds)
+
+
+async def _queued(database: Database) -> int:
+    """Trainings no worker has begun: a row may wait without a ring, as a ring may wait for a row that is done."""
+    newest = await database.trainings.list(_LOOKED_AT)
+    return sum(job.status is TrainingStatus.QUEUED for job in newest)

@@ -124,7 +124,7 @@ class VectorIndex(Protocol):
 
 
 class JobQueue(Protocol):
-    """The doorbell: tells some worker that a queued training waits. The truth is in TrainingStore."""
+    """The doorbell: tells some worker that work waits. The truth is in TrainingStore and ReportStore."""
 
     @abstractmethod
     async def submit(self, training_id: str) -> None:

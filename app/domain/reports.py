@@ -36,8 +36,8 @@ class ReportStore(Protocol):
         """Store the figures of a claimed slot; False, and nothing stored, if they are stored already."""
 
     @abstractmethod
-    async def is_made(self, name: str, slot: datetime) -> bool:
-        """Whether the figures of this slot are stored."""
+    async def is_due(self, name: str, slot: datetime, now: datetime) -> bool:
+        """Whether `claim` would be True now: nobody has stored the figures of this slot, or works them out."""
 
     @abstractmethod
     async def latest(self, name: str) -> Report | None:

@@ -1,7 +1,7 @@
-"""One training in a process of its own: `python -m app.tasks.training TRAINING_ID`.
+"""One job in a process of its own: `python -m app.tasks.training JOB`; a training's id, or `REPORT@SLOT`.
 
-Exit codes: 0 the training ended with a verdict (or was not queued any more), 1 it failed or was cancelled, 2 wrong
-usage or settings, 143 it was told to stop by SIGTERM (the job is marked as cancelled first).
+Exit codes: 0 the training ended with a verdict (or was not queued any more), or the report is made; 1 it failed or was
+cancelled, 2 wrong usage or settings, 143 it was told to stop by SIGTERM (a training is marked as cancelled first).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _NICENESS = 10
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the training named by the only argument; returns the exit code."""
+    """Run the job named by the only argument; returns the exit code."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
-        sys.stderr.write("usage: python -m app.tasks.training TRAINING_ID\n")
+        sys.stderr.write("usage: python -m app.tasks.training TRAINING_ID | REPORT@SLOT\n")
         return USAGE
     try:
         settings = load_settings()
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     except asyncio.CancelledError:
         return STOPPED
     except EncoreError as error:
-        log.error("training not run", training_id=arguments[0], problem=str(error))  # noqa: TRY400  # expected: no trace
+        log.error("job not run", job=arguments[0], problem=str(error))  # noqa: TRY400  # expected: no trace
         return FAILED
 
 
@@ -54,15 +54,21 @@ def cap_threads(threads: int) -> None:
         os.environ.setdefault(name, str(threads))
 
 
-async def run(settings: Settings, training_id: str) -> int:
-    """Open the container and train; SIGTERM cancels."""
-    from app.bootstrap import make_trainer, open_container  # loads every numerical library: only once they are capped
+async def run(settings: Settings, job_id: str) -> int:
+    """Open the container and do the job; SIGTERM cancels."""
+    # Loads every numerical library: only once they are capped.
+    from app.application.reporting.reporter import parse_job
+    from app.bootstrap import make_reporter, make_trainer, open_container
 
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    report = parse_job(job_id)
     async with open_container(settings) as container:
-        job = await make_trainer(container).run(training_id)
+        if report is not None:
+            await make_reporter(container).run(*report)
+            return DONE
+        job = await make_trainer(container).run(job_id)
     return FAILED if job.status in (TrainingStatus.FAILED, TrainingStatus.CANCELLED) else DONE
 
 

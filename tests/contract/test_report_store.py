@@ -41,29 +41,31 @@ async def test_of_many_who_claim_a_slot_at_once_one_gets_it(database: Database, 
 
 async def test_figures_are_stored_once_and_found_again(database: Database, other: Database) -> None:
     assert await database.reports.latest("kpis") is None
-    assert not await database.reports.is_made("kpis", SLOT)
     assert await database.reports.claim("kpis", SLOT, NOW)
-    assert not await database.reports.is_made("kpis", SLOT)
 
     report = Report("kpis", SLOT, NOW, LATER, "model-1", {"active_users": 3, "share": 0.5})
     assert await database.reports.finish(report)
 
     assert await other.reports.latest("kpis") == report
-    assert await other.reports.is_made("kpis", SLOT)
+    assert not await other.reports.is_due("kpis", SLOT, LATER)
     assert not await other.reports.finish(Report("kpis", SLOT, NOW, LATER, None, {"active_users": 4}))
     assert not await other.reports.claim("kpis", SLOT, LATER)
     assert await other.reports.latest("kpis") == report
 
 
 async def test_a_claim_is_not_taken_from_a_process_that_lives(database: Database, other: Database) -> None:
+    assert await other.reports.is_due("kpis", SLOT, NOW)
     assert await database.reports.claim("kpis", SLOT, NOW)
 
+    assert not await other.reports.is_due("kpis", SLOT, LATER)
     assert not await other.reports.claim("kpis", SLOT, LATER)
 
 
 async def test_the_claim_of_a_process_that_died_goes_to_one_other(database: Database, other: Database) -> None:
     assert await other.reports.claim("kpis", SLOT, NOW)
     await other.close()  # its signs of life go with it, as they do with a process
+    assert not await database.reports.is_due("kpis", SLOT, NOW)
+    assert await database.reports.is_due("kpis", SLOT, LATER)
 
     claims = [database.reports.claim("kpis", SLOT, LATER) for _ in range(5)]
 

@@ -188,9 +188,9 @@ class ModelServer:
         telemetry.MODEL_SWAP_SECONDS.labels(label).observe(seconds)
         telemetry.MODEL_VERSION.labels(label).set(model.version)
         telemetry.MODEL_CREATED.labels(label).set(model.created_at.timestamp())
-        for metric, value in model.metrics.items():
-            if isinstance(value, int | float):
-                telemetry.MODEL_QUALITY.labels(label, metric).set(value)
+        quality = model.metrics.get("quality")
+        for metric, value in quality.items() if isinstance(quality, Mapping) else ():
+            telemetry.MODEL_QUALITY.labels(label, metric).set(value)
         log.info("model_swapped", model_id=model.model_id, version=model.version, seconds=round(seconds, 3))
 
     def _refuse(self, champion: Champion, error: Exception) -> None:

@@ -50,10 +50,15 @@ class SqlReportStore(ReportStore):
         await self._connections.dialect.release(_life_sign(report.name, report.slot))
         return stored
 
-    async def is_made(self, name: str, slot: datetime) -> bool:
-        query = sa.select(reports.c.made_at.is_not(None)).where(_is(name, slot))
-        async with self._connections.read() as connection:
-            return bool((await connection.execute(query)).scalar())
+    async def is_due(self, name: str, slot: datetime, now: datetime) -> bool:
+        query = sa.select(reports.c.made_at, reports.c.claimed_at).where(_is(name, slot))
+        async with self._connections.write() as connection:
+            row = (await connection.execute(query)).one_or_none()
+            if row is None:
+                return True
+            if row.made_at is not None or row.claimed_at >= now - _GRACE:
+                return False
+            return not await self._connections.dialect.is_held(connection, _life_sign(name, slot))
 
     async def latest(self, name: str) -> Report | None:
         query = sa.select(*_COLUMNS).where(_made(name)).order_by(reports.c.slot.desc()).limit(1)
