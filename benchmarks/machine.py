@@ -38,6 +38,18 @@ def resident_bytes(pid: int) -> int:
     return int(_found(r"^VmRSS:\s*(\d+) kB", f"/proc/{pid}/status") or 0) * 1_024
 
 
+def processor_seconds(pid: int) -> float:
+    """Processor time of a process and of its living and ended children (Linux)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        families = Path(f"/proc/{pid}/task").glob("*/children")
+        children = [int(child) for family in families for child in family.read_text().split()]
+    except OSError:
+        return 0.0
+    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")  # utime, stime, cutime, cstime
+    return own + sum(map(processor_seconds, children))
+
+
 def _found(pattern: str, path: str) -> str | None:
     try:
         match = re.search(pattern, Path(path).read_text(encoding="utf-8"), re.MULTILINE)
