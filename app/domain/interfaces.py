@@ -211,8 +211,8 @@ class EventSource(Protocol):
         """Whether the group has given us our share, which may be empty; False before that and during a rebalance."""
 
     @abstractmethod
-    async def facts(self, partition: Partition) -> PartitionFacts:
-        """Ask the log. Raises BrokerUnavailableError."""
+    async def facts(self, partitions: Collection[Partition]) -> Mapping[Partition, PartitionFacts]:
+        """Ask the log, once for all of them. Raises BrokerUnavailableError."""
 
     @abstractmethod
     def seek(self, partition: Partition, offset: int) -> bool:

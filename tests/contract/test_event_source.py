@@ -177,22 +177,22 @@ async def test_facts_tell_the_bounds_the_hint_and_the_epoch(log: Log) -> None:
     place = log.places[0]
     await log.append(place, b"a", b"b")
     source = await log.member()
-    facts = await source.facts(place)
+    facts = (await source.facts([place]))[place]
     assert (facts.first_offset, facts.end_offset, facts.committed) == (0, 2, None)
     assert "/" in facts.epoch
     assert await source.commit({place: 1})
-    assert (await source.facts(place)).committed == 1
+    assert (await source.facts([place]))[place].committed == 1
 
 
 async def test_a_topic_made_anew_has_another_epoch(log: Log) -> None:
     place = log.places[0]
     await log.append(place, b"a")
     source = await log.member()
-    epoch = (await source.facts(place)).epoch
+    epoch = (await source.facts([place]))[place].epoch
     await source.close()
     await log.recreate()
     source = await log.member()
-    assert (await source.facts(place)).epoch != epoch
+    assert (await source.facts([place]))[place].epoch != epoch
 
 
 async def test_a_hint_outlives_the_member_and_positions_do_not(log: Log) -> None:
@@ -204,7 +204,7 @@ async def test_a_hint_outlives_the_member_and_positions_do_not(log: Log) -> None
     await source.close()
     assert source.assignment()[0] > version
     heir = await log.member()
-    assert (await heir.facts(place)).committed == 2
+    assert (await heir.facts([place]))[place].committed == 2
 
 
 async def test_what_is_not_ours_is_refused_without_an_error(log: Log) -> None:

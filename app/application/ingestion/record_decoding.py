@@ -41,7 +41,7 @@ class _Straight:
     def __init__(self, shape: type[UserEvent]) -> None:
         optional = [(name, Any, msgspec.UNSET) for name in ENVELOPE_FIELDS]
         ids = [(name, str) for name in ("user_id", "video_id", "item_id") if name in shape.__struct_fields__]
-        fields = [*ids, *optional]
+        fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [*ids, *optional]
         bare: Any = msgspec.defstruct(f"Bare{shape.__name__}", fields, bases=(shape,), frozen=True, kw_only=True)
         self._decoder = msgspec.json.Decoder(bare)
 

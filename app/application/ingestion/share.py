@@ -66,8 +66,8 @@ class Share:
         now = asyncio.get_running_loop().time()
         for partition in [held for held, until in self._parked.items() if until <= now]:
             self._unpark(partition)
-        for partition in sorted(owned - self._positions.keys() - self._parked.keys()):
-            await self._position(partition)
+        if lost := sorted(owned - self._positions.keys() - self._parked.keys()):
+            await self._position(lost)
 
     def must_ask(self) -> bool:
         """Whether `follow` has anything to do."""
@@ -108,24 +108,34 @@ class Share:
         self._source.resume(partition)
         _show_parked(partition, False)
 
-    async def _position(self, partition: Partition) -> None:
-        stored = _of(await self._store.offsets(partition.topic), partition)
-        facts = await self._source.facts(partition)
-        start = start_of(stored, facts)
-        if facts.committed is None:
+    async def _position(self, partitions: Sequence[Partition]) -> None:
+        """All at once: between a rebalance and its first record a member asks each side only once."""
+        stored = await self._stored({partition.topic for partition in partitions})
+        facts = await self._source.facts(partitions)
+        starts = {partition: start_of(stored.get(partition), facts[partition]) for partition in partitions}
+        hints = {partition: start.offset for partition, start in starts.items() if facts[partition].committed is None}
+        if hints:
             # From here on a crash between transaction and bump leaves a hint that is behind (design §8).
-            await self._source.commit({partition: start.offset})
-        if self.has_moved_on() or not self._source.seek(partition, start.offset):
+            await self._source.commit(hints)
+        if not self.has_moved_on():
+            for partition, start in starts.items():
+                self._begin(partition, start, facts[partition])
+
+    async def _stored(self, topics: Collection[str]) -> Mapping[Partition, SourceOffset]:
+        return {
+            Partition(topic, offset.partition): offset
+            for topic in sorted(topics)
+            for offset in await self._store.offsets(topic)
+        }
+
+    def _begin(self, partition: Partition, start: Start, facts: PartitionFacts) -> None:
+        if not self._source.seek(partition, start.offset):
             return
         self._tickets += 1
         self._positions[partition] = Position(
             self._tickets, facts.epoch, start.offset, start.stored, start.bump_below, start.gap
         )
         _log_start(partition, start, facts)
-
-
-def _of(offsets: Sequence[SourceOffset], partition: Partition) -> SourceOffset | None:
-    return next((offset for offset in offsets if offset.partition == partition.partition), None)
 
 
 def _show_parked(partition: Partition, is_parked: bool) -> None:

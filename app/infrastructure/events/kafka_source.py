@@ -72,13 +72,17 @@ class KafkaSource(EventSource):
     def is_joined(self) -> bool:
         return self._consumer is not None and not self._listener.is_rebalancing
 
-    async def facts(self, partition: Partition) -> PartitionFacts:
+    async def facts(self, partitions: Collection[Partition]) -> Mapping[Partition, PartitionFacts]:
         consumer = await self._joined()
-        tp = TopicPartition(*partition)
-        first = await self._asked(consumer.beginning_offsets([tp]))
-        end = await self._asked(consumer.end_offsets([tp]))
-        committed = await self._asked(consumer.committed(tp))
-        return PartitionFacts(first[tp], end[tp], committed, await self._epoch(partition.topic))
+        places = [TopicPartition(*partition) for partition in partitions]
+        epochs = await self._epochs_of({place.topic for place in places})
+        first = await self._asked(consumer.beginning_offsets(places))
+        end = await self._asked(consumer.end_offsets(places))
+        committed = await self._asked(asyncio.gather(*map(consumer.committed, places)))
+        return {
+            Partition(*place): PartitionFacts(first[place], end[place], hint, epochs[place.topic])
+            for place, hint in zip(places, committed, strict=True)
+        }
 
     def seek(self, partition: Partition, offset: int) -> bool:
         try:
@@ -159,14 +163,14 @@ class KafkaSource(EventSource):
         self._consumer = consumer
         return consumer
 
-    async def _epoch(self, topic: str) -> str:
+    async def _epochs_of(self, topics: Collection[str]) -> Mapping[str, str]:
         """Asked once for each time positions are lost: a topic that is made anew takes them away."""
         asked_at = self._listener.version
-        if (asked_at, topic) not in self._epochs:
-            self._epochs = {key: epoch for key, epoch in self._epochs.items() if key[0] == asked_at}
-            found = await self._asked(topic_epochs(self._address, [topic], self._timeout))
-            self._epochs[asked_at, topic] = found[topic]
-        return self._epochs[asked_at, topic]
+        known = {topic: epoch for (version, topic), epoch in self._epochs.items() if version == asked_at}
+        if missing := sorted(set(topics) - known.keys()):
+            known |= await self._asked(topic_epochs(self._address, missing, self._timeout))
+            self._epochs = {(asked_at, topic): epoch for topic, epoch in known.items()}
+        return known
 
     async def _asked(self, call: Awaitable[T]) -> T:
         """The answer within the time, or BrokerUnavailableError."""

@@ -88,9 +88,12 @@ class MemorySource(EventSource):
     def is_joined(self) -> bool:
         return self._log.is_up
 
-    async def facts(self, partition: Partition) -> PartitionFacts:
+    async def facts(self, partitions: Collection[Partition]) -> Mapping[Partition, PartitionFacts]:
         if not self._log.is_up:
             raise BrokerUnavailableError("the log is away")
+        return {partition: self._facts(partition) for partition in partitions}
+
+    def _facts(self, partition: Partition) -> PartitionFacts:
         records = self._log.records.get(partition)
         return PartitionFacts(
             first_offset=records[0].offset if records else 0,
