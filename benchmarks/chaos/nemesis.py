@@ -6,7 +6,8 @@ import asyncio
 import random
 from collections import Counter
 
-from benchmarks.chaos.rig import Rig
+from benchmarks.chaos.rig import Rig, is_at_work
+from tests.servers.process import ServerProcess
 
 KILL, DATABASE, BROKER, ZOMBIE = "consumer killed", "database crashed", "broker frozen", "consumer frozen"
 WEIGHTS = {KILL: 80, DATABASE: 7, BROKER: 6, ZOMBIE: 7}
@@ -15,11 +16,16 @@ FROZEN_SECONDS = 9.0
 
 
 class Nemesis:
-    """Breaks things until told to stop, and leaves everything running."""
+    """Breaks things until told to stop, and leaves everything running.
+
+    A consumer is hit while it is at work wherever one is: one that is still being loaded has nothing to lose, and a
+    process killed faster than Python starts shows how fast Python starts.
+    """
 
     def __init__(self, rig: Rig, seed: int) -> None:
         self._rig = rig
         self._dice = random.Random(seed)
+        self._frozen: dict[str, asyncio.Task[None]] = {}
         self.faults: Counter[str] = Counter()
         self.crashes = 0
 
@@ -36,19 +42,31 @@ class Nemesis:
             [fault] = self._dice.choices(list(WEIGHTS), list(WEIGHTS.values()))
             await self._break(fault)
             self.faults[fault] += 1
+        await asyncio.gather(*self._frozen.values())
         self.crashes += await asyncio.to_thread(self._rig.revive)
 
+    def _victim(self) -> ServerProcess:
+        """One at work, or else any; a frozen one only if there is no other."""
+        awake = [consumer for consumer in self._rig.consumers if consumer.name not in self._frozen]
+        busy = [consumer for consumer in awake if is_at_work(consumer)]
+        return self._dice.choice(busy or awake or self._rig.consumers)
+
     async def _break(self, fault: str) -> None:
-        victim = self._dice.choice(self._rig.consumers)
-        if fault == KILL:
-            await asyncio.to_thread(victim.restart)
-        elif fault == DATABASE:
+        victim = self._victim()
+        if fault == DATABASE:
             await self._rig.database_outage(self._dice.uniform(0.5, 4), victim)
         elif fault == BROKER:
             self._rig.kafka.control.pause()
             await asyncio.sleep(self._dice.uniform(1, 8))
             self._rig.kafka.control.resume()
+        elif fault == ZOMBIE and victim.name not in self._frozen:
+            # beside the other faults: its peer must be hit, too, while it takes over
+            self._frozen[victim.name] = asyncio.create_task(self._freeze(victim))
         else:
-            victim.pause()
-            await asyncio.sleep(FROZEN_SECONDS)
-            victim.resume()
+            await asyncio.to_thread(victim.restart)
+
+    async def _freeze(self, victim: ServerProcess) -> None:
+        victim.pause()
+        await asyncio.sleep(FROZEN_SECONDS)
+        victim.resume()
+        del self._frozen[victim.name]

@@ -80,6 +80,14 @@ def has_ended(process: ServerProcess) -> bool:
     return process._process is not None and process._process.poll() is not None
 
 
+def is_at_work(process: ServerProcess) -> bool:
+    """Whether it has come so far since its start that it reads: it has said where it begins."""
+    if has_ended(process) or not process.log.exists():
+        return False
+    said = process.log.read_bytes()
+    return said.rfind(b'"partition_positioned"') > said.rfind(b'"consumer_starts"')
+
+
 @contextmanager
 def started_rig(topics: Mapping[str, int], consumers: int, tree: Path = ROOT, **settings: str) -> Iterator[Rig]:
     """PostgreSQL with fsync on, a real broker with empty topics, and consumers that have been started."""
