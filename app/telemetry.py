@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import re
+import secrets
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Literal, TextIO
 
 import structlog
-from opentelemetry import trace
+from opentelemetry import context, trace
 from prometheus_client import (
     GC_COLLECTOR,
     PLATFORM_COLLECTOR,
@@ -30,6 +34,12 @@ for _collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
     REGISTRY.register(_collector)
 
 tracer = trace.get_tracer("encore")
+
+_TRACEPARENT = re.compile(
+    r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<more>-.{0,200})?",
+    re.ASCII,
+)
+"""https://www.w3.org/TR/trace-context/#traceparent-header-field-values; later versions may append parts."""
 
 _FAST = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _FRESH = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -88,7 +98,9 @@ OUTBOX_PENDING = _gauge("outbox_pending", "Outbox messages waiting to go out.")
 TRAININGS = _counter("trainings_total", "Trainings by final status.", "model_type", "status")
 TRAINING_SECONDS = _histogram("training_seconds", "One training, start to verdict.", "model_type", buckets=_LONG)
 TRAINING_RUNNING = _gauge("training_running", "1 while a training of this type runs here.", "model_type")
-JOB_QUEUE_DEPTH = _gauge("job_queue_depth", "Jobs that wait for a worker: rings at the broker or queued trainings, whichever are more.")
+JOB_QUEUE_DEPTH = _gauge(
+    "job_queue_depth", "Jobs that wait for a worker: rings at the broker or queued trainings, whichever are more."
+)
 MODEL_VERSION = _gauge("model_version", "Version being served.", "model_type")
 MODEL_CREATED = _gauge("model_created_timestamp_seconds", "When the served model was trained.", "model_type")
 MODEL_QUALITY = _gauge("model_quality", "Offline quality of the served model at its training.", "model_type", "metric")
@@ -127,11 +139,49 @@ def traceparent() -> str | None:
 
     https://www.w3.org/TR/trace-context/#traceparent-header
     """
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
+    span = trace.get_current_span().get_span_context()
+    if not span.is_valid:
         return None
-    trace_id, span_id = trace.format_trace_id(context.trace_id), trace.format_span_id(context.span_id)
-    return f"00-{trace_id}-{span_id}-{context.trace_flags:02x}"
+    return f"00-{trace.format_trace_id(span.trace_id)}-{trace.format_span_id(span.span_id)}-{span.trace_flags:02x}"
+
+
+@contextmanager
+def traced(parent: str | None) -> Iterator[None]:
+    """Do the body as part of the trace that a W3C traceparent names, or of a new one where there is none.
+
+    Without an SDK no spans are made: the ids go on unchanged, as the recommendation asks of who only hands them on.
+    """
+    token = context.attach(trace.set_span_in_context(trace.NonRecordingSpan(_parsed(parent or "") or _new_trace())))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+def with_trace(parent: str | None) -> dict[str, str]:
+    """The environment of a process that goes on with a trace: it finds it in TRACEPARENT, as is the custom.
+
+    https://opentelemetry.io/docs/specs/otel/context/env-carriers/
+    """
+    inherited = {name: value for name, value in os.environ.items() if name != "TRACEPARENT"}
+    return {**inherited, "TRACEPARENT": parent} if parent else inherited
+
+
+def _parsed(text: str) -> trace.SpanContext | None:
+    found = _TRACEPARENT.fullmatch(text)
+    if found is None or found["version"] == "ff" or (found["version"] == "00" and found["more"]):
+        return None
+    parsed = trace.SpanContext(
+        int(found["trace"], 16),
+        int(found["span"], 16),
+        is_remote=True,
+        trace_flags=trace.TraceFlags(int(found["flags"], 16)),
+    )
+    return parsed if parsed.is_valid else None
+
+
+def _new_trace() -> trace.SpanContext:
+    return trace.SpanContext(secrets.randbits(127) + 1, secrets.randbits(63) + 1, is_remote=False)
 
 
 def user_hash(user_id: str) -> str:
@@ -179,16 +229,23 @@ def _shared_processors() -> list[structlog.typing.Processor]:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
+        _without_colour,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         _with_trace,
     ]
 
 
 def _with_trace(_logger: object, _method: str, event: Event) -> Event:
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid:
-        event["trace_id"] = trace.format_trace_id(context.trace_id)
-        event["span_id"] = trace.format_span_id(context.span_id)
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        event["trace_id"] = trace.format_trace_id(span.trace_id)
+        event["span_id"] = trace.format_span_id(span.span_id)
+    return event
+
+
+def _without_colour(_logger: object, _method: str, event: Event) -> Event:
+    """uvicorn sends each of its messages twice: once more for terminals, with escape sequences."""
+    event.pop("color_message", None)
     return event
 
 

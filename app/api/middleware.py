@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv6Address
@@ -31,6 +32,7 @@ OPERATIONS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 """Never counted, never shed: probes and scrapers must get through when nobody else does."""
 
 LIST_PREFIX = "/api/v1/recs/"
+_NO_TRACE = nullcontext()
 
 log = telemetry.get_logger(__name__)
 
@@ -72,7 +74,9 @@ class Boundary:
         if method == "HEAD":  # answered as GET; the exchange drops the body
             scope = {**scope, "method": "GET"}
         scope.setdefault("state", {})["call"] = call
-        await self._guarded(scope, exchange, call)
+        parent = traceparent_in(scope["headers"])
+        with telemetry.traced(parent) if parent else _NO_TRACE:
+            await self._guarded(scope, exchange, call)
         measure(method, scope, exchange.status, time.perf_counter() - started)
 
     async def _guarded(self, scope: Scope, exchange: Exchange, call: Call) -> None:
@@ -177,6 +181,12 @@ def client_address(scope: Scope) -> str:
         return str(IPv6Address(int(IPv6Address(host.partition("%")[0])) >> 64 << 64))
     except ValueError:
         return "unknown"
+
+
+def traceparent_in(headers: Collection[tuple[bytes, bytes]]) -> str | None:
+    """The trace the caller is in. Two of them are none: the recommendation allows one."""
+    found = [value for name, value in headers if name == b"traceparent"]
+    return found[0].decode("latin-1") if len(found) == 1 else None
 
 
 def declared_length(headers: Collection[tuple[bytes, bytes]]) -> int:

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from app.domain.exceptions import BrokerUnavailableError
 from app.domain.interfaces import JobQueue
+from app.telemetry import traceparent
 
 T = TypeVar("T")
 
@@ -24,6 +25,7 @@ TRAINING_TASK = "encore.train"
 TICK_TASK = "encore.tick"
 TRAININGS_QUEUE = "encore.trainings"
 TICKS_QUEUE = "encore.ticks"
+TRACE_HEADER = "traceparent"
 
 _SOCKET_SECONDS = 2.0
 _VISIBILITY_SECONDS = 600
@@ -83,7 +85,11 @@ class CeleryJobQueue(JobQueue):
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="celery")
 
     async def submit(self, training_id: str) -> None:
-        await self._run(lambda: self._app.send_task(TRAINING_TASK, [training_id], ignore_result=True, retry=False))
+        parent = traceparent()
+        headers = {TRACE_HEADER: parent} if parent else None
+        await self._run(
+            lambda: self._app.send_task(TRAINING_TASK, [training_id], headers=headers, ignore_result=True, retry=False)
+        )
 
     async def depth(self) -> int:
         return await self._run(self._depth)

@@ -9,7 +9,7 @@ from collections import deque
 
 from app.domain.exceptions import BrokerUnavailableError, ConfigurationError
 from app.domain.interfaces import JobQueue
-from app.telemetry import get_logger
+from app.telemetry import get_logger, traceparent, with_trace
 
 log = get_logger(__name__)
 
@@ -41,6 +41,7 @@ class LocalJobQueue(JobQueue):
         self._module = module
         self._grace = grace_seconds
         self._waiting: deque[str] = deque()
+        self._parents: dict[str, str] = {}
         self._running: str | None = None
         self._runner: asyncio.Task[None] | None = None
         self._closed = False
@@ -51,6 +52,8 @@ class LocalJobQueue(JobQueue):
         if training_id == self._running or training_id in self._waiting:
             return
         self._waiting.append(training_id)
+        if parent := traceparent():
+            self._parents[training_id] = parent
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._run(), name="local-jobs")
 
@@ -60,6 +63,7 @@ class LocalJobQueue(JobQueue):
     async def close(self) -> None:
         self._closed = True
         self._waiting.clear()
+        self._parents.clear()
         if self._runner is not None:
             self._runner.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -86,6 +90,7 @@ class LocalJobQueue(JobQueue):
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             start_new_session=True,
+            env=with_trace(self._parents.pop(training_id, None)),
         )
         try:
             code = await process.wait()

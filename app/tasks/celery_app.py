@@ -15,12 +15,12 @@ import threading
 from collections.abc import Sequence
 from datetime import datetime
 
-from celery import Celery
+from celery import Celery, Task
 from celery.signals import setup_logging, worker_shutting_down
 
 from app.config import Settings
-from app.infrastructure.celery_jobs import TICK_TASK, TICKS_QUEUE, TRAINING_TASK, make_celery
-from app.telemetry import get_logger
+from app.infrastructure.celery_jobs import TICK_TASK, TICKS_QUEUE, TRACE_HEADER, TRAINING_TASK, make_celery
+from app.telemetry import get_logger, with_trace
 
 log = get_logger(__name__)
 
@@ -36,14 +36,21 @@ class Children:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopping = False
 
-    def run(self, training_id: str, time_limit_seconds: float) -> int | None:
-        """Run a training and return its exit code; None if this worker is stopping. Ended after the time limit."""
+    def run(self, training_id: str, time_limit_seconds: float, parent: str | None = None) -> int | None:
+        """Do a job and return its exit code; None if this worker is stopping. Ended after the time limit.
+
+        `parent` is the traceparent it goes on with.
+        """
         command: Sequence[str] = (sys.executable, "-m", self._module, training_id)
         with self._lock:
             if self._stopping:
                 return None
             child = subprocess.Popen(  # noqa: S603  # our own interpreter and module; the id is a single argument
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+                env=with_trace(parent),
             )
             self._running.add(child)
         try:
@@ -80,8 +87,9 @@ def make_worker(settings: Settings) -> Celery:
     children = Children()
     slots: dict[str, datetime] = {}
 
-    def train(training_id: str) -> None:
-        code = children.run(training_id, settings.train_time_limit_seconds)
+    def train(task: Task, training_id: str) -> None:
+        parent = (task.request.headers or {}).get(TRACE_HEADER)
+        code = children.run(training_id, settings.train_time_limit_seconds, parent)
         log.info("training process ended", training_id=training_id, exit_code=code)
 
     def tick() -> None:
@@ -96,7 +104,7 @@ def make_worker(settings: Settings) -> Celery:
     def keep_our_logging(**_: object) -> None:
         """Being connected is enough: Celery then leaves the logging alone."""
 
-    app.task(train, name=TRAINING_TASK)
+    app.task(train, name=TRAINING_TASK, bind=True)
     app.task(tick, name=TICK_TASK)
     worker_shutting_down.connect(stop, weak=False)
     setup_logging.connect(keep_our_logging, weak=False)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from app.config import Settings, load_settings
 from app.domain.exceptions import ConfigurationError, EncoreError
 from app.domain.models import TrainingStatus
-from app.telemetry import configure_logging, get_logger
+from app.telemetry import configure_logging, get_logger, traced
 
 log = get_logger(__name__)
 
@@ -40,7 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
     try:
-        return asyncio.run(run(settings, arguments[0]))
+        with traced(os.environ.get("TRACEPARENT")):
+            return asyncio.run(run(settings, arguments[0]))
     except asyncio.CancelledError:
         return STOPPED
     except EncoreError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
@@ -14,6 +15,7 @@ from app.domain.exceptions import BrokerUnavailableError, ConfigurationError
 from app.domain.interfaces import JobQueue
 from app.domain.models import FINAL_STATUSES, TrainingStatus
 from app.infrastructure.jobs import LocalJobQueue, open_job_queue
+from app.telemetry import traced
 from benchmarks.kill_training import Rig, open_rig, status_of
 from tests.servers.encore import encore
 
@@ -63,6 +65,18 @@ async def test_a_ring_lets_some_worker_run_the_training(rig: Rig, jobs: JobQueue
     await jobs.submit(job.training_id)
 
     assert await until(FINAL_STATUSES.__contains__, rig, job.training_id) is TrainingStatus.PROMOTED
+
+
+async def test_a_training_goes_on_with_the_trace_it_was_asked_for_in(rig: Rig, jobs: JobQueue) -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    job, _ = await rig.queue()
+
+    with traced(parent):
+        await jobs.submit(job.training_id)
+
+    await until(FINAL_STATUSES.__contains__, rig, job.training_id)
+    messages = await rig.database.outbox.claim(10, datetime.now(UTC), 60.0)
+    assert [message.headers for message in messages] == [{"traceparent": parent}] * 2
 
 
 async def test_ringing_twice_trains_once_and_for_nothing_trains_nothing(rig: Rig, jobs: JobQueue) -> None:

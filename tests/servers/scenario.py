@@ -34,6 +34,8 @@ RATED = "profile-service.video-rated"
 STARTED = "recommendation-service.model-training-started"
 COMPLETED = "recommendation-service.model-training-completed"
 REFRESHED = "recommendation-service.recommendations-refreshed"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+"""The operator's: what comes of the request is part of it, up to the topics."""
 NEWEST = timedelta(days=300)
 """Old ratings are moved, in order, into the last days: a live topic refuses what is older than 400."""
 
@@ -162,6 +164,8 @@ def _outgoing(stack: Stack, training_id: str) -> dict[str, Any]:
     completed = run_sync(_read(stack, COMPLETED, lambda event: event.get("training_id") == training_id))
     if completed["completion_time"] < started["start_time"] or completed["status"] != "success":
         raise StepError("the training's events contradict each other")
+    if not started["traceparent"] == completed["traceparent"] == TRACE:
+        raise StepError("the training's events have lost the trace of the request")
     refreshed = run_sync(_read(stack, REFRESHED, lambda event: bool(event.get("recommendation_ids"))))
     return {"artifact_path": completed["artifact_path"], "refreshed": len(refreshed["recommendation_ids"])}
 
@@ -175,7 +179,7 @@ async def _read(stack: Stack, topic: str, wanted: Callable[[dict[str, Any]], boo
                 for record in records:
                     event: dict[str, Any] = json.loads(record.value)
                     if wanted(event):
-                        return event
+                        return {**event, "traceparent": dict(record.headers).get("traceparent", b"").decode()}
     raise StepError(f"nothing on {topic}")
 
 
@@ -216,7 +220,7 @@ def _top(path: str, user_id: str) -> str:
 
 def _ask(url: str, subject: str, scopes: Sequence[str] = ("recs:read",), body: object = None) -> dict[str, Any]:
     token = issue_token(SECRET, subject=subject, scopes=scopes, now=datetime.now(UTC))
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", "traceparent": TRACE}
     data = None if body is None else json.dumps(body).encode()
     try:
         with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=20) as answer:

@@ -79,6 +79,62 @@ def test_a_user_is_named_by_a_hash_that_is_stable_and_not_the_id() -> None:
     assert "u1" not in user_hash("u1")
 
 
+def test_what_uvicorn_says_for_terminals_is_left_out(stream: io.StringIO) -> None:
+    told = {"color_message": "Started server process [\x1b[36m%d\x1b[0m]"}
+    logging.getLogger("uvicorn.error").info("Started server process [%d]", 7, extra=told)
+    line = only_line(stream)
+    assert line["event"] == "Started server process [7]"
+    assert "color_message" not in line
+
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_a_trace_goes_on_under_its_ids_and_ends_with_its_block(stream: io.StringIO) -> None:
+    with telemetry.traced(PARENT):
+        assert telemetry.traceparent() == PARENT
+        get_logger("t").info("seen")
+    assert telemetry.traceparent() is None
+    line = only_line(stream)
+    assert (line["trace_id"], line["span_id"]) == ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
+
+
+@pytest.mark.parametrize("later", ["cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-comes-next"])
+def test_a_later_version_of_the_header_is_understood_as_far_as_it_goes(later: str) -> None:
+    with telemetry.traced(later):
+        assert telemetry.traceparent() == PARENT
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        None,
+        "",
+        "00-1-2-01",
+        PARENT.upper(),
+        PARENT + "-more",
+        PARENT.replace("00-", "ff-", 1),
+        f"00-{'0' * 32}-b7ad6b7169203331-01",
+        f"00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01",
+        PARENT + "\n",
+        "x" * 100_000,
+    ],
+)
+def test_where_there_is_no_whole_trace_a_new_one_begins(damaged: str | None) -> None:
+    seen = []
+    for _ in range(2):
+        with telemetry.traced(damaged):
+            seen.append(telemetry.traceparent())
+    assert all(parent is not None and re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-00", parent) for parent in seen)
+    assert len({PARENT, *seen}) == 3
+
+
+def test_a_process_finds_the_trace_it_goes_on_with_in_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACEPARENT", "somebody else's")
+    assert telemetry.with_trace(PARENT)["TRACEPARENT"] == PARENT
+    assert "TRACEPARENT" not in telemetry.with_trace(None)
+
+
 def test_the_tracer_works_without_an_exporter() -> None:
     with tracer.start_as_current_span("stage") as span:
         assert not span.is_recording()

@@ -27,6 +27,7 @@ from app.domain.models import (
     TrainingJob,
     TrainingStatus,
 )
+from app.telemetry import traceparent
 
 QUALITY_METRICS = ("ndcg@10", "recall@20")
 
@@ -198,4 +199,5 @@ def _message(job: TrainingJob, event: OutgoingEvent, at: datetime) -> OutboxMess
     def message_id() -> UUID:
         return uuid5(NAMESPACE_URL, f"encore:{event.topic}:{job.training_id}")
 
-    return to_message(event, at, new_id=message_id)
+    parent = traceparent()
+    return to_message(event, at, {"traceparent": parent} if parent else None, new_id=message_id)
