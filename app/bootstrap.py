@@ -14,6 +14,7 @@ from app.application.ingestion.events import EventIngestion
 from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.list_renewal import ListRenewal
 from app.application.recommending.recommendation import RecommendationService
+from app.application.recommending.shaping import House
 from app.application.reporting.model_quality import Judge
 from app.application.reporting.reporter import EVALUATION, KPIS, Reporter
 from app.application.serving.model_serving import ModelServer, ServingPolicy
@@ -24,6 +25,7 @@ from app.application.training.model_registry import Registry
 from app.application.training.model_training import Trainer
 from app.application.training.scheduled import LONG_AGO, Scheduler, Timetable
 from app.config import Settings
+from app.config_rules import rules_of
 from app.connecting import (
     connect_artifacts,
     connect_cache,
@@ -33,6 +35,7 @@ from app.connecting import (
     utc_now,
 )
 from app.domain.cron import Cron
+from app.domain.exploration import Exploration
 from app.domain.gate import GatePolicy
 from app.domain.interfaces import ArtifactStore, Cache, EventPublisher, JobQueue
 from app.domain.models import Kind
@@ -115,6 +118,12 @@ def make_serving(container: Container) -> ServingStack:
     return ServingStack(server, by_type, lists, renewal, events, catalog)
 
 
+def house_of(settings: Settings) -> House:
+    """What the settings say about the shape of all lists."""
+    exploration = Exploration(settings.explore_share, settings.explore_position, settings.explore_pool)
+    return House(rules_of(settings.rules), settings.list_diversity, exploration)
+
+
 def _model_server(container: Container, model_type: str, *, only_with_model: bool) -> ModelServer:
     settings = container.settings
     policy = ServingPolicy(
@@ -123,6 +132,7 @@ def _model_server(container: Container, model_type: str, *, only_with_model: boo
         catalog_poll_seconds=settings.catalog_poll_seconds,
         index_above=settings.vector_index_above,
         only_with_model=only_with_model,
+        house=house_of(settings),
     )
     open_index = partial(open_vector_index, settings.vector_index)
     return ModelServer(

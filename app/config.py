@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from app.config_names import FILE_SETTING, read_file, refuse_unknown_names, setting_name
+from app.config_rules import rules_of
 from app.domain.cron import Cron
 from app.domain.exceptions import ConfigurationError, InputError
 from app.domain.masking import MASK, masked
@@ -92,6 +93,13 @@ class Settings(BaseSettings):
     memory_list_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 33_554_432
     scoring_threads: Annotated[int, Field(ge=1, le=64)] = 2
     max_computing_lists: Annotated[int, Field(ge=1, le=10_000)] = 256
+    list_diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """0: by score alone; 1: by unlikeness alone (MMR)."""
+    rules: str = ""
+    """Business rules: a JSON or YAML file, or the JSON itself."""
+    explore_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    explore_position: Annotated[int, Field(ge=1, le=100)] = 10
+    explore_pool: Annotated[int, Field(ge=1, le=500)] = 50
     vector_index: Literal["flat", "hnsw", "ivf", "sq", "pq"] = "flat"
     vector_index_above: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 100_000
 
@@ -186,6 +194,7 @@ def load_settings(**overrides: object) -> Settings:
     except SettingsError as error:
         raise ConfigurationError(_named_in(str(error)), "is not valid JSON") from None
     refuse_impossible(settings)
+    rules_of(settings.rules)
     return settings
 
 

@@ -50,9 +50,13 @@ class UserLists:
         offset = params.offset
         if params.cursor is not None:
             offset = position(self._cursors.open(binding, params.cursor))
-        query = ListQuery(user_id, params.type, params.limit, offset, params.filters, params.explain)
+        query = ListQuery(user_id, params.type, params.limit, offset, params.filters, params.explain, params.shape)
         page = await self._page(query, call)
         return conditional(page.etag, self._head(page, user_id, binding), call, headers)
+
+    async def by_rules(self, query: ListQuery, call: Call) -> Answer:
+        """One page by rules that came with the request; nothing of it is kept here."""
+        return shown(await self._page(query, call), ("user_id", query.user_id), call, ())
 
     def _head(self, page: Page, user_id: str, binding: str) -> bytes:
         """The page's bytes. The service hands out the same object while a list is fresh: rendered once, then kept."""

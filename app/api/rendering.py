@@ -48,7 +48,9 @@ def page_head(page: Page, subject: tuple[str, str] | None, next_cursor: str | No
 def _line(item: RankedItem) -> bytes:
     start = f'{{"item_id":{_text(item.item_id)},"rank":{item.rank},"score":{round(item.score, 6)!r},'.encode()
     end = f',"source":{_text(item.source)},"reasons":'.encode()
-    return b"".join((start, item.card, end, _reasons(item.reasons), b"}"))
+    # Said to those who ask why; everybody else has no use for it.
+    chance = f',"propensity":{item.propensity!r}'.encode() if item.reasons and item.propensity != 1.0 else b""
+    return b"".join((start, item.card, end, _reasons(item.reasons), chance, b"}"))
 
 
 def _reasons(reasons: Sequence[Reason]) -> bytes:

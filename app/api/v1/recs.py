@@ -12,7 +12,8 @@ from app.api.security import allow, guarded
 from app.api.v1.documented import CLOSED, WITH_BODY, problems, router
 from app.api.v1.schemas.common import UserIdPath
 from app.api.v1.schemas.lists import ListAnswer, ListParams, SessionBody, SessionItem
-from app.application.recommending.lists import Filters, SessionEvent, SessionQuery
+from app.api.v1.schemas.rules import RuledBody
+from app.application.recommending.lists import Filters, ListQuery, SessionEvent, SessionQuery
 
 routes = router("/api/v1/recs", "lists")
 
@@ -52,3 +53,18 @@ async def recommend_for_user(
 
 LIST_ROUTE = routes.routes[-1]
 """The route above, for the fast lane: its template stands in metrics, whichever way an answer took."""
+
+
+@routes.post(
+    "/{user_id}",
+    operation_id="recommendByRules",
+    response_model=ListAnswer,
+    responses=problems(*CLOSED, *WITH_BODY),
+)
+@guarded(allow("recs:read", owner="user_id", for_anyone=True))
+async def recommend_by_rules(
+    user_id: UserIdPath, body: RuledBody, uses: Uses, call: TheCall, request: Request
+) -> Response:
+    """A user's list under rules of the caller's own, on top of the service's: for services and admins alone."""
+    query = ListQuery(user_id, body.type, body.limit, body.offset, body.filters, body.explain, body.shape)
+    return response_of(await uses.user_lists.by_rules(query, call))

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from app.application.recommending.candidates import PER_SOURCE
 from app.application.recommending.lists import Filters
 from app.application.recommending.ranked_list import RankedList
-from app.application.recommending.ranking import best
+from app.application.recommending.rules import AS_USUAL, Shape
+from app.application.recommending.shaping import Candidates, boosted, explored, matched, shaped
 from app.application.serving.serving import SOURCES, Serving
 from app.domain.dataset import Histories
 from app.domain.features import encode_users
 from app.domain.models import User
-from app.domain.recommender import Blended, Scorer
+from app.domain.recommender import Blended, Scorer, Tower
 
 History = Sequence[tuple[str, float, float]]
 """(item_id, weight, Unix time), newest first: what `signals.history_of` gives."""
@@ -25,19 +26,24 @@ History = Sequence[tuple[str, float, float]]
 SCORE_DIGITS = 6
 """Decimals of a score that people see; float32 has about as many, so a restart shows the same."""
 
+PLACED = ("pinned", "explored")
+"""Sources of items that stand where they stand for another cause than their score."""
+
 MIN_SHARE = 0.2
 """Below this share of items that may be shown, scoring those alone is cheaper than scoring all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to rank, for whom. `size` is how many items the list shall have."""
+    """What to rank, for whom. `size` is how many items the list shall have; `seed` draws what it explores."""
 
     type: str
     filters: Filters
     history: History
     size: int
     profile: User | None = None
+    shape: Shape = AS_USUAL
+    seed: str = ""
 
 
 def moment_of_ranking(now: datetime) -> datetime:
@@ -65,19 +71,34 @@ def make_list(serving: Serving, task: Task, now: datetime) -> RankedList:
     scorer = recommender or serving.stand_in
     if scorer is None:
         return RankedList(now.timestamp(), np.inf, "no_model")
-    history = histories_of(serving, task.history, now, task.profile)
+    history, at = histories_of(serving, task.history, now, task.profile), now.timestamp()
+    rules = serving.rules.and_more(matched(task.shape.rules, serving.view))
     allowed = _allowed(serving, task, history, now)
-    positions, parts = _scored(serving, scorer, history, allowed, task.size)
+    for hidden in rules.hidden_at(at):
+        allowed[hidden] = False
+    positions, parts = _scored(serving, scorer, history, allowed, task.size, rules.wanted(at, PER_SOURCE))
     total = _total(parts, len(positions))
-    rows = best(total, positions, serving.view.ids.ids, task.size)
+    keys = boosted(total, positions, rules, len(serving.view), at)
+    diversity = serving.house.diversity if task.shape.diversity is None else task.shape.diversity
+    found = Candidates(serving.view, positions, keys, likeness_vectors(scorer) if diversity else None)
+    order = shaped(found, task.size, diversity, rules, at)
+    moment = int(moment_of_ranking(now).timestamp())
+    rows, slot = explored(found, order, task.size, serving.house.exploration, rules, f"{task.seed}.{moment}")
+    names = tuple(SOURCES.get(name, name) for name in parts) or (SOURCES.get(scorer.name, scorer.name),)
+    sources = _strongest(parts, rows)
+    sources[order.pinned[: len(rows)]] = len(names)
+    if slot.is_drawn:
+        sources[slot.row] = len(names) + 1
     return RankedList(
-        as_of=now.timestamp(),
-        good_until=_good_until(serving, positions[rows]),
+        as_of=at,
+        good_until=min(_good_until(serving, positions[rows]), rules.turns_after(at)),
         fallback=reason or _why_not_personal(serving, task, history),
         positions=positions[rows],
         scores=np.round(total[rows], SCORE_DIGITS),
-        sources=_strongest(parts, rows),
-        source_names=tuple(SOURCES.get(name, name) for name in parts) or (SOURCES.get(scorer.name, scorer.name),),
+        sources=sources,
+        source_names=(*names, *PLACED),
+        slot=slot.row,
+        propensity=slot.propensity,
     )
 
 
@@ -87,6 +108,12 @@ def _total(parts: Mapping[str, NDArray[np.float32]], n: int) -> NDArray[np.float
     for part in parts.values():
         total += part
     return total
+
+
+def likeness_vectors(scorer: Scorer) -> NDArray[np.float32] | None:
+    """(n_items, f) by which items are told apart: of the scorer itself, or of the first tower of a blend."""
+    members = scorer.members.values() if isinstance(scorer, Blended) else (scorer,)
+    return next((member.item_vectors for member in members if isinstance(member, Tower)), None)
 
 
 def _strongest(parts: Mapping[str, NDArray[np.float32]], rows: NDArray[np.intp]) -> NDArray[np.uint8]:
@@ -105,7 +132,7 @@ def _why_not_personal(serving: Serving, task: Task, history: Histories) -> str |
 
 
 def _allowed(serving: Serving, task: Task, history: Histories, now: datetime) -> NDArray[np.bool_]:
-    allowed = serving.view.allowed(task.filters, now)
+    allowed = serving.allowed(task.filters, now)
     if task.filters.exclude_seen:
         allowed[history.items] = False
     allowed[serving.view.ids.positions(task.filters.exclude)] = False
@@ -113,12 +140,18 @@ def _allowed(serving: Serving, task: Task, history: Histories, now: datetime) ->
 
 
 def _scored(
-    serving: Serving, scorer: Scorer, history: Histories, allowed: NDArray[np.bool_], size: int
+    serving: Serving,
+    scorer: Scorer,
+    history: Histories,
+    allowed: NDArray[np.bool_],
+    size: int,
+    wanted: NDArray[np.int32],
 ) -> tuple[NDArray[np.int32], Mapping[str, NDArray[np.float32]]]:
     """(positions that may be shown, what each member gives to each of them)."""
     if serving.candidates is not None and np.count_nonzero(allowed) > serving.candidates.direct_below:
         excluded = np.flatnonzero(~allowed).astype(np.int32)
         proposed = serving.candidates.propose(scorer, history, PER_SOURCE, _near(excluded, history))
+        proposed = np.union1d(proposed, wanted) if len(wanted) else proposed
         proposed = proposed[allowed[proposed]]
         if len(proposed) >= size:
             return proposed, _parts(scorer, history, proposed)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from app.application.recommending.rules import AS_USUAL, Shape
+
 
 @dataclass(frozen=True, slots=True)
 class Filters:
@@ -27,6 +29,7 @@ class ListQuery:
     offset: int = 0
     filters: Filters = Filters()
     explain: bool = False
+    shape: Shape = AS_USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class SessionQuery:
     limit: int = 10
     filters: Filters = Filters()
     explain: bool = False
+    shape: Shape = AS_USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Reason:
     """Why an item is in the list; contributions add up to its score.
 
     `kind` is because_you_watched (with the item), history (what its items carry together, and the weaker ones), popular
-    or profile.
+    or profile; pinned and explored say why it stands where it stands, and add nothing to the score.
     """
 
     kind: str
@@ -64,7 +68,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class RankedItem:
-    """One line of a list. `card` is the ready JSON text of `"title": …, "metadata": {…}` (no braces around it)."""
+    """One line of a list. `card` is the ready JSON text of `"title": …, "metadata": {…}` (no braces around it).
+
+    `propensity`: the chance with which this item came to stand here; 1 except in the place that explores.
+    """
 
     item_id: str
     rank: int
@@ -72,6 +79,7 @@ class RankedItem:
     source: str
     card: bytes
     reasons: tuple[Reason, ...] = ()
+    propensity: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

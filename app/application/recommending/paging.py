@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 
-from app.application.recommending.list_making import SCORE_DIGITS
+from app.application.recommending.list_making import PLACED, SCORE_DIGITS
 from app.application.recommending.lists import Page, RankedItem, Reason
 from app.application.recommending.ranked_list import RankedList
 from app.application.serving.serving import Serving
@@ -48,10 +48,16 @@ def _lines(
             round(score, SCORE_DIGITS),
             ranked.source_names[source],
             view.cards[position],
-            reasons[row] if reasons else (),
+            (*reasons[row], *_placed(ranked.source_names[source])) if reasons else (),
+            ranked.propensity if offset + row == ranked.slot else 1.0,
         )
         for row, (position, score, source) in enumerate(zip(*columns, strict=True))
     )
+
+
+def _placed(source: str) -> tuple[Reason, ...]:
+    """The reason of an item that stands where it stands for another cause than its score."""
+    return (Reason(source, 0.0),) if source in PLACED else ()
 
 
 def _etag(serving: Serving, ranked: RankedList, limit: int, offset: int, reasons: Sequence[tuple[Reason, ...]]) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.application.serving.catalogue_view import CatalogueView
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,8 @@ class RankedList:
     """Positions (int32, in the view it was made with), scores (float32) and sources (uint8, into `source_names`).
 
     `fallback` is the reason code if a simpler source answered. `segment` instead of items: the list is that of this
-    segment, shared by everybody without a history. `as_of`, `good_until`: Unix seconds.
+    segment, shared by everybody without a history. `as_of`, `good_until`: Unix seconds. `slot`: the row that explores,
+    -1 if none does; `propensity`: the chance with which its item came there.
     """
 
     as_of: float
@@ -29,6 +30,8 @@ class RankedList:
     scores: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, dtype=np.float32))
     sources: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
     source_names: tuple[str, ...] = ()
+    slot: int = -1
+    propensity: float = 1.0
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -53,6 +56,8 @@ class _Stored(msgspec.Struct, array_like=True, frozen=True):
     sources: bytes
     source_names: tuple[str, ...]
     newer_ids: tuple[str, ...]
+    slot: int
+    propensity: float
 
 
 _DECODER = msgspec.msgpack.Decoder(_Stored)
@@ -76,6 +81,8 @@ def encode(ranked: RankedList, owner: str, label: str, view: CatalogueView) -> b
         ranked.sources.tobytes(),
         ranked.source_names,
         tuple(view.ids.ids[position] for position in ranked.positions[newer].tolist()),
+        ranked.slot,
+        ranked.propensity,
     )
     return msgspec.msgpack.encode(stored)
 
@@ -104,6 +111,8 @@ def decode(value: bytes, owner: str, label: str, view: CatalogueView) -> RankedL
         scores,
         sources,
         stored.source_names,
+        stored.slot,
+        stored.propensity,
     )
 
 

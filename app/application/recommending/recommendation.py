@@ -108,7 +108,9 @@ class RecommendationService:
         serving, now = await self.serving(query.type), self._clock()
         newest = moment_of_ranking(now).timestamp()
         history = tuple((event.item_id, event.weight, newest - age) for age, event in enumerate(query.history))
-        ranked = await self.pool.run(make_list, serving, Task(query.type, query.filters, history, query.limit), now)
+        seed = " ".join(event.item_id for event in query.history)
+        task = Task(query.type, query.filters, history, query.limit, None, query.shape, seed)
+        ranked = await self.pool.run(make_list, serving, task, now)
         person = Person(history)
         reasons = await self._reasons(serving, ranked, query.type, person, 0, query.limit) if query.explain else ()
         return page_of(serving, ranked, query.limit, 0, reasons)
@@ -117,7 +119,7 @@ class RecommendationService:
         """Items like this one. Raises NotFoundError for an item nobody knows, or that is gone."""
         serving = self._server.current
         position = serving.view.ids.position(item_id)
-        if position is None or not serving.view.allowed(NO_FILTERS, self._clock())[position]:
+        if position is None or not serving.allowed(NO_FILTERS, self._clock())[position]:
             raise NotFoundError("item")
 
         async def compute() -> RankedList:
@@ -222,14 +224,13 @@ class RecommendationService:
             if not person.history and wish.serving.model is not None:
                 return await self._share(wish, person, now)
             with telemetry.STAGE_SECONDS.labels("rank").time():
-                ranked = await self.pool.run(make_list, wish.serving, self._task(wish, person), now)
+                ranked = await self.pool.run(
+                    make_list, wish.serving, wish.task(self._policy.size, person, wish.seed), now
+                )
         except DatabaseUnavailableError as error:
             return await self._without_history(wish, now, error)
         self.refreshed(wish.user_id, wish.serving, ranked)
         return await self._store(wish, ranked, ranked, now)
-
-    def _task(self, wish: Wish, person: Person) -> Task:
-        return Task(wish.query.type, wish.query.filters, person.history, self._policy.size, person.profile)
 
     async def _share(self, wish: Wish, person: Person, now: datetime) -> HeldList:
         """The segment's list; the cache notes for this user only which segment it is."""
@@ -240,7 +241,7 @@ class RecommendationService:
 
     async def _segment_list(self, wish: Wish, segment: str, person: Person, now: datetime) -> RankedList:
         async def compute() -> RankedList:
-            return await self.pool.run(make_list, wish.serving, self._task(wish, person), now)
+            return await self.pool.run(make_list, wish.serving, wish.task(self._policy.size, person, segment), now)
 
         return await self._shared.get(wish.serving, segment, wish.variant, compute)
 

@@ -25,7 +25,7 @@ def similar_list(serving: Serving, position: int, size: int, now: datetime) -> R
     A tower compares by cosine, any other member by what it would recommend to somebody who knows that item alone; each
     is brought to mean 0 and deviation 1 over the catalogue, then they are averaged.
     """
-    allowed = serving.view.allowed(EVERYTHING, now)
+    allowed = serving.allowed(EVERYTHING, now)
     allowed[position] = False
     positions = np.flatnonzero(allowed).astype(np.int32)
     total, names = np.zeros(len(positions), dtype=np.float32), []
@@ -49,7 +49,7 @@ def popular_list(serving: Serving, filters: Filters, size: int, now: datetime) -
     if scorer is None:
         return RankedList(now.timestamp(), np.inf, "no_model")
     nobody = Histories.single([], [], [], moment_of_ranking(now).timestamp())
-    positions = np.flatnonzero(serving.view.allowed(filters, now)).astype(np.int32)
+    positions = np.flatnonzero(serving.allowed(filters, now)).astype(np.int32)
     scores = scorer.score(nobody)[0][positions]
     rows = best(scores, positions, serving.view.ids.ids, size)
     fallback = "no_model" if serving.model is None else reason
@@ -61,7 +61,7 @@ def counted_list(
 ) -> RankedList:
     """The items used by most people in a window, as the database counted; those the catalogue does not know are left
     out."""
-    allowed = serving.view.allowed(filters, now)
+    allowed = serving.allowed(filters, now)
     known = [(serving.view.ids.position(item_id), users) for item_id, users in counts]
     shown = [(position, users) for position, users in known if position is not None and allowed[position]]
     positions = np.array([position for position, _users in shown], dtype=np.int32)

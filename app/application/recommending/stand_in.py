@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from app.application.recommending.shaping import matched
 from app.application.serving.serving import Serving
 from app.domain.dataset import Histories
 from app.domain.exceptions import DatabaseUnavailableError
@@ -69,7 +70,7 @@ class StandIn:
         scores = np.zeros(len(view), dtype=np.float32)
         positions = view.ids.positions(item_id for item_id, _users in self._counts)
         scores[positions] = [users for _item_id, users in self._counts]
-        return replace(bare, view=view, stand_in=Counted(scores))
+        return replace(bare, view=view, stand_in=Counted(scores), rules=matched(bare.house.rules, view))
 
     async def _count(self) -> None:
         self._due = self._monotonic() + self._refresh_seconds

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 
+import msgspec
+
+from app.application.recommending.audience import Person
+from app.application.recommending.list_making import Task
 from app.application.recommending.lists import Filters, ListQuery, Page
+from app.application.recommending.rules import AS_USUAL
 from app.application.serving.serving import Serving
 from app.domain.interfaces import Quota
 
@@ -42,14 +47,24 @@ class Wish:
         """Requests with the same key may share a computation: nothing has changed between them."""
         return self.query.user_id, self.near_variant, self.generation, self.ticket
 
+    def task(self, size: int, person: Person, seed: str) -> Task:
+        """What to compute for it."""
+        query = self.query
+        return Task(query.type, query.filters, person.history, size, person.profile, query.shape, seed)
+
+    @property
+    def seed(self) -> str:
+        """The same in every process until an event changes the list."""
+        return f"{self.user_id}.{self.generation}"
+
     @property
     def is_filtered(self) -> bool:
-        return self.query.filters != NO_FILTERS
+        return self.query.filters != NO_FILTERS or self.query.shape != AS_USUAL
 
 
 def variant_of(serving: Serving, query: ListQuery) -> str:
-    """Model, state of the catalogue, type and filters."""
-    if query.filters == NO_FILTERS:
+    """Model, state of the catalogue, type, filters and shape."""
+    if query.filters == NO_FILTERS and query.shape is AS_USUAL:
         return f"{serving.label}.{query.type}"
     filters = query.filters
     parts = (
@@ -58,6 +73,8 @@ def variant_of(serving: Serving, query: ListQuery) -> str:
         sorted(genre.lower() for genre in filters.genres),
         filters.year_min,
         filters.year_max,
+        # Sorted, as sets of texts are walked in another order by every process.
+        msgspec.json.encode(query.shape, order="deterministic"),
     )
     return f"{serving.label}.{query.type}.{blake2b(repr(parts).encode(), digest_size=12).hexdigest()}"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.application.recommending.lists import Filters
+from app.application.serving.facets import Facet, facets_of, title_key
 from app.domain.dataset import IdMap
 from app.domain.models import Item
 
@@ -33,7 +34,9 @@ class CatalogueView:
 
     `cards[p]` is the JSON text `"title": …, "metadata": {…}`; `genre_set[p]` (int32) a position in `genre_sets`, the
     distinct sets of lower-cased genres, the empty one first; `year` int16; `opens`, `closes` float64 Unix seconds
-    between which an item may be shown (an unavailable one closes at -inf). `revision` is the catalogue's;
+    between which an item may be shown (an unavailable one closes at -inf). `title_key` (int64) is equal for items of
+    one title and year, and 0 without them. `facets`: tags and attributes as columns, those that somebody has asked for
+    (`facet`), carried on from view to view. `revision` is the catalogue's;
     `lists_revision` the last revision that could change who is in a list, rather than how a line of it looks. Within
     this process, views of one `layout` have the same item at the same position (later ones may have more items).
     """
@@ -46,9 +49,11 @@ class CatalogueView:
     year: NDArray[np.int16]
     opens: NDArray[np.float64]
     closes: NDArray[np.float64]
+    title_key: NDArray[np.int64]
     revision: int = 0
     lists_revision: int = 0
     layout: int = 0
+    facets: dict[str, Facet] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -66,6 +71,7 @@ class CatalogueView:
             np.full(n, NO_YEAR, dtype=np.int16),
             np.full(n, -np.inf),
             np.full(n, np.inf),
+            np.zeros(n, dtype=np.int64),
             layout=next(_layouts),
         )
 
@@ -80,6 +86,8 @@ class CatalogueView:
             _grown(self.year, n, NO_YEAR),
             _grown(self.opens, n, np.float64(-np.inf)),
             _grown(self.closes, n, np.float64(np.inf)),
+            _grown(self.title_key, n, np.int64(0)),
+            {name: facet.grown(n) for name, facet in self.facets.copy().items()},
         )
         moved = n > len(self)
         for item in upserted:
@@ -103,7 +111,9 @@ class CatalogueView:
             year=_grown(self.year, n, NO_YEAR),
             opens=_grown(self.opens, n, np.float64(-np.inf)),
             closes=_grown(self.closes, n, np.float64(np.inf)),
+            title_key=_grown(self.title_key, n, np.int64(0)),
             layout=next(_layouts),
+            facets={},
         )
 
     def _ids_with(self, item_ids: Sequence[str]) -> IdMap:
@@ -114,13 +124,25 @@ class CatalogueView:
         at = now.timestamp()
         mask = (self.opens <= at) & (at < self.closes)
         if filters.genres:
-            wanted = {genre.lower() for genre in filters.genres}
-            mask &= np.array([not wanted.isdisjoint(genres) for genres in self.genre_sets])[self.genre_set]
+            mask &= self.of_genres(filters.genres)
         if filters.year_min is not None:
             mask &= self.year >= filters.year_min
         if filters.year_max is not None:
             mask &= (self.year <= filters.year_max) & (self.year != NO_YEAR)
         return mask
+
+    def of_genres(self, genres: Collection[str]) -> NDArray[np.bool_]:
+        """(n,) the items that have one of these genres."""
+        wanted = {genre.lower() for genre in genres}
+        return np.array([not wanted.isdisjoint(known) for known in self.genre_sets])[self.genre_set]
+
+    def facet(self, name: str) -> Facet:
+        """`tags` or `attributes.NAME` as a column. The first call reads every card: some microseconds an item."""
+        facet = self.facets.get(name)
+        if facet is None:
+            # Two threads may both build it: they build the same.
+            facet = self.facets[name] = Facet.of(name, self.cards)
+        return facet
 
     def title(self, position: int) -> str | None:
         """The title on a card; slow, for the few items that reasons name."""
@@ -138,17 +160,23 @@ class _Columns:
     year: NDArray[np.int16]
     opens: NDArray[np.float64]
     closes: NDArray[np.float64]
+    title_key: NDArray[np.int64]
+    facets: dict[str, Facet]
 
     def put(self, position: int, item: Item) -> bool:
         """Write one item; True if that can change who is in a list."""
-        before = self._filtered_by(position)
+        before, moved = self._filtered_by(position), False
         genres = frozenset(genre.lower() for genre in item.genres)
         self.genre_set[position] = self.genre_sets.setdefault(genres, len(self.genre_sets))
         self.year[position] = NO_YEAR if item.year is None else np.clip(item.year, 0, 32_767)
         self.opens[position] = -np.inf if item.available_from is None else item.available_from.timestamp()
         self.closes[position] = _closes(item)
         self.cards[position] = card(item)
-        return self._filtered_by(position) != before
+        # A new title alone does not make every list anew: whether it is somebody's twin can wait for the next one.
+        self.title_key[position] = title_key(item)
+        for name, values in facets_of(item, self.facets).items():
+            moved |= self.facets[name].put(position, values)
+        return moved or self._filtered_by(position) != before
 
     def view(self, ids: IdMap, old: CatalogueView, revision: int, lists_revision: int) -> CatalogueView:
         return replace(
@@ -160,8 +188,10 @@ class _Columns:
             year=self.year,
             opens=self.opens,
             closes=self.closes,
+            title_key=self.title_key,
             revision=revision,
             lists_revision=lists_revision,
+            facets=self.facets,
         )
 
     def _filtered_by(self, position: int) -> tuple[int, int, float, float]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from app import telemetry
 from app.application.artifacts.artifacts import load_model
 from app.application.recommending.candidates import OpenIndex
+from app.application.recommending.shaping import House
 from app.application.serving.serving import Serving
 from app.application.serving.serving_draft import Draft
 from app.application.waiting import Backoff, wait_unless
@@ -46,6 +47,7 @@ class ServingPolicy:
     refused_retry_seconds: float = 60.0
     only_with_model: bool = False
     index_above: int = 100_000
+    house: House = field(default_factory=House)
 
 
 class ModelServer:
@@ -65,7 +67,7 @@ class ModelServer:
         self._recommenders = recommenders
         self._clock = clock
         self._policy = policy
-        self._draft = Draft.empty(policy.index_above, open_index)
+        self._draft = Draft.empty(policy.index_above, open_index, policy.house)
         self._serving = self._draft.serving
         self._refused: tuple[str, float] | None = None
         self._model_wake = asyncio.Event()

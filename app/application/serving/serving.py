@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.application.recommending.candidates import CandidateSource
-from app.application.recommending.lists import ModelRef
+from app.application.recommending.lists import Filters, ModelRef
+from app.application.recommending.shaping import NONE, House, Matched
 from app.application.serving.catalogue_view import CatalogueView
 from app.domain.recommender import Blended, Recommender, Scorer
 
@@ -28,7 +33,8 @@ class Serving:
     """A request takes this reference once, so that every item of its answer is explained by the model it names.
 
     `recommender` scores the positions of `view`; None: there is no model, and `stand_in` scores them, if there is one.
-    `label` names the model and the state of the catalogue: lists made under another label are never shown.
+    `label` names the model and the state of the catalogue: lists made under another label are never shown. `house` is
+    what the settings say about all lists, `rules` its rules with their items in this view, `mark` the name of it all.
     """
 
     view: CatalogueView
@@ -37,12 +43,22 @@ class Serving:
     stand_in: Scorer | None = None
     user_feature_names: Sequence[str] = ()
     candidates: CandidateSource | None = None
+    house: House = field(default_factory=House)
+    rules: Matched = NONE
+    mark: str = ""
 
     @property
     def label(self) -> str:
         """Cheap enough to build for each request."""
         model = "none" if self.model is None else self.model.model_id
-        return f"{model}.{self.view.lists_revision}"
+        return f"{model}.{self.view.lists_revision}{self.mark}"
+
+    def allowed(self, filters: Filters, now: datetime) -> NDArray[np.bool_]:
+        """(n,) which items of the view may be in a list at `now`: by the filters, and by the rules of the house."""
+        allowed = self.view.allowed(filters, now)
+        for hidden in self.rules.hidden_at(now.timestamp()):
+            allowed[hidden] = False
+        return allowed
 
     @property
     def members(self) -> Mapping[str, Recommender]:

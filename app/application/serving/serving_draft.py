@@ -6,7 +6,7 @@ Everything here is blocking computation on immutable values: run it in a thread.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -16,6 +16,7 @@ from app.application.artifacts.artifacts import LoadedModel
 from app.application.recommending.candidates import MAX_NEW, CandidateSource, OpenIndex, index_towers
 from app.application.recommending.list_making import Task, make_list
 from app.application.recommending.lists import Filters, ModelRef
+from app.application.recommending.shaping import House, matched
 from app.application.serving.catalogue_view import CatalogueView
 from app.application.serving.serving import Serving
 from app.domain.dataset import IdMap
@@ -43,17 +44,21 @@ class Draft:
     model: ModelRef | None = None
     recommender: Recommender | None = None
     candidates: CandidateSource | None = None
+    house: House = field(default_factory=House)
 
     @classmethod
-    def empty(cls, index_above: int, open_index: OpenIndex) -> Draft:
+    def empty(cls, index_above: int, open_index: OpenIndex, house: House) -> Draft:
         """No model and no catalogue yet."""
-        return cls(CatalogueView.of_model(IdMap(())), _no_features(0), index_above, open_index)
+        return cls(CatalogueView.of_model(IdMap(())), _no_features(0), index_above, open_index, house=house)
 
     @property
     def serving(self) -> Serving:
         """What requests see of this draft."""
         names = () if self.loaded is None else self.loaded.user_feature_names
-        return Serving(self.view, self.model, self.recommender, None, names, self.candidates)
+        rules = matched(self.house.rules, self.view)
+        return Serving(
+            self.view, self.model, self.recommender, None, names, self.candidates, self.house, rules, self.house.mark
+        )
 
     def with_model(self, loaded: LoadedModel, version: ModelVersion) -> Draft:
         """This model, with the catalogue as far as it is known to be laid out the same way; else with none of it."""
@@ -63,7 +68,7 @@ class Draft:
         else:
             view = CatalogueView.of_model(loaded.item_ids)
             newer = _no_features(len(loaded.feature_names))
-            draft = Draft(view, newer, self.index_above, self.open_index, loaded, model)
+            draft = Draft(view, newer, self.index_above, self.open_index, loaded, model, house=self.house)
         return draft._extended()
 
     def updated(self, upserted: Sequence[Item], removed: Collection[str], revision: int) -> Draft:

@@ -36,6 +36,7 @@ EXPECTED: Mapping[tuple[str, str], tuple[set[str], bool]] = {
     # (method, path) → (scopes of which one is needed, whether it is for services and admins alone)
     ("GET", "/api/v1/recs/{user_id}"): ({"recs:read"}, False),
     ("POST", "/api/v1/recs/session"): ({"recs:read"}, False),
+    ("POST", "/api/v1/recs/{user_id}"): ({"recs:read"}, True),
     ("POST", "/api/v1/recs/train"): ({"recs:train"}, False),
     ("GET", "/api/v1/recs/train"): ({"recs:train"}, False),
     ("GET", "/api/v1/recs/train/{training_id}"): ({"recs:train"}, False),
@@ -61,6 +62,7 @@ EXPECTED: Mapping[tuple[str, str], tuple[set[str], bool]] = {
 }
 BODIES: Mapping[tuple[str, str], Any] = {
     ("POST", "/api/v1/recs/session"): {"history": ["crime-01"]},
+    ("POST", "/api/v1/recs/{user_id}"): {"rules": []},
     ("POST", "/api/v1/recs/train"): {"model_type": "hybrid"},
     ("POST", "/api/v1/recs/models/rollback"): {"model_type": "hybrid"},
     ("PUT", "/api/v1/items/{item_id}"): {"title": "x"},
@@ -153,7 +155,11 @@ def test_people_reach_their_own_user_id_and_services_and_admins_any(service: tup
     house, key, small_key = service
     mine = bearer("u1", *(scope for scope in SCOPES if scope != "recs:admin"))
     admin, machine = bearer("boss", *SCOPES), {"Authorization": f"Bearer {key}"}
-    owned = [operation for operation in EXPECTED if "{user_id}" in operation[1] or operation[1] == "/api/v1/events"]
+    owned = [
+        operation
+        for operation, (_scopes, for_anyone) in EXPECTED.items()
+        if not for_anyone and ("{user_id}" in operation[1] or operation[1] == "/api/v1/events")
+    ]
     assert len(owned) == 5
     for operation in owned:
         assert is_problem(ask(house, operation, "crime-fan-1", mine), 403, "forbidden"), operation

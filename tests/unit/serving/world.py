@@ -16,6 +16,7 @@ from app.application.ingestion.events import EventIngestion, EventOutcome
 from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.list_renewal import ListRenewal
 from app.application.recommending.recommendation import RecommendationService
+from app.application.recommending.shaping import House
 from app.application.serving.model_serving import ModelServer, ServingPolicy
 from app.application.serving.serving_stack import ServingStack
 from app.domain.dataset import Dataset
@@ -41,6 +42,7 @@ from app.infrastructure.vector_store import open_vector_index
 from app.models import RECOMMENDERS
 
 PLAIN = ListPolicy()
+NO_RULES = House()
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 BLEND: Mapping[str, object] = {
     "members": {"content": {}, "popularity": {}},
@@ -209,7 +211,9 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(folder: Path, policy: ListPolicy = PLAIN, index_above: int = 100_000) -> AsyncIterator[World]:
+async def open_world(
+    folder: Path, policy: ListPolicy = PLAIN, index_above: int = 100_000, house: House = NO_RULES
+) -> AsyncIterator[World]:
     """On SQLite, process memory and files, with whatever the folder holds."""
     url = f"sqlite+aiosqlite:///{folder}/encore.db"
     if not (folder / "encore.db").exists():
@@ -223,7 +227,9 @@ async def open_world(folder: Path, policy: ListPolicy = PLAIN, index_above: int 
     clock = Clock()
 
     def follower(model_type: str, *, only_with_model: bool) -> ModelServer:
-        serving = ServingPolicy(model_type, 0.05, 0.05, index_above=index_above, only_with_model=only_with_model)
+        serving = ServingPolicy(
+            model_type, 0.05, 0.05, index_above=index_above, only_with_model=only_with_model, house=house
+        )
         return ModelServer(database, artifacts, RECOMMENDERS, clock, serving, partial(open_vector_index, "flat"))
 
     server = follower("hybrid", only_with_model=False)

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from app.domain.identifiers import ID_PATTERN, MAX_ID_LENGTH
 
 _DIGITS = re.compile(r"-?(?:0|[1-9][0-9]{0,15})", re.ASCII)
+_SHARE = re.compile(r"0(?:\.[0-9]{1,3})?|1(?:\.0{1,3})?", re.ASCII)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 TEXT_PATTERN = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 """No control characters except tab and line breaks."""
@@ -43,6 +44,14 @@ def _moment(value: object) -> object:
         raise PydanticCustomError("datetime_rfc3339", "no such time") from None
 
 
+def _share(value: object) -> object:
+    """At most three decimals: a list is cached for each value that is asked for."""
+    if isinstance(value, str) and not _SHARE.fullmatch(value):
+        raise PydanticCustomError("float_parsing", "not a number from 0 to 1 with at most three decimals")
+    return value
+
+
+QueryShare = Annotated[float, BeforeValidator(_share)]
 QueryInt = Annotated[int, BeforeValidator(_whole_number)]
 QueryBool = Annotated[bool, BeforeValidator(_true_or_false)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]

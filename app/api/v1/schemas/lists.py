@@ -10,8 +10,9 @@ from urllib.parse import parse_qsl
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.api.v1.schemas.common import Answer, Cursor, Flag, Id, Label, Number, QueryBool, QueryInt, Request
+from app.api.v1.schemas.common import Answer, Cursor, Flag, Id, Label, Number, QueryBool, QueryInt, QueryShare, Request
 from app.application.recommending.lists import Filters
+from app.application.recommending.rules import AS_USUAL, Shape
 
 ListType = Literal["hybrid", "collaborative", "content", "sequential", "popular"]
 MAX_OFFSET = 1_000
@@ -55,6 +56,15 @@ class ListParams(FilterParams):
     type: ListType = "hybrid"
     experiment_id: Annotated[Id | None, Field(description="Ask for the list of one experiment.")] = None
     explain: QueryBool = False
+    diversity: Annotated[
+        QueryShare | None,
+        Field(ge=0, le=1, description="How unlike one another items shall be; default: the setting list_diversity."),
+    ] = None
+
+    @cached_property
+    def shape(self) -> Shape:
+        """AS_USUAL itself where nothing is asked for: that is what the fast way looks for."""
+        return AS_USUAL if self.diversity is None else Shape(self.diversity)
 
     @model_validator(mode="after")
     def _one_position(self) -> Self:
@@ -151,6 +161,10 @@ class Recommendation(Answer):
     metadata: dict[str, Any]
     source: Annotated[str, Field(examples=["collaborative"])]
     reasons: list[Reason]
+    propensity: Annotated[
+        float | None,
+        Field(description="With `explain`, in the place that explores: the chance with which this item stands there."),
+    ] = None
 
 
 class Pagination(Answer):
