@@ -42,7 +42,7 @@ from app.domain.models import Kind
 from app.domain.recommender import Recommenders
 from app.domain.signals import SignalPolicy
 from app.domain.stores import Database
-from app.infrastructure.vector_store import open_vector_index
+from app.infrastructure.vector_store import IndexPolicy, open_good_index
 from app.models import RECOMMENDERS
 
 
@@ -134,7 +134,10 @@ def _model_server(container: Container, model_type: str, *, only_with_model: boo
         only_with_model=only_with_model,
         house=house_of(settings),
     )
-    open_index = partial(open_vector_index, settings.vector_index)
+    index = IndexPolicy(
+        settings.vector_index, settings.vector_index_approximate_above, settings.vector_index_min_recall
+    )
+    open_index = partial(open_good_index, index)
     return ModelServer(
         container.database, container.artifacts, container.recommenders, container.clock, policy, open_index
     )

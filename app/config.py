@@ -100,8 +100,10 @@ class Settings(BaseSettings):
     explore_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     explore_position: Annotated[int, Field(ge=1, le=100)] = 10
     explore_pool: Annotated[int, Field(ge=1, le=500)] = 50
-    vector_index: Literal["flat", "hnsw", "ivf", "sq", "pq"] = "flat"
+    vector_index: Literal["auto", "flat", "hnsw", "ivf", "sq", "pq"] = "auto"
     vector_index_above: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 100_000
+    vector_index_approximate_above: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 500_000
+    vector_index_min_recall: Annotated[float, Field(ge=0, le=1)] = 0.9
 
     # signals: the weight of each kind of interaction, before decay
     weight_watch: Weight = 1.0

@@ -112,6 +112,12 @@ KPI = _gauge("kpi", "One figure of the newest KPI report.", "figure")
 KPI_MADE = _gauge("kpi_timestamp_seconds", "When that report was made.")
 MODEL_SWAPS = _counter("model_swaps_total", "Attempts to swap the served model.", "model_type", "outcome")
 MODEL_SWAP_SECONDS = _histogram("model_swap_seconds", "Fetch, verify, warm and swap.", "model_type", buckets=_LONG)
+VECTOR_INDEX_RECALL = _gauge(
+    "vector_index_recall", "Recall@100 of a served index against flat search, when built.", "model_type", "tower"
+)
+VECTOR_INDEXES_REFUSED = _counter(
+    "vector_indexes_refused_total", "Indexes that found too little; a flat one serves in their place.", "kind"
+)
 ARTIFACT_REFUSALS = _counter("artifact_refusals_total", "Artifacts refused before parsing, by check.", "problem")
 ARTIFACT_COPIES = _counter("artifact_copies_total", "Local copies of artifacts used, damaged or failed.", "outcome")
 

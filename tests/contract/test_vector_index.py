@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app import telemetry
 from app.domain.exceptions import ConfigurationError
 from app.domain.interfaces import VectorIndex
-from app.infrastructure.vector_store import KINDS, open_vector_index
+from app.infrastructure.vector_store import KINDS, IndexPolicy, open_good_index, open_vector_index
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +83,27 @@ def test_an_unknown_kind_names_the_setting(vectors: NDArray[np.float32]) -> None
         open_vector_index("annoy", vectors)
 
     assert caught.value.setting == "ENCORE_VECTOR_INDEX"
+
+
+def test_an_index_that_finds_too_little_is_replaced_by_a_flat_one_and_counted(vectors: NDArray[np.float32]) -> None:
+    refused = telemetry.VECTOR_INDEXES_REFUSED.labels("pq")
+    before = refused._value.get()
+
+    index = open_good_index(IndexPolicy("pq", min_recall=0.99), vectors)
+
+    assert (index.facts["kind"], index.facts["refused"], index.facts["recall@100"]) == ("flat", "pq", 1.0)
+    recall = index.facts["refused_recall"]
+    assert isinstance(recall, float)
+    assert recall < 0.99
+    assert refused._value.get() == before + 1
+    assert open_good_index(IndexPolicy("pq", min_recall=0.1), vectors).facts["kind"] == "pq"
+
+
+def test_approximate_indexes_come_by_need(vectors: NDArray[np.float32]) -> None:
+    kinds = [
+        open_good_index(IndexPolicy("auto", approximate_above=above, min_recall=0.0), vectors).facts["kind"]
+        for above in (len(vectors), len(vectors) - 1)
+    ]
+
+    assert kinds == ["flat", "ivf"]
+    assert open_good_index(IndexPolicy("flat", approximate_above=1, min_recall=1.0), vectors).facts["kind"] == "flat"

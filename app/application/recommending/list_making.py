@@ -13,7 +13,7 @@ from app.application.recommending.candidates import PER_SOURCE
 from app.application.recommending.lists import Filters
 from app.application.recommending.ranked_list import RankedList
 from app.application.recommending.rules import AS_USUAL, Shape
-from app.application.recommending.shaping import Candidates, boosted, explored, matched, shaped
+from app.application.recommending.shaping import Candidates, Slot, boosted, explored, matched, shaped
 from app.application.serving.serving import SOURCES, Serving
 from app.domain.dataset import Histories
 from app.domain.features import encode_users
@@ -78,24 +78,20 @@ def make_list(serving: Serving, task: Task, now: datetime) -> RankedList:
         allowed[hidden] = False
     positions, parts = _scored(serving, scorer, history, allowed, task.size, rules.wanted(at, PER_SOURCE))
     total = _total(parts, len(positions))
-    keys = boosted(total, positions, rules, len(serving.view), at)
     diversity = serving.house.diversity if task.shape.diversity is None else task.shape.diversity
-    found = Candidates(serving.view, positions, keys, likeness_vectors(scorer) if diversity else None)
+    vectors = likeness_vectors(scorer) if diversity else None
+    found = Candidates(serving.view, positions, boosted(total, positions, rules, len(serving.view), at), vectors)
     order = shaped(found, task.size, diversity, rules, at)
-    moment = int(moment_of_ranking(now).timestamp())
-    rows, slot = explored(found, order, task.size, serving.house.exploration, rules, f"{task.seed}.{moment}")
+    seed = f"{task.seed}.{history.now:.0f}"
+    rows, slot = explored(found, order, task.size, serving.house.exploration, rules, seed)
     names = tuple(SOURCES.get(name, name) for name in parts) or (SOURCES.get(scorer.name, scorer.name),)
-    sources = _strongest(parts, rows)
-    sources[order.pinned[: len(rows)]] = len(names)
-    if slot.is_drawn:
-        sources[slot.row] = len(names) + 1
     return RankedList(
         as_of=at,
         good_until=min(_good_until(serving, positions[rows]), rules.turns_after(at)),
         fallback=reason or _why_not_personal(serving, task, history),
         positions=positions[rows],
         scores=np.round(total[rows], SCORE_DIGITS),
-        sources=sources,
+        sources=_sources(parts, rows, order.pinned[: len(rows)], slot, len(names)),
         source_names=(*names, *PLACED),
         slot=slot.row,
         propensity=slot.propensity,
@@ -114,6 +110,17 @@ def likeness_vectors(scorer: Scorer) -> NDArray[np.float32] | None:
     """(n_items, f) by which items are told apart: of the scorer itself, or of the first tower of a blend."""
     members = scorer.members.values() if isinstance(scorer, Blended) else (scorer,)
     return next((member.item_vectors for member in members if isinstance(member, Tower)), None)
+
+
+def _sources(
+    parts: Mapping[str, NDArray[np.float32]], rows: NDArray[np.intp], pinned: NDArray[np.bool_], slot: Slot, n: int
+) -> NDArray[np.uint8]:
+    """(len(rows),) who put each item there: one of the n names of the parts, then those of PLACED."""
+    sources = _strongest(parts, rows)
+    sources[pinned] = n
+    if slot.is_drawn:
+        sources[slot.row] = n + 1
+    return sources
 
 
 def _strongest(parts: Mapping[str, NDArray[np.float32]], rows: NDArray[np.intp]) -> NDArray[np.uint8]:

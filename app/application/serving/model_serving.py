@@ -10,7 +10,7 @@ from datetime import datetime
 
 from app import telemetry
 from app.application.artifacts.artifacts import load_model
-from app.application.recommending.candidates import OpenIndex
+from app.application.recommending.candidates import CandidateSource, OpenIndex
 from app.application.recommending.shaping import House
 from app.application.serving.serving import Serving
 from app.application.serving.serving_draft import Draft
@@ -73,6 +73,7 @@ class ModelServer:
         self._model_wake = asyncio.Event()
         self._catalogue_wake = asyncio.Event()
         self._swapping = asyncio.Lock()
+        self._failing: dict[str, str] = {}
 
     @property
     def current(self) -> Serving:
@@ -181,7 +182,17 @@ class ModelServer:
         return changes, revision
 
     def _publish(self, draft: Draft) -> None:
+        if draft.candidates is not None and draft.candidates is not self._draft.candidates:
+            self._indexed(draft.candidates)
         self._draft, self._serving = draft, draft.serving
+
+    def _indexed(self, candidates: CandidateSource) -> None:
+        """Tell how good the new indexes are."""
+        for tower, index in candidates.indexes.items():
+            recall = index.facts.get("recall@100")
+            if isinstance(recall, float):
+                telemetry.VECTOR_INDEX_RECALL.labels(self._policy.model_type, tower).set(recall)
+            log.info("vector_index_built", tower=tower, **index.facts)
 
     def _swapped(self, champion: Champion, seconds: float) -> None:
         model, label = champion.model, self._policy.model_type
@@ -202,8 +213,15 @@ class ModelServer:
         log.error("model_refused", model_id=model_id, error=type(error).__name__, problem=str(error))
 
     def _failed(self, task: str, error: Exception) -> None:
+        """Every failure is counted; the log says when it begins, when it changes and when it is over."""
         telemetry.BACKGROUND_FAILURES.labels(task).inc()
-        log.warning("follow_failed", task=task, error=type(error).__name__)
+        if self._failing.get(task) != type(error).__name__:
+            self._failing[task] = type(error).__name__
+            log.warning("follow_failed", task=task, error=type(error).__name__)
+
+    def _went_well(self, task: str) -> None:
+        if self._failing.pop(task, None) is not None:
+            log.info("follow_recovered", task=task)
 
     async def _repeat(
         self, task: str, step: Callable[[], Awaitable[bool]], wake: asyncio.Event, pause_seconds: float
@@ -215,6 +233,7 @@ class ModelServer:
             try:
                 await step()
                 backoff.reset()
+                self._went_well(task)
             except Exception as error:  # noqa: BLE001 - the loop is what keeps a replica up to date: it never ends
                 self._failed(task, error)
                 pause = max(pause, backoff.next_seconds())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import faiss as _faiss
@@ -32,8 +33,8 @@ class FaissIndex(VectorIndex):
         self._facts = facts
 
     @classmethod
-    def build(cls, kind: str, vectors: Vectors) -> FaissIndex:
-        """Build over (n, factors) float32. Deterministic: FAISS trains with a fixed seed."""
+    def build(cls, kind: str, vectors: Vectors, more: Mapping[str, object] = MappingProxyType({})) -> FaissIndex:
+        """Build over (n, factors) float32; `more` goes to its facts. Deterministic: FAISS trains with a fixed seed."""
         # OpenMP threads in a server fight with its event loop, and a process that used them hangs in its forks.
         faiss.omp_set_num_threads(1)
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
@@ -44,7 +45,7 @@ class FaissIndex(VectorIndex):
         built = cls(kind, index, {})
         recall = 1.0 if kind == "flat" else built._recall(vectors)
         size = len(faiss.serialize_index(index)) if kind != "flat" else vectors.nbytes
-        built._facts = {"kind": kind, "size": len(vectors), "bytes": int(size), f"recall@{_RECALL_AT}": recall}
+        built._facts = {"kind": kind, "size": len(vectors), "bytes": int(size), f"recall@{_RECALL_AT}": recall, **more}
         return built
 
     def search(

@@ -180,6 +180,10 @@ async def test_a_catalogue_above_the_threshold_is_searched_by_index_and_gives_th
 
     assert page.items == expected.items
     assert len(filtered.items) == 19
+    told = telemetry.REGISTRY.get_sample_value(
+        "encore_vector_index_recall", {"model_type": "hybrid", "tower": "content"}
+    )
+    assert told == 1.0
 
 
 async def test_a_server_starts_and_follows_without_anything_there(empty_world: World) -> None:
@@ -197,3 +201,25 @@ def test_views_of_different_layouts_are_told_apart() -> None:
 
     assert first.layout != second.layout
     assert first.updated([Item("b", NOW)], (), 1).layout == first.layout
+
+
+async def test_a_database_that_stays_away_is_told_once_and_counted_each_time(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failures() -> float:
+        return telemetry.REGISTRY.get_sample_value("encore_background_failures_total", {"task": "model"}) or 0.0
+
+    told, before = "", failures()
+    async with following(world), asyncio.timeout(5):
+        world.database_switch.is_on = False
+        while failures() < before + 3:
+            world.server.wake()
+            await asyncio.sleep(0.01)
+        world.database_switch.is_on = True
+        while "follow_recovered" not in told:
+            world.server.wake()
+            await asyncio.sleep(0.01)
+            told += capsys.readouterr().out
+
+    about_the_model = [line for line in told.splitlines() if "task=model" in line]
+    assert sum("follow_failed" in line for line in about_the_model) == 1
