@@ -10,8 +10,9 @@ import pytest
 from app.application.evaluation.blending import Pool, ascend
 from app.application.evaluation.evaluation import Evaluation, evaluate
 from app.application.evaluation.held_out import HoldOut
-from app.application.evaluation.search_space import Shape, families
-from app.application.evaluation.selection import select
+from app.application.evaluation.questions import examination
+from app.application.evaluation.search_space import Family, Shape, families
+from app.application.evaluation.selection import Search, select
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import InputError, NotEnoughDataError, TrainingError
 from app.domain.gate import GatePolicy, judge
@@ -57,6 +58,19 @@ def test_what_is_chosen_beats_popularity_where_there_are_tastes() -> None:
 
 def test_the_same_data_and_seed_give_the_same_recipe() -> None:
     assert choose(tastes()) == choose(tastes())
+
+
+@pytest.mark.parametrize(("best", "trained"), [(0.0, {"factors": 8}), (2.0, {"factors": 8, "epochs": 2})])
+def test_a_family_far_behind_is_trained_with_the_economies_it_was_judged_with(
+    best: float, trained: dict[str, object]
+) -> None:
+    data = tastes()
+    asked = examination(data, seed=0)
+    assert asked is not None
+    search = Search(RECOMMENDERS, asked, seed=0, deadline=float("inf"), progress=silent, best=best)
+    found = search.best_of(Family("ials", [{"factors": 8}], trial={"epochs": 2}))
+    assert found is not None
+    assert found.parameters == trained
 
 
 def test_the_recipe_builds_and_every_member_weighs_something() -> None:

@@ -53,14 +53,14 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class _Trial:
+class Trial:
     recommender: Recommender
     parameters: Parameters
     value: float
 
 
 @dataclass(slots=True)
-class _Search:
+class Search:
     """State of one selection: the cut, who is asked, what was tried, when to stop."""
 
     recommenders: Recommenders
@@ -71,7 +71,7 @@ class _Search:
     table: list[dict[str, object]] = field(default_factory=list)
     best: float = 0.0
 
-    def try_out(self, family: Family, parameters: Parameters, *, whole: bool = False) -> _Trial | None:
+    def try_out(self, family: Family, parameters: Parameters, *, whole: bool = False) -> Trial | None:
         """Fit on the cut and judge; None where there is nothing to learn. `whole`: without the trial's economies."""
         began, name = _spent(), family.name
         fitted_with = parameters if whole else {**parameters, **family.trial}
@@ -88,7 +88,7 @@ class _Search:
         figures = {f"ndcg@{DEPTH}": round(value, 5), "seconds": round(_spent() - began, 2)}
         self.table.append({"recommender": name, "parameters": dict(fitted_with), **figures})
         self.progress("selection", self.share())
-        return _Trial(candidate, parameters, value)
+        return Trial(candidate, parameters, value)
 
     def _unheard(self, stage: str, fraction: float) -> None:
         # Only cancellation must get through; the fraction of one trial would jump about.
@@ -98,14 +98,17 @@ class _Search:
         """How much of the trials are done, for people."""
         return min(0.95, len(self.table) / _EXPECTED_TRIALS)
 
-    def best_of(self, family: Family, known: Parameters | None = None) -> _Trial | None:
+    def best_of(self, family: Family, known: Parameters | None = None) -> Trial | None:
         """The best rung of a family's ladder, fitted as it will be; `known`: parameters that served well so far."""
         best = self._best_rung(family, known)
-        if best is None or not family.trial or self._is_hopeless(family, best):
+        if best is None or not family.trial:
             return best
+        if self._is_hopeless(family, best):
+            # All it can be is a small voice in a blend: what it was judged by is what will be trained.
+            return Trial(best.recommender, {**best.parameters, **family.trial}, best.value)
         return self.try_out(family, best.parameters, whole=True)
 
-    def _best_rung(self, family: Family, known: Parameters | None) -> _Trial | None:
+    def _best_rung(self, family: Family, known: Parameters | None) -> Trial | None:
         first = self.try_out(family, family.ladder[family.first])
         if first is None:
             return None
@@ -118,10 +121,10 @@ class _Search:
             best = self._climb(family, first, range(family.first - 1, -1, -1))
         return best
 
-    def _is_hopeless(self, family: Family, best: _Trial) -> bool:
+    def _is_hopeless(self, family: Family, best: Trial) -> bool:
         return family.name not in PRIORS and best.value < _HOPELESS * self.best
 
-    def _climb(self, family: Family, best: _Trial, rungs: range) -> _Trial:
+    def _climb(self, family: Family, best: Trial, rungs: range) -> Trial:
         """As long as it gets better, there is time, and the family is in the race at all."""
         for rung in rungs:
             if _spent() > self.deadline or self._is_hopeless(family, best):
@@ -158,7 +161,7 @@ def select(
     if asked is None:
         return _popular(train) if name == "hybrid" else Recipe(name, {})
     deadline = _spent() + budget_seconds
-    search = _Search(recommenders, asked, seed, deadline, progress)
+    search = Search(recommenders, asked, seed, deadline, progress)
     space = families(Shape.of(train, timed=asked.by_time))
     if name == "hybrid":
         return _blend(search, space, start)
@@ -185,10 +188,10 @@ def _values(recommender: Recommender, question: Question) -> NDArray[np.float64]
     return ndcg(hits_of(lists, question.relevant), np.diff(question.relevant.indptr), DEPTH)
 
 
-def _blend(search: _Search, space: Sequence[Family], start: Mapping[str, object] | None) -> Recipe:
+def _blend(search: Search, space: Sequence[Family], start: Mapping[str, object] | None) -> Recipe:
     """Members at their best parameters, then weights: for whole histories first, then for ever shorter ones."""
     before = start.get("members") if start is not None else None
-    found: dict[str, _Trial] = {}
+    found: dict[str, Trial] = {}
     for family in space:
         if found and _spent() > search.deadline:
             break
@@ -215,7 +218,7 @@ def _blend(search: _Search, space: Sequence[Family], start: Mapping[str, object]
     return Recipe("hybrid", blend, tuple(search.table))
 
 
-def _weights_by_length(search: _Search, members: Mapping[str, Recommender]) -> tuple[list[int], dict[str, list[float]]]:
+def _weights_by_length(search: Search, members: Mapping[str, Recommender]) -> tuple[list[int], dict[str, list[float]]]:
     """(rising knots, member → weight at each knot)."""
     # Matrix times vector, many times over: a threaded BLAS below it is slower than one thread.
     with threadpool_limits(1, "blas"):
