@@ -14,12 +14,14 @@ WEIGHTS = {KILL: 80, DATABASE: 7, BROKER: 6, ZOMBIE: 7}
 FROZEN_SECONDS = 9.0
 """Longer than the session, so that the frozen consumer comes back as a zombie with a batch in its hands."""
 
+ANYBODY_SHARE, PATIENCE_SECONDS, LOOK_SECONDS = 0.2, 10.0, 0.1
+
 
 class Nemesis:
     """Breaks things until told to stop, and leaves everything running.
 
-    A consumer is hit while it is at work wherever one is: one that is still being loaded has nothing to lose, and a
-    process killed faster than Python starts shows how fast Python starts.
+    Four faults in five wait until some consumer is at work, and hit one that is: a process that is still being loaded
+    has nothing to lose, and killing it over and over shows only how fast Python starts. The fifth hits anybody.
     """
 
     def __init__(self, rig: Rig, seed: int) -> None:
@@ -40,19 +42,22 @@ class Nemesis:
             await asyncio.sleep(self._dice.uniform(0.3, 1.5))
             self.crashes += await asyncio.to_thread(self._rig.revive)
             [fault] = self._dice.choices(list(WEIGHTS), list(WEIGHTS.values()))
-            await self._break(fault)
+            await self._break(fault, await self._victim())
             self.faults[fault] += 1
         await asyncio.gather(*self._frozen.values())
         self.crashes += await asyncio.to_thread(self._rig.revive)
 
-    def _victim(self) -> ServerProcess:
-        """One at work, or else any; a frozen one only if there is no other."""
-        awake = [consumer for consumer in self._rig.consumers if consumer.name not in self._frozen]
-        busy = [consumer for consumer in awake if is_at_work(consumer)]
-        return self._dice.choice(busy or awake or self._rig.consumers)
+    async def _victim(self) -> ServerProcess:
+        busy: list[ServerProcess] = []
+        turns = 0 if self._dice.random() < ANYBODY_SHARE else int(PATIENCE_SECONDS / LOOK_SECONDS)
+        for _ in range(turns):
+            busy = [one for one in self._rig.consumers if one.name not in self._frozen and is_at_work(one)]
+            if busy:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        return self._dice.choice(busy or self._rig.consumers)
 
-    async def _break(self, fault: str) -> None:
-        victim = self._victim()
+    async def _break(self, fault: str, victim: ServerProcess) -> None:
         if fault == DATABASE:
             await self._rig.database_outage(self._dice.uniform(0.5, 4), victim)
         elif fault == BROKER:

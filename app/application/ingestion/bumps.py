@@ -28,6 +28,7 @@ class Bumps:
         self._waiting: set[str] = set()
         self._backoff = Backoff(first_seconds=0.2, max_seconds=5.0)
         self._not_before = 0.0
+        self._flushing = asyncio.Lock()
         self.overflowed = False
 
     @property
@@ -42,14 +43,21 @@ class Bumps:
             self.overflowed = True
 
     async def flush(self) -> bool:
-        """Tell the cache, unless it failed a moment ago; True if nothing waits any more."""
+        """Tell the cache, unless it failed a moment ago; True if nothing waits any more.
+
+        One at a time: whoever comes meanwhile waits, and then finds that its users went along with others, or takes
+        theirs along.
+        """
+        async with self._flushing:
+            return await self._flush()
+
+    async def _flush(self) -> bool:
         now = asyncio.get_running_loop().time()
         if now < self._not_before:
             return self.is_clean
         try:
             while chunk := set(islice(self._waiting, CHUNK)):
-                await self._cache.bump(chunk)
-                self._waiting -= chunk
+                await self._bump(chunk)
             if self.overflowed:
                 await self._cache.ping()
         except CacheUnavailableError:
@@ -58,6 +66,15 @@ class Bumps:
         else:
             self._backoff.reset()
         return self.is_clean
+
+    async def _bump(self, chunk: set[str]) -> None:
+        # Taken out before the call: a user who is added while it is under way must be bumped again.
+        self._waiting -= chunk
+        try:
+            await self._cache.bump(chunk)
+        except BaseException:  # cancelled, too: whether the cache took it is unknown then
+            self._waiting |= chunk
+            raise
 
     def can_recover(self) -> bool:
         """After an overflow: whether the cache answers again, so that reading from the hint will do."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -12,6 +13,7 @@ from app import telemetry
 from app.application.recommending.lists import Filters, ListQuery
 from app.application.serving.catalogue_view import CatalogueView
 from app.domain.dataset import IdMap
+from app.domain.exceptions import DatabaseUnavailableError
 from app.domain.models import Item
 from tests.unit.serving.world import BLEND, ITEMS, NOW, World, following, open_world
 
@@ -204,22 +206,25 @@ def test_views_of_different_layouts_are_told_apart() -> None:
 
 
 async def test_a_database_that_stays_away_is_told_once_and_counted_each_time(
-    world: World, capsys: pytest.CaptureFixture[str]
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def refuse(_revision: int, _limit: int) -> NoReturn:
+        raise DatabaseUnavailableError("away")
+
     def failures() -> float:
-        return telemetry.REGISTRY.get_sample_value("encore_background_failures_total", {"task": "model"}) or 0.0
+        return telemetry.REGISTRY.get_sample_value("encore_background_failures_total", {"task": "catalogue"}) or 0.0
 
     told, before = "", failures()
     async with following(world), asyncio.timeout(5):
-        world.database_switch.is_on = False
+        monkeypatch.setattr(world.database.catalog, "items_since", refuse)
         while failures() < before + 3:
-            world.server.wake()
+            world.server.wake_catalogue()
             await asyncio.sleep(0.01)
-        world.database_switch.is_on = True
+        monkeypatch.undo()
         while "follow_recovered" not in told:
-            world.server.wake()
+            world.server.wake_catalogue()
             await asyncio.sleep(0.01)
             told += capsys.readouterr().out
 
-    about_the_model = [line for line in told.splitlines() if "task=model" in line]
-    assert sum("follow_failed" in line for line in about_the_model) == 1
+    told_of = [line for line in told.splitlines() if "catalogue" in line]
+    assert sum("follow_failed" in line for line in told_of) == 1
