@@ -35,9 +35,11 @@ def run_import(work: Callable[[Job], Awaitable[Tallies]], rejects: Path | None, 
     """Open everything, do the work, print the summary."""
     from app.application.ingestion.bumps import Bumps
     from app.application.transfer.transfer import REJECT_COLUMNS, Importer, Rejects
+    from app.commands.serve import tune_collector
     from app.infrastructure.files import open_writer
 
     async def inside(container: Container) -> tuple[Tallies, float]:
+        tune_collector()  # rows come and go by the hundred thousand, and none of them is in a cycle
         started = time.perf_counter()
         writer = None if rejects is None else open_writer(rejects, REJECT_COLUMNS)
         bumps = Bumps(container.cache)

@@ -48,7 +48,12 @@ class IngestBatch:
 
 
 class InteractionStore(Protocol):
-    """The append-only history and the user×item state derived from it."""
+    """The append-only history and the user×item state derived from it.
+
+    `bulk_rows`: how many interactions a batch of an import should hold; more cost less each, and keep others waiting.
+    """
+
+    bulk_rows: int
 
     @abstractmethod
     async def ingest(self, batch: IngestBatch) -> IngestResult:

@@ -127,7 +127,7 @@ async def test_users_since_never_passes_over_a_transaction_that_is_still_open(
     """One writer draws its sequences and waits; another, later one commits. The first must still be seen."""
     dialect = connections.dialect
     async with connections.write() as slow:
-        await dialect.stage(slow, [])  # takes its place in the order
+        await dialect.stage(slow, {"position": ()})  # takes its place in the order
         await database.interactions.ingest(IngestBatch([like("fast", datetime(2020, 1, 1, tzinfo=UTC))]))
         while_open, seen = await database.interactions.users_since(0, 100)
     after, newest = await database.interactions.users_since(seen, 100)

@@ -216,7 +216,7 @@ async def test_an_import_renews_the_lists_of_its_users(database: Database, cache
 async def test_an_error_in_the_middle_leaves_the_batches_before_it(
     database: Database, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.application.transfer.transfer.BATCH_ROWS", 2)
+    monkeypatch.setattr(database.interactions, "bulk_rows", 2)
     file = tmp_path / "events.csv"
     good = "".join(f"u{n},i1\n" for n in range(5))
     file.write_text("user_id,item_id\n" + good + "x" * 1_100_000)

@@ -1,64 +1,92 @@
-"""The usual batch of an import, several times as fast: text cells, valid ids, ratings in range, whole Unix seconds.
+"""The usual rows of an import, many times as fast: text cells, valid ids, ratings in range, whole Unix seconds.
 
-Whole columns are converted and checked at once. It decides nothing by itself: whatever is not plain goes row by row
-through InteractionRows, and a test compares the two ways.
+Whole columns are converted and checked at once, by the functions that check a single cell. It decides nothing by
+itself: whatever is not plain goes row by row through InteractionRows, and a test compares the two ways.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import sha1
-from itertools import repeat
-from uuid import UUID
+
+import numpy as np
 
 from app.application.ingestion.event_decoding import EVENT_NAMESPACE
-from app.application.transfer.row_values import LEEWAY, RATING_RANGE, RowError, checked_item, checked_user
-from app.domain.models import Interaction, Kind
+from app.application.transfer.row_values import LEEWAY, RATING_RANGE, RowError, checked_item, checked_user, number_of
+from app.domain.interaction_table import InteractionTable
+from app.domain.models import Kind
 
 Columns = Mapping[str, Sequence[object] | None]
+_PLAIN, _NOT_PLAIN = ("user_id", "item_id", "value", "timestamp"), ("event_id", "kind", "duration", "device")
 _FIRST_SECOND = 86_400
 
 
-def plain_ratings(columns: Columns, now: datetime) -> list[Interaction] | None:
-    """The ratings of a batch given by columns (None: not there), or None if it is not a plain one."""
-    texts = [_texts(columns[name]) for name in ("user_id", "item_id", "value", "timestamp")]
-    if any(columns[name] is not None for name in ("event_id", "kind", "duration", "device")):
+def could_be_plain(columns: Columns) -> bool:
+    """Whether exactly the columns of a plain rating are there."""
+    return all(columns[name] for name in _PLAIN) and not any(columns[name] for name in _NOT_PLAIN)
+
+
+def plain_ratings(columns: Columns, now: datetime) -> InteractionTable | None:
+    """The ratings of rows given by columns (None: not there), or None if not all of them are plain ones."""
+    if not could_be_plain(columns):
         return None
+    texts = [_texts(columns[name]) for name in _PLAIN]
     try:
         users, items, values, times = (text for text in texts if text is not None)
-        ratings, seconds = list(map(float, values)), list(map(int, times))
+        if not "".join(times).isdigit():  # ` 1` and `1_000` are numbers for Python only
+            return None
+        seconds = list(map(int, times))
+        ratings = {value: _rating(value) for value in set(values)}
         for user in set(users):
             checked_user(user)
         for item in set(items):
             checked_item(item)
     except (ValueError, RowError):
         return None
-    # `1_000` is a number for Python only; NaN fails the comparisons that min and max make only by luck, so it is named.
-    if "_" in "".join(values) or "_" in "".join(times) or any(rating != rating for rating in ratings):
-        return None
-    if min(ratings) < RATING_RANGE[0] or max(ratings) > RATING_RANGE[1]:
-        return None
     if min(seconds) < _FIRST_SECOND or max(seconds) > (now + LEEWAY).timestamp():
         return None
-    moments = map(datetime.fromtimestamp, seconds, repeat(UTC))
-    identities = _identities(users, items, seconds, ratings)
-    return list(map(Interaction, identities, users, items, repeat(Kind.RATING), moments, ratings))
+    count = len(users)
+    identities = _identities(users, items, seconds, values, {text: str(rating) for text, rating in ratings.items()})
+    return InteractionTable(
+        identities,
+        list(users),
+        list(items),
+        [Kind.RATING] * count,
+        [second * 1_000_000 for second in seconds],
+        [ratings[value] for value in values],
+        [None] * count,
+        [None] * count,
+    )
 
 
 def _texts(column: Sequence[object] | None) -> Sequence[str] | None:
     """The column, if it is there and all text."""
     if column is None or set(map(type, column)) != {str}:
         return None
-    return [cell for cell in column if isinstance(cell, str)]
+    return column  # type: ignore[return-value]  # every one of them is text
+
+
+def _rating(text: str) -> float:
+    value = number_of(text, "value")
+    if value is None or not RATING_RANGE[0] <= value <= RATING_RANGE[1]:
+        raise RowError("a rating is a number from 0.5 to 5")
+    return value
 
 
 def _identities(
-    users: Sequence[str], items: Sequence[str], seconds: Sequence[int], ratings: Sequence[float]
-) -> Iterator[UUID]:
-    """As event_decoding.content_identity gives them."""
-    namespace = sha1(EVENT_NAMESPACE.bytes, usedforsecurity=False)
-    for user, item, second, rating in zip(users, items, seconds, ratings, strict=True):
-        content = namespace.copy()
-        content.update(f"{user}\0{item}\0rating\0{second}000000\0{rating}\0None\0".encode())
-        yield UUID(bytes=content.digest()[:16], version=5)
+    users: Sequence[str], items: Sequence[str], seconds: Sequence[int], values: Sequence[str], names: Mapping[str, str]
+) -> list[bytes]:
+    """As event_decoding.content_identity gives them; `names` has the number of each value as Python writes it."""
+    namespace = EVENT_NAMESPACE.bytes
+    contents = [
+        f"{user}\0{item}\0rating\0{second}000000\0{names[value]}\0None\0".encode()
+        for user, item, second, value in zip(users, items, seconds, values, strict=True)
+    ]
+    digests = b"".join([sha1(namespace + content, usedforsecurity=False).digest() for content in contents])
+    ids = np.frombuffer(digests, dtype=np.uint8).reshape(-1, 20)[:, :16].copy()
+    # version 5 and variant 10, https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-5
+    ids[:, 6] = ids[:, 6] & 0x0F | 0x50
+    ids[:, 8] = ids[:, 8] & 0x3F | 0x80
+    raw = ids.tobytes()
+    return [raw[start : start + 16] for start in range(0, len(raw), 16)]

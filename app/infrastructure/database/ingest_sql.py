@@ -7,10 +7,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.domain.models import KINDS, Kind
 from app.infrastructure.database.columns import EPOCH, UtcDateTime
 from app.infrastructure.database.dialects import Dialect
 from app.infrastructure.database.staging import repeated, resolved, staged
 from app.infrastructure.database.tables import event_ids, interactions, items, pair_states, users
+
+KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
+SLOT_CODES = {**KIND_CODES, Kind.DISLIKE: KIND_CODES[Kind.LIKE]}
+"""Like and dislike are one state: the newest decides."""
 
 _CONTENT = ("kind", "occurred_at", "value", "duration", "device")
 
@@ -27,7 +32,7 @@ class IngestSql:
     resolve: sa.Insert
     add_interactions: sa.Insert
     merge_alone: sa.Insert
-    merge_crowded: sa.Insert
+    merge_all: sa.Insert
     verdicts: sa.Select[int, bool]
 
 
@@ -41,8 +46,8 @@ def build(dialect: Dialect) -> IngestSql:
         add_items=_add_items(dialect),
         resolve=_resolve(),
         add_interactions=_copy(interactions, resolved),
-        merge_alone=_merge(dialect, _alone()),
-        merge_crowded=_merge(dialect, _crowded()),
+        merge_alone=_merge(dialect, _alone().order_by(*_PAIR)),
+        merge_all=_merge(dialect, _all()),
         verdicts=_verdicts(),
     )
 
@@ -102,24 +107,29 @@ def _add_items(dialect: Dialect) -> sa.Insert:
 
 
 def _resolve() -> sa.Insert:
-    same = (
-        "sequence",
-        "kind",
-        "slot",
-        "strength",
-        "is_alone",
-        "occurred_at",
-        "event_id",
-        "value",
-        "duration",
-        "device",
-    )
+    same = ("sequence", "kind", "is_alone", "occurred_at", "event_id", "value", "duration", "device")
     rows = (
-        sa.select(users.c.user_key, items.c.item_key, *(staged.c[name] for name in same))
+        sa.select(users.c.user_key, items.c.item_key, _slot(), _strength(), *(staged.c[name] for name in same))
         .join_from(staged, users, users.c.user_id == staged.c.user_id)
         .join(items, items.c.item_id == staged.c.item_id)
     )
-    return sa.insert(resolved).from_select(["user_key", "item_key", *same], rows)
+    return sa.insert(resolved).from_select(["user_key", "item_key", "slot", "strength", *same], rows)
+
+
+def _slot() -> sa.ColumnElement[int]:
+    shared = {KIND_CODES[kind]: slot for kind, slot in SLOT_CODES.items() if KIND_CODES[kind] != slot}
+    return sa.case(shared, value=staged.c.kind, else_=staged.c.kind)
+
+
+def _strength() -> sa.ColumnElement[float]:
+    """What `peak` is the maximum of: the watched ratio (0–1) for watch, else the value, 1.0 where there is none."""
+    value, duration = staged.c.value, staged.c.duration
+    return sa.case(
+        (value.is_(None), 1.0),
+        (staged.c.kind != KIND_CODES[Kind.WATCH], value),
+        (duration.is_(None) | (duration == 0) | (value >= duration), 1.0),
+        else_=value / duration,
+    )
 
 
 _PAIR = (resolved.c.user_key, resolved.c.item_key, resolved.c.slot)
@@ -129,7 +139,7 @@ def _alone() -> sa.Select[*tuple[object, ...]]:
     """A pair_states row of each pair that this batch has one event of: most of them, and sorting is all it costs."""
     peak, count = resolved.c.strength.label("peak"), sa.literal(1, sa.BigInteger).label("count")
     columns = [peak if c.name == "peak" else count if c.name == "count" else resolved.c[c.name] for c in pair_states.c]
-    return sa.select(*columns).where(resolved.c.is_alone).order_by(*_PAIR)
+    return sa.select(*columns).where(resolved.c.is_alone)
 
 
 def _crowded() -> sa.Select[*tuple[object, ...]]:
@@ -148,8 +158,13 @@ def _crowded() -> sa.Select[*tuple[object, ...]]:
         .where(~resolved.c.is_alone)
         .subquery()
     )
-    newest = sa.select(*(running.c[column.name] for column in pair_states.c)).where(running.c.has_newer == 0)
-    return newest.order_by(running.c.user_key, running.c.item_key, running.c.slot)
+    return sa.select(*(running.c[column.name] for column in pair_states.c)).where(running.c.has_newer == 0)
+
+
+def _all() -> sa.Select[*tuple[object, ...]]:
+    """Both in one order: a pair that is alone in one batch may be crowded in another that is written beside it."""
+    both = sa.union_all(_alone(), _crowded()).subquery()
+    return sa.select(*both.c).order_by(both.c.user_key, both.c.item_key, both.c.slot)
 
 
 def _merge(dialect: Dialect, states: sa.Select[*tuple[object, ...]]) -> sa.Insert:

@@ -77,6 +77,7 @@ class SqlInteractionStore(InteractionStore):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._ingest = Ingest(connections)
+        self.bulk_rows = connections.dialect.bulk_rows
 
     async def ingest(self, batch: IngestBatch) -> IngestResult:
         return await self._ingest.run(batch)

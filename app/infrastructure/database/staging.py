@@ -17,12 +17,10 @@ def _columns() -> list[sa.Column[object]]:
         sa.Column("user_id", Id, nullable=False),
         sa.Column("item_id", Id, nullable=False),
         sa.Column("kind", sa.SmallInteger, nullable=False),
-        sa.Column("slot", sa.SmallInteger, nullable=False),
         sa.Column("occurred_at", UtcDateTime, nullable=False),
         sa.Column("value", sa.Double),
         sa.Column("duration", sa.Double),
         sa.Column("device", sa.Text),
-        sa.Column("strength", sa.Double, nullable=False),
         sa.Column("is_alone", sa.Boolean, nullable=False),
     ]
     return columns
@@ -36,11 +34,10 @@ resolved = sa.Table(  # staged rows that are new, with the keys of their user an
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("user_key", sa.BigInteger, nullable=False),
     sa.Column("item_key", sa.BigInteger, nullable=False),
-    *(
-        sa.Column(c.name, c.type, nullable=c.nullable)
-        for c in _columns()
-        if c.name in {"kind", "slot", "strength", "is_alone"}
-    ),
+    sa.Column("kind", sa.SmallInteger, nullable=False),
+    sa.Column("slot", sa.SmallInteger, nullable=False),
+    sa.Column("strength", sa.Double, nullable=False),
+    sa.Column("is_alone", sa.Boolean, nullable=False),
     sa.Column("occurred_at", UtcDateTime, nullable=False),
     sa.Column("event_id", Uuid16, nullable=False),
     sa.Column("value", sa.Double),

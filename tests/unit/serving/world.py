@@ -85,6 +85,7 @@ class SwitchedInteractions(InteractionStore):
     def __init__(self, store: InteractionStore, switch: Switch) -> None:
         self._store = store
         self._switch = switch
+        self.bulk_rows = store.bulk_rows
 
     def _reachable(self) -> InteractionStore:
         if not self._switch.is_on:

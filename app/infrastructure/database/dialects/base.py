@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,10 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 Insert = sqlite.Insert | postgresql.Insert
 """An INSERT that knows ON CONFLICT; both dialects spell it alike."""
 
-StagedRow = tuple[
-    int, UUID | bytes, str, str, int, int, datetime | int, float | None, float | None, str | None, float, bool
-]
-"""The columns of `staged` but `sequence`; id and moment as `encode_id` and `encode_moment` give them."""
+StagedColumns = Mapping[str, Sequence[object]]
+"""A batch by the columns of `staged`, in their order, without `sequence`; ids and moments as the driver takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +49,8 @@ class Dialect(Protocol):
     """Connections, and the few statements that are spelt differently. Errors stay the driver's."""
 
     name: str
+    bulk_rows: int
+    """How many interactions a batch of an import should hold."""
 
     @abstractmethod
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
@@ -97,8 +97,16 @@ class Dialect(Protocol):
         """A moment as the driver takes it."""
 
     @abstractmethod
-    async def stage(self, connection: AsyncConnection, rows: Sequence[StagedRow]) -> None:
-        """Put rows into the empty table `staged` with a rising, never used `sequence` each."""
+    def encode_ids(self, event_ids: Sequence[bytes]) -> Sequence[UUID | bytes]:
+        """Event ids of 16 bytes as the driver takes them."""
+
+    @abstractmethod
+    def encode_micros(self, micros: Sequence[int]) -> Sequence[datetime | int]:
+        """Moments in µs since 1970 as the driver takes them."""
+
+    @abstractmethod
+    async def stage(self, connection: AsyncConnection, columns: StagedColumns) -> None:
+        """Put a batch into the empty table `staged` with a rising, never used `sequence` for each row."""
 
     @abstractmethod
     async def hold_users(self, connection: AsyncConnection) -> bool:

@@ -19,8 +19,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from app.domain.interaction_table import moments_of
 from app.infrastructure.database import staging
-from app.infrastructure.database.dialects.base import Dialect, Insert, StagedRow, Window
+from app.infrastructure.database.dialects.base import Dialect, Insert, StagedColumns, Window
 from app.infrastructure.database.dialects.binary_copy import RowBuffer
 from app.infrastructure.database.dialects.partitions import Months
 from app.infrastructure.database.json_text import dump_json
@@ -51,7 +52,6 @@ _HOLD_USERS = sa.text(
     " SELECT (SELECT count(*) FROM held) = (SELECT count(DISTINCT user_id) FROM staged)"
 )
 _BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-_STAGED_COLUMNS = tuple(column.name for column in staging.staged.c if column.name != "sequence")
 _COLUMNS = (
     "SELECT user_key, item_key, kind, coalesce(value, 'NaN'), coalesce(duration, 'NaN'), occurred_at, event_id"
     " FROM features.interactions WHERE occurred_at >= $1 AND occurred_at < $2"
@@ -65,6 +65,7 @@ class PostgresDialect(Dialect):
     """
 
     name = "postgresql"
+    bulk_rows = 10_000  # each statement ends well within its timeout, on a slow disk too
 
     def __init__(self, url: URL, *, pool_size: int, timeout_seconds: float) -> None:
         swift_size = max(pool_size // 2, 1)
@@ -132,8 +133,15 @@ class PostgresDialect(Dialect):
     def encode_moment(self, moment: datetime) -> datetime:
         return moment
 
-    async def stage(self, connection: AsyncConnection, rows: Sequence[StagedRow]) -> None:
-        if len(rows) > MAX_BATCH:
+    def encode_ids(self, event_ids: Sequence[bytes]) -> Sequence[UUID]:
+        return [UUID(bytes=event_id) for event_id in event_ids]
+
+    def encode_micros(self, micros: Sequence[int]) -> Sequence[datetime]:
+        return list(moments_of(micros))
+
+    async def stage(self, connection: AsyncConnection, columns: StagedColumns) -> None:
+        count = len(columns["position"])
+        if count > MAX_BATCH:
             raise ValueError(f"a batch holds at most {MAX_BATCH:,} interactions")
         for statement in staging.CREATE:
             await connection.execute(statement)
@@ -142,8 +150,8 @@ class PostgresDialect(Dialect):
         driver = await _driver(connection)
         await driver.copy_records_to_table(
             "staged",
-            records=((*row, first + row[0]) for row in rows),
-            columns=(*_STAGED_COLUMNS, "sequence"),
+            records=zip(*columns.values(), range(first, first + count), strict=True),
+            columns=(*columns, "sequence"),
         )
 
     async def hold_users(self, connection: AsyncConnection) -> bool:

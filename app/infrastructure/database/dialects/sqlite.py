@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import numpy as np
@@ -28,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from app.infrastructure.database import staging
 from app.infrastructure.database.columns import micros
 from app.infrastructure.database.counting import advance
-from app.infrastructure.database.dialects.base import RAW_COLUMNS, Dialect, Insert, StagedRow, Window
+from app.infrastructure.database.dialects.base import RAW_COLUMNS, Dialect, Insert, StagedColumns, Window
 from app.infrastructure.database.dialects.life_signs import FileLifeSigns
 from app.infrastructure.database.json_text import dump_json
 from app.infrastructure.database.tables import SCHEMAS, counters
@@ -36,10 +37,6 @@ from app.infrastructure.database.tables import SCHEMAS, counters
 _SEQUENCE = "interactions"
 _WRITE_WAIT_SECONDS = 0.005  # SQLite's own waiting backs off to 100 ms and starves beside a bulk import: wait ourselves
 _NO_SCHEMAS: dict[str | None, str | None] = dict.fromkeys(SCHEMAS)
-_STAGE = (
-    "INSERT INTO staged (position, sequence, event_id, user_id, item_id, kind, slot, occurred_at, value, duration,"
-    " device, strength, is_alone) VALUES (?1, ?1 + {first}, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
-)
 _COLUMNS = (
     "SELECT user_key, item_key, kind, ifnull(value, 9e999), ifnull(duration, 9e999), occurred_at, event_id"
     " FROM interactions WHERE occurred_at >= ? AND occurred_at < ?"
@@ -51,6 +48,7 @@ class SqliteDialect(Dialect):
     """Two engines on one file: the readers never wait, the writer is one connection with a thread of its own."""
 
     name = "sqlite"
+    bulk_rows = 50_000  # a commit writes whole pages: of 10,000 random rows nearly one page each, three times over
 
     def __init__(self, url: URL, *, pool_size: int, timeout_seconds: float) -> None:
         assert url.database is not None, "the opener refuses databases in memory"
@@ -118,11 +116,18 @@ class SqliteDialect(Dialect):
     def encode_moment(self, moment: datetime) -> int:
         return micros(moment)
 
-    async def stage(self, connection: AsyncConnection, rows: Sequence[StagedRow]) -> None:
+    def encode_ids(self, event_ids: Sequence[bytes]) -> Sequence[bytes]:
+        return event_ids
+
+    def encode_micros(self, micros: Sequence[int]) -> Sequence[int]:
+        return micros
+
+    async def stage(self, connection: AsyncConnection, columns: StagedColumns) -> None:
         for statement in (*staging.CREATE, *staging.EMPTY):
             await connection.execute(statement)
-        first = await advance(connection, self, _SEQUENCE, len(rows))
-        await connection.exec_driver_sql(_STAGE.format(first=first), list(rows))
+        first = await advance(connection, self, _SEQUENCE, len(columns["position"]))
+        insert, varying = _staging_statement(columns, first)
+        await connection.exec_driver_sql(insert, list(zip(*varying, strict=True)))
 
     async def hold_users(self, connection: AsyncConnection) -> bool:
         return True  # nobody else can write
@@ -182,6 +187,29 @@ def _pragmas(busy_timeout_seconds: float) -> Callable[[DBAPIConnection, object],
         cursor.close()
 
     return apply
+
+
+def _staging_statement(columns: StagedColumns, first: int) -> tuple[str, Sequence[Sequence[object]]]:
+    """(INSERT, the columns it takes). What is the same number or nothing in every row is written into the statement:
+    binding a value costs as much as storing it."""
+    places = {"position": "?1", "sequence": f"?1 + {first}"}
+    varying = [columns["position"]]
+    for name, values in columns.items():
+        if name in places:
+            continue
+        if (literal := _literal(values)) is None:
+            varying.append(values)
+            literal = f"?{len(varying)}"
+        places[name] = literal
+    return f"INSERT INTO staged ({', '.join(places)}) VALUES ({', '.join(places.values())})", varying  # noqa: S608 - names and numbers of ours
+
+
+def _literal(values: Sequence[object]) -> str | None:
+    one = values[0]
+    if one is not None and type(one) not in {int, bool}:
+        return None
+    is_constant = values.count(one) == len(values)
+    return None if not is_constant else "NULL" if one is None else str(int(cast(int, one)))
 
 
 def _is_busy(exc: OperationalError) -> bool:
