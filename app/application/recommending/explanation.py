@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -14,6 +15,8 @@ from app.application.serving.serving import PRIORS, Serving
 from app.domain.dataset import Histories
 from app.domain.models import User
 from app.domain.recommender import Blended, Recommender
+
+_POPULAR = PRIORS["popularity"]
 
 MAX_REASONS = 3
 """Entries of the history named per item: the strongest ones."""
@@ -36,26 +39,42 @@ def explain(
         return [()] * len(positions)
     batch = histories_of(serving, history, now, profile)
     parts = recommender.contributions(batch, positions).astype(np.float64)
-    priors = _priors(recommender, batch, positions)
+    priors = priors_of(recommender, batch, positions)
     return [
         _reasons(serving, batch.items, parts[:, column], {kind: float(part[column]) for kind, part in priors.items()})
         for column in range(len(positions))
     ]
 
 
-def _priors(
+def priors_of(
     recommender: Recommender, batch: Histories, positions: NDArray[np.int32]
 ) -> Mapping[str, NDArray[np.float64]]:
-    """Kind of reason → (len(positions),) what those members give that do not look at the history."""
+    """Kind of reason → (len(positions),) what those members give that do not look at the history.
+
+    A profile prior gives everybody the popularity of an item, and then what people like this one make of it: only the
+    difference to somebody without a profile is a reason of kind `profile`.
+    """
+    told = _shares(recommender, batch, positions)
+    kinds = {PRIORS[name] for name in told}
+    untold = told
+    if batch.profiles is not None and kinds - {_POPULAR}:
+        untold = _shares(recommender, replace(batch, profiles=None), positions)
+    priors: dict[str, NDArray[np.float64]] = {}
+    for name, share in told.items():
+        for kind, part in ((_POPULAR, untold[name]), (PRIORS[name], share - untold[name])):
+            priors[kind] = priors.get(kind, np.zeros(len(positions))) + part
+    return priors
+
+
+def _shares(
+    recommender: Recommender, batch: Histories, positions: NDArray[np.int32]
+) -> Mapping[str, NDArray[np.float64]]:
+    """Member → (len(positions),) its part of the score, of the members that do not look at the history."""
     if isinstance(recommender, Blended):
         shares = recommender.shares(batch, positions)
     else:
-        shares = {recommender.name: recommender.score(batch, positions)} if recommender.name in PRIORS else {}
-    priors: dict[str, NDArray[np.float64]] = {}
-    for name, share in shares.items():
-        if name in PRIORS:
-            priors[PRIORS[name]] = priors.get(PRIORS[name], 0.0) + share[0].astype(np.float64)
-    return priors
+        shares = {recommender.name: recommender.score(batch, positions)}
+    return {name: share[0].astype(np.float64) for name, share in shares.items() if name in PRIORS}
 
 
 def _reasons(
