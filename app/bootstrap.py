@@ -93,6 +93,7 @@ def make_serving(container: Container) -> ServingStack:
         memory_ttl_seconds=settings.memory_list_ttl_seconds,
         memory_bytes=settings.memory_list_bytes,
         threads=settings.scoring_threads,
+        stale_seconds=settings.list_stale_seconds,
         max_waiting=settings.max_computing_lists,
         signals=signal_policy(settings),
     )

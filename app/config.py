@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     list_size: Annotated[int, Field(ge=1, le=1_000)] = 100
     history_limit: Annotated[int, Field(ge=1, le=5_000)] = 200
     list_ttl_seconds: Seconds = 3_600
+    list_stale_seconds: Annotated[float, Field(ge=0, le=86_400)] = 18_000
     memory_list_ttl_seconds: Annotated[float, Field(gt=0, le=300)] = 30
     memory_cache_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 67_108_864
     memory_list_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 33_554_432

@@ -53,8 +53,9 @@ async def measure(url: str) -> tuple[float, float]:
     script = redis_scripts.digest(redis_scripts.READ)
 
     async def through_pool(user_id: str) -> object:
-        keys = (f"encore:g:{user_id}", f"encore:l:{len(user_id)}:{user_id}:v", f"encore:r:{user_id}")
-        return await pool.evalsha(script, 3, *keys, LIMIT)
+        place = f"{len(user_id)}:{user_id}:v"
+        keys = (f"encore:g:{user_id}", f"encore:l:{place}", f"encore:r:{user_id}", f"encore:t:{place}")
+        return await pool.evalsha(script, 4, *keys, LIMIT)
 
     theirs = await rate(through_pool)
     await pool.aclose()

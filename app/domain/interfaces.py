@@ -32,11 +32,16 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class CacheReply:
-    """One round trip: the user's generation, the stored list (None = miss) and the quota (None = not asked)."""
+    """One round trip: the user's generation, the stored list (None = miss) and the quota (None = not asked).
+
+    `is_our_turn`: the list is missing or stale, and it is this caller who should compute it. Whoever asks after that
+    is told False until the list is written, the turn is given up, or a second has passed.
+    """
 
     generation: int
     value: bytes | None
     quota: Quota | None
+    is_our_turn: bool = True
 
 
 class Cache(Protocol):
@@ -50,8 +55,23 @@ class Cache(Protocol):
         """Generation, list and quota in one round trip. Counts one request against `limit_key` if a limit is given."""
 
     @abstractmethod
-    async def write(self, user_id: str, variant: str, generation: int, value: bytes, ttl_seconds: float) -> bool:
-        """Store a list unless the generation has moved on; False then. TTL gets ±10 % jitter."""
+    async def write(
+        self,
+        user_id: str,
+        variant: str,
+        generation: int,
+        value: bytes,
+        ttl_seconds: float,
+        stale_seconds: float = 0.0,
+    ) -> bool:
+        """Store a list unless the generation has moved on; False then. Ends the turn. TTL gets ±10 % jitter.
+
+        For `stale_seconds` after that it may still be returned, to all while one of them has the turn to renew it.
+        """
+
+    @abstractmethod
+    async def give_up(self, user_id: str, variant: str, generation: int) -> None:
+        """End a turn without a list: the next to ask has it."""
 
     @abstractmethod
     async def bump(self, user_ids: Collection[str]) -> None:

@@ -93,7 +93,8 @@ async def test_no_key_lives_for_ever(cache: Cache, redis_url: str) -> None:
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         lives = {key: await client.pttl(key) async for key in client.scan_iter("*")}
 
-    assert set(lives) == {b"encore:g:u1", b"encore:r:u1", b"encore:g:u2", b"encore:l:2:u2:v", b"encore:r:caller"}
+    names = {b"g:u1", b"r:u1", b"t:2:u1:v", b"g:u2", b"l:2:u2:v", b"r:caller"}
+    assert set(lives) == {b"encore:" + name for name in names}
     assert all(0 < life <= 600_000 for life in lives.values())
 
 
@@ -140,15 +141,82 @@ async def test_a_read_costs_one_round_trip(cache: Cache, redis_url: str) -> None
     assert after - before == 1
 
 
+# ── one computes for all ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+async def other(patient_url: str) -> AsyncIterator[Cache]:
+    """The same cache as another process sees it."""
+    opened = await open_cache(patient_url, 0)
+    yield opened
+    await opened.close()
+
+
+async def test_of_many_who_miss_a_list_one_has_the_turn(cache: Cache, other: Cache) -> None:
+    replies = await asyncio.gather(*((cache, other)[n % 2].read("u1", "v", None) for n in range(100)))
+
+    assert sum(reply.is_our_turn for reply in replies) == 1
+    assert (await cache.read("u1", "w", None)).is_our_turn
+    assert (await cache.read("u2", "v", None)).is_our_turn
+    await fill(other, "u1", b"list")
+    assert not (await cache.read("u1", "v", None)).is_our_turn
+
+
+async def test_a_turn_ends_when_it_is_given_up_or_after_a_bump(cache: Cache, other: Cache) -> None:
+    generation = (await cache.read("u1", "v", None)).generation
+    assert not (await other.read("u1", "v", None)).is_our_turn
+    await cache.give_up("u1", "v", generation)
+    assert (await other.read("u1", "v", None)).is_our_turn
+
+    await cache.bump(["u1"])
+
+    assert (await cache.read("u1", "v", None)).is_our_turn
+    await other.give_up("u1", "v", generation)  # that of the generation before: nothing to end
+    assert not (await other.read("u1", "v", None)).is_our_turn
+
+
+async def test_the_turn_of_a_process_that_died_ends_by_itself(cache: Cache, other: Cache) -> None:
+    await cache.read("u1", "v", None)
+
+    async with asyncio.timeout(5):
+        while not (await other.read("u1", "v", None)).is_our_turn:  # noqa: ASYNC110 - as another request would
+            await asyncio.sleep(0.05)
+
+
+async def test_who_may_not_ask_has_no_turn(cache: Cache) -> None:
+    assert (await cache.read("u1", "v", 1, "caller")).is_our_turn
+    refused = await cache.read("u1", "w", 1, "caller")
+
+    assert (refused.quota and refused.quota.allowed, refused.is_our_turn) == (False, False)
+
+
+async def test_a_stale_list_is_given_to_all_while_one_renews_it_and_never_after_a_bump(
+    cache: Cache, other: Cache
+) -> None:
+    generation = (await cache.read("u1", "v", None)).generation
+    await cache.write("u1", "v", generation, b"old", 0.001, stale_seconds=60)
+    await asyncio.sleep(0.05)
+
+    replies = [await each.read("u1", "v", None) for each in (cache, other, cache)]
+
+    assert [(reply.value, reply.is_our_turn) for reply in replies] == [(b"old", True), (b"old", False), (b"old", False)]
+    await cache.write("u1", "v", generation, b"new", 60, stale_seconds=60)
+    renewed = await other.read("u1", "v", None)
+    assert (renewed.value, renewed.is_our_turn) == (b"new", False)
+    await other.bump(["u1"])
+    assert (await cache.read("u1", "v", None)).value is None
+
+
 # ── never somebody else's ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_a_list_under_the_wrong_key_is_not_given_out(cache: Cache, redis_url: str) -> None:
     generation = (await cache.read("u1", "v", None)).generation
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        await client.set("encore:l:2:u1:v", b"%d 2:u2\nlist of u2" % generation)
+        for wrong in (b"%d 9999999999999 2:u2\nlist of u2", b"%d 2:u1\nlist without an end", b"%d ", b""):
+            await client.set("encore:l:2:u1:v", wrong % generation if wrong else wrong)
 
-    assert (await cache.read("u1", "v", None)).value is None
+            assert (await cache.read("u1", "v", None)).value is None
 
 
 async def test_cancelled_commands_never_mix_up_answers(cache: Cache) -> None:

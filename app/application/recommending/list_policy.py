@@ -11,6 +11,7 @@ from app.domain.signals import SignalPolicy
 class ListPolicy:
     """`size` items are ranked and kept per list; `history_limit` newest pair states are ranked from.
 
+    A list older than `ttl_seconds` is renewed; for `stale_seconds` more it is shown meanwhile.
     Lists for a special wish are rarely asked for again: `filtered_ttl_seconds` keeps them from filling the cache.
     `memory_*` bound the copies in this process; `threads` compute at once, `max_waiting` lists in all.
     """
@@ -18,6 +19,7 @@ class ListPolicy:
     size: int = 100
     history_limit: int = 200
     ttl_seconds: float = 3_600.0
+    stale_seconds: float = 0.0
     filtered_ttl_seconds: float = 300.0
     memory_ttl_seconds: float = 30.0
     memory_bytes: int = 33_554_432

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cache
 from types import MappingProxyType
@@ -16,10 +17,11 @@ from app.application.recommending.list_memory import HeldList, ListMemory
 from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.lists import Filters, ListQuery, Page, Reason, SessionQuery
 from app.application.recommending.paging import page_of
-from app.application.recommending.ranked_list import RankedList, decode, encode
+from app.application.recommending.ranked_list import RankedList
 from app.application.recommending.refreshed import Refreshed, unheard
 from app.application.recommending.related import counted_list, popular_list, similar_list
 from app.application.recommending.scoring_pool import ScoringPool
+from app.application.recommending.shared_copies import SharedCopies, may_compute
 from app.application.recommending.shared_lists import SharedLists
 from app.application.recommending.single_flight import SingleFlight
 from app.application.recommending.stand_in import COUNTED, StandIn
@@ -33,9 +35,7 @@ from app.domain.stores import Database
 
 # Looking a meter up by its labels costs more than counting: once is enough.
 _NEAR_HIT, _NEAR_MISS = (telemetry.CACHE_READS.labels("memory", outcome) for outcome in ("hit", "miss"))
-_SHARED_HIT, _SHARED_MISS, _SHARED_ERROR = (
-    telemetry.CACHE_READS.labels("shared", outcome) for outcome in ("hit", "miss", "error")
-)
+_SHARED_HIT, _SHARED_MISS = (telemetry.CACHE_READS.labels("shared", outcome) for outcome in ("hit", "miss"))
 _answered = cache(telemetry.LISTS.labels)
 
 
@@ -59,6 +59,8 @@ class RecommendationService:
         self._clock = clock
         self._policy = policy
         self.refreshed: Refreshed = unheard  # who is told of a list made anew
+        self.making = make_list  # or what counts beside it
+        self._copies = SharedCopies(cache, clock, policy)
         self._memory = ListMemory(policy.memory_bytes, policy.memory_ttl_seconds)
         self._flight: SingleFlight[Key, HeldList] = SingleFlight(policy.max_waiting)
         self._shared = SharedLists(self._memory, policy.max_waiting, clock)
@@ -76,17 +78,19 @@ class RecommendationService:
         """The page, and the caller's quota from the same round trip to the cache."""
         serving = await self.serving(query.type)
         variant, ticket = variant_of(serving, query), self._memory.dropped(query.user_id)
-        reply = await self._read(query.user_id, variant, limit_per_minute, limit_key)
+        reply = await self._copies.read(query.user_id, variant, limit_per_minute, limit_key)
         quota = None if reply is None else reply.quota
         if quota is not None and not quota.allowed:
             return Answer(None, quota)
-        wish = Wish(query, serving, None if reply is None else reply.generation, ticket, variant)
+        wish = Wish(query, serving, None if reply is None else reply.generation, ticket, variant, may_compute(reply))
         held = await self._held(wish, reply)
         if held is None:
             computed = await self._computed(wish)
             page = await self._page(wish, computed, from_cache=False)
         else:
             page = await self._page(wish, held, from_cache=True)
+            if reply is not None and reply.value is not None and reply.is_our_turn:
+                self._renew(wish)
         _answered(query.type, page.fallback_reason or "none").inc()
         return Answer(page, quota)
 
@@ -181,13 +185,6 @@ class RecommendationService:
         await self._shared.close()
         self.pool.close()
 
-    async def _read(self, user_id: str, variant: str, limit: int | None, limit_key: str) -> CacheReply | None:
-        try:
-            return await self._cache.read(user_id, variant, limit, limit_key)
-        except CacheUnavailableError:
-            _SHARED_ERROR.inc()
-            return None
-
     async def _held(self, wish: Wish, reply: CacheReply | None) -> HeldList | None:
         """The list from memory, if it is of the present generation, else what the cache has just given."""
         now = self._clock().timestamp()
@@ -198,16 +195,17 @@ class RecommendationService:
         _NEAR_MISS.inc()
         if reply is None:
             return None
-        ranked = self._decoded(wish, reply.value, now)
+        ranked = self._copies.decoded(wish, reply.value)
         (_SHARED_MISS if ranked is None else _SHARED_HIT).inc()
         if ranked is not None and ranked.segment is not None:
             # Computed anew if this process does not hold it: then the profile is needed, too.
             ranked = self._shared.found(wish.serving, ranked.segment, wish.variant)
         return None if ranked is None else self._keep(wish, ranked)
 
-    def _decoded(self, wish: Wish, value: bytes | None, now: float) -> RankedList | None:
-        ranked = None if value is None else decode(value, wish.user_id, wish.serving.label, wish.serving.view)
-        return None if ranked is None or ranked.good_until <= now else ranked
+    def _renew(self, wish: Wish) -> None:
+        """Make the list anew while what is stale is served; where too much is computed already, a later one will."""
+        with suppress(OverloadedError):
+            self._flight.begin(wish.key, lambda: self._compute(wish))
 
     async def _computed(self, wish: Wish) -> HeldList:
         try:
@@ -217,6 +215,9 @@ class RecommendationService:
 
     async def _compute(self, wish: Wish) -> HeldList:
         """Make the list and keep it; where its history cannot be had, the list of those who have none."""
+        made = await self._copies.made_elsewhere(wish)
+        if made is not None and made.segment is None:
+            return self._keep(wish, made)
         now = self._clock()
         try:
             with telemetry.STAGE_SECONDS.labels("history").time():
@@ -247,6 +248,7 @@ class RecommendationService:
 
     async def _without_history(self, wish: Wish, now: datetime, error: Exception) -> HeldList:
         """A list that is not personal and says why; it is not kept, so that the next request tries again."""
+        await self._copies.give_up(wish)
         reason = "overloaded" if isinstance(error, OverloadedError) else "database_unavailable"
         ranked = await self._segment_list(wish, EVERYONE, Person(), now)
         if wish.serving.model is None:
@@ -255,16 +257,7 @@ class RecommendationService:
 
     async def _store(self, wish: Wish, stored: RankedList, ranked: RankedList, now: datetime) -> HeldList:
         """Write to the cache unless the generation has moved on, and keep in memory."""
-        ttl = min(self._policy.ttl_seconds, ranked.good_until - now.timestamp())
-        if wish.is_filtered:
-            ttl = min(ttl, self._policy.filtered_ttl_seconds)
-        # Without a model the database's count decides, and it moves on every few seconds.
-        if wish.serving.model is not None and wish.generation is not None and ttl > 0:
-            value = encode(stored, wish.user_id, wish.serving.label, wish.serving.view)
-            try:
-                await self._cache.write(wish.user_id, wish.variant, wish.generation, value, ttl)
-            except CacheUnavailableError:
-                _SHARED_ERROR.inc()
+        await self._copies.write(wish, stored, now)
         return self._keep(wish, ranked)
 
     def _keep(self, wish: Wish, ranked: RankedList) -> HeldList:

@@ -27,6 +27,10 @@ class SingleFlight(Generic[K, V]):
 
     async def get(self, key: K, compute: Callable[[], Awaitable[V]]) -> V:
         """The result of `compute()`, or of the one that runs for this key already; its error goes to all."""
+        return await asyncio.shield(self.begin(key, compute))
+
+    def begin(self, key: K, compute: Callable[[], Awaitable[V]]) -> asyncio.Task[V]:
+        """Compute without waiting. Raises OverloadedError."""
         task = self._running.get(key)
         if task is None:
             if len(self._running) >= self._max_running:
@@ -35,7 +39,7 @@ class SingleFlight(Generic[K, V]):
             # Where nobody waits any more, nobody would look at the error either.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._running[key] = task
-        return await asyncio.shield(task)
+        return task
 
     async def _run(self, key: K, compute: Callable[[], Awaitable[V]]) -> V:
         try:

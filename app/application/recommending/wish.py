@@ -24,7 +24,7 @@ Key = tuple[str, str, int | None, int]
 class Wish:
     """`generation` is the cache's (None: the cache is away), `ticket` that of this process's memory.
 
-    `variant` names the list among all of its user's lists.
+    `variant` names the list among all of its user's lists; `is_our_turn`: no other process is computing it.
     """
 
     query: ListQuery
@@ -32,6 +32,7 @@ class Wish:
     generation: int | None
     ticket: int
     variant: str
+    is_our_turn: bool = True
 
     @property
     def user_id(self) -> str:
@@ -50,7 +51,8 @@ class Wish:
     def task(self, size: int, person: Person, seed: str) -> Task:
         """What to compute for it."""
         query = self.query
-        return Task(query.type, query.filters, person.history, size, person.profile, query.shape, seed)
+        owner = self.user_id if person.history else ""
+        return Task(query.type, query.filters, person.history, size, person.profile, query.shape, seed, owner)
 
     @property
     def seed(self) -> str:

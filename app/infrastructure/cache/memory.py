@@ -1,6 +1,7 @@
 """The cache in process memory: lists of recently asked users, their generations, and rate limits.
 
-Single event loop, no locks: no method suspends, so each call is atomic.
+Single event loop, no locks: no method suspends, so each call is atomic. What is stale is gone: one process renews a
+list in the time that a round trip would take.
 """
 
 from __future__ import annotations
@@ -71,9 +72,18 @@ class MemoryCache(Cache):
             held = self._add(user_id, self._floor)
         else:
             self._users.move_to_end(user_id)
-        return CacheReply(held.generation, self._live(held, variant), quota)
+        value = self._live(held, variant)
+        return CacheReply(held.generation, value, quota, value is None)
 
-    async def write(self, user_id: str, variant: str, generation: int, value: bytes, ttl_seconds: float) -> bool:
+    async def write(
+        self,
+        user_id: str,
+        variant: str,
+        generation: int,
+        value: bytes,
+        ttl_seconds: float,
+        stale_seconds: float = 0.0,
+    ) -> bool:
         held = self._users.get(user_id)
         if (self._floor if held is None else held.generation) != generation:
             return False
@@ -95,6 +105,9 @@ class MemoryCache(Cache):
             self._drop(user_id)
             self._add(user_id, self._counter)
         self._broadcast.send(user_ids)
+
+    async def give_up(self, user_id: str, variant: str, generation: int) -> None:
+        """There are no turns in one process: whoever asks computes, and a process computes a list once."""
 
     async def hit(self, limit_key: str, limit_per_minute: int) -> Quota:
         return self._windows.hit(limit_key, limit_per_minute, self._monotonic())

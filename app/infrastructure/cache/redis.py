@@ -28,7 +28,11 @@ BUMP_USERS = 500
 _READ = redis_scripts.digest(redis_scripts.READ)
 _WRITE = redis_scripts.digest(redis_scripts.WRITE)
 _HIT = redis_scripts.digest(redis_scripts.HIT)
-_LOAD = [("SCRIPT", "LOAD", script) for script in (redis_scripts.READ, redis_scripts.WRITE, redis_scripts.HIT)]
+_GIVE_UP = redis_scripts.digest(redis_scripts.GIVE_UP)
+_LOAD = [
+    ("SCRIPT", "LOAD", script)
+    for script in (redis_scripts.READ, redis_scripts.WRITE, redis_scripts.HIT, redis_scripts.GIVE_UP)
+]
 
 
 class RedisCache(Cache):
@@ -50,31 +54,41 @@ class RedisCache(Cache):
         self._listener = RedisListener(address, self._channel, self._broadcast)
 
     async def read(self, user_id: str, variant: str, limit_per_minute: int | None, limit_key: str = "") -> CacheReply:
-        [(generation, value, counted)] = await self._client.run(
+        [(generation, value, counted, turn)] = await self._client.run(
             (
-                *("EVALSHA", _READ, 3),
+                *("EVALSHA", _READ, 4),
                 *(
                     self._generation_key(user_id),
                     self._list_key(user_id, variant),
                     self._limit_key(limit_key or user_id),
+                    self._turn_key(user_id, variant),
                 ),
                 "" if limit_per_minute is None else limit_per_minute,
             )
         )
         quota = None if counted is None or limit_per_minute is None else _quota(limit_per_minute, counted)
-        return CacheReply(int(generation), _own(generation, user_id, value), quota)
+        return CacheReply(int(generation), _own(generation, user_id, value), quota, bool(turn))
 
-    async def write(self, user_id: str, variant: str, generation: int, value: bytes, ttl_seconds: float) -> bool:
+    async def write(
+        self,
+        user_id: str,
+        variant: str,
+        generation: int,
+        value: bytes,
+        ttl_seconds: float,
+        stale_seconds: float = 0.0,
+    ) -> bool:
         jitter = 1 + TTL_JITTER * (2 * self._draw() - 1)
         ttl_ms = max(int(ttl_seconds * jitter * 1_000), 1)
-        text = str(generation).encode()
+        keys = (self._generation_key(user_id), self._list_key(user_id, variant), self._turn_key(user_id, variant))
+        kept_ms = ttl_ms + int(stale_seconds * 1_000)
         [stored] = await self._client.run(
-            (
-                *("EVALSHA", _WRITE, 2, self._generation_key(user_id), self._list_key(user_id, variant)),
-                *(text, _header(text, user_id) + value, ttl_ms),
-            )
+            ("EVALSHA", _WRITE, 3, *keys, generation, _owned(user_id) + value, ttl_ms, kept_ms)
         )
         return bool(stored)
+
+    async def give_up(self, user_id: str, variant: str, generation: int) -> None:
+        await self._client.run(("EVALSHA", _GIVE_UP, 1, self._turn_key(user_id, variant), generation))
 
     async def bump(self, user_ids: Collection[str]) -> None:
         for users in _chunks(user_ids, BUMP_USERS):
@@ -111,6 +125,9 @@ class RedisCache(Cache):
         # The length keeps (`a:b`, ``) and (`a`, `b:`) apart.
         return f"{self._prefix}l:{len(user_id)}:{user_id}:{variant}"
 
+    def _turn_key(self, user_id: str, variant: str) -> str:
+        return f"{self._prefix}t:{len(user_id)}:{user_id}:{variant}"
+
     def _limit_key(self, limit_key: str) -> str:
         return f"{self._prefix}r:{limit_key}"
 
@@ -120,15 +137,17 @@ def open_redis_cache(url: str) -> RedisCache:
     return RedisCache(parse_address(url))
 
 
-def _header(generation: bytes, user_id: str) -> bytes:
+def _owned(user_id: str) -> bytes:
     owner = user_id.encode()
-    return b"%b %d:%b\n" % (generation, len(owner), owner)
+    return b"%d:%b\n" % (len(owner), owner)
 
 
 def _own(generation: bytes, user_id: str, value: bytes | None) -> bytes | None:
     """The list without its header; None if there is none, or if it is somebody else's."""
-    header = _header(generation, user_id)
-    return value[len(header) :] if value is not None and value.startswith(header) else None
+    if value is None:
+        return None
+    start, owner = value.find(b" ", len(generation) + 1) + 1, _owned(user_id)
+    return value[start + len(owner) :] if value.startswith(owner, start) else None
 
 
 def _quota(limit: int, counted: Any) -> Quota:

@@ -1,9 +1,10 @@
 """The Lua scripts, written to the command set of Redis 7.0. Each is one atomic step on the server, by its clock.
 
 Keys: `PREFIX g:USER` holds a user's generation (microseconds of the server's clock when it was first asked for);
-`PREFIX l:…` holds a list as `GENERATION LENGTH:USER newline BYTES`; `PREFIX r:KEY` holds the times (ms) of the requests
-allowed within the last minute. A bump deletes the generation: every list written under it is unreachable from then
-on, and a list computed before it cannot be written any more. Losing any key (eviction, restart) is as good as a bump.
+`PREFIX l:…` holds a list as `GENERATION FRESH LENGTH:USER newline BYTES`, stale from FRESH (ms) on; `PREFIX t:…` the
+generation that somebody is computing a list for; `PREFIX r:KEY` the times (ms) of the requests allowed within the last
+minute. A bump deletes the generation: every list written under it is unreachable from then on, and a list computed
+before it cannot be written any more. Losing any key (eviction, restart) is as good as a bump.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import Final
 WINDOW_MS: Final = 60_000
 GENERATION_MS: Final = 600_000
 """How long a generation outlives a read that wrote no list: far longer than a list takes to compute."""
+
+TURN_MS: Final = 1_000
+"""How long others wait for whoever has the turn to compute a list: what nobody would wait for longer."""
 
 # Exact sliding window: a list of at most `limit` times, oldest first. The key's expiry is set by the script that makes
 # it, so a crash between the two cannot leave a key without one. Refused requests are not counted: waiting helps.
@@ -44,27 +48,53 @@ return count(KEYS[1], tonumber(ARGV[1]), now)
 """KEYS: limit. ARGV: limit. → allowed (0/1), remaining, ms until the oldest request leaves the window."""
 
 READ = f"""{_COUNT}
+local counted = false
+if ARGV[1] ~= '' then counted = count(KEYS[3], tonumber(ARGV[1]), now) end
 local generation = redis.call('GET', KEYS[1])
-local value = false
+local value, fresh = false, false
 if generation then
   value = redis.call('GET', KEYS[2])
-  if value and string.sub(value, 1, #generation + 1) ~= generation .. ' ' then value = false end
+  if value then
+    local until_ms = string.match(value, '^(%d+) ', #generation + 2)
+    if until_ms and string.sub(value, 1, #generation + 1) == generation .. ' ' then
+      fresh = tonumber(until_ms) > now
+    else
+      value = false
+    end
+  end
 else
   generation = string.format('%.0f', time[1] * 1000000 + time[2])
   redis.call('SET', KEYS[1], generation, 'PX', {GENERATION_MS})
 end
-if ARGV[1] == '' then return {{generation, value, false}} end
-return {{generation, value, count(KEYS[3], tonumber(ARGV[1]), now)}}
+local turn = 0
+if not fresh and (not counted or counted[1] == 1) and redis.call('GET', KEYS[4]) ~= generation then
+  redis.call('SET', KEYS[4], generation, 'PX', {TURN_MS})
+  turn = 1
+end
+return {{generation, value, counted, turn}}
 """
-"""KEYS: generation, list, limit. ARGV: limit or ''. → generation, list or nil, what `count` says or nil."""
+"""KEYS: generation, list, limit, turn. ARGV: limit or ''. → generation, list or nil, what `count` says or nil, turn.
 
-WRITE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-redis.call('PEXPIRE', KEYS[1], ARGV[3], 'GT')
+Who may not ask gets no turn. A turn belongs to a generation: after a bump the next to ask has it.
+"""
+
+GIVE_UP = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('UNLINK', KEYS[1]) end
 return 1
 """
-"""KEYS: generation, list. ARGV: generation, list with header, ms. → 1, or 0 if the generation has moved."""
+"""KEYS: turn. ARGV: generation. → 1."""
+
+WRITE = """
+if redis.call('GET', KEYS[3]) == ARGV[1] then redis.call('UNLINK', KEYS[3]) end
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local time = redis.call('TIME')
+local fresh = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3])
+redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. fresh .. ' ' .. ARGV[2], 'PX', ARGV[4])
+redis.call('PEXPIRE', KEYS[1], ARGV[4], 'GT')
+return 1
+"""
+"""KEYS: generation, list, turn. ARGV: generation, list with its user, ms it is fresh, ms it is kept.
+→ 1, or 0 if the generation has moved."""
 
 
 def digest(script: str) -> str:

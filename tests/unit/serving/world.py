@@ -130,9 +130,17 @@ class SwitchedCache(MemoryCache):
         self._check()
         return await super().read(user_id, variant, limit_per_minute, limit_key)
 
-    async def write(self, user_id: str, variant: str, generation: int, value: bytes, ttl_seconds: float) -> bool:
+    async def write(
+        self,
+        user_id: str,
+        variant: str,
+        generation: int,
+        value: bytes,
+        ttl_seconds: float,
+        stale_seconds: float = 0.0,
+    ) -> bool:
         self._check()
-        return await super().write(user_id, variant, generation, value, ttl_seconds)
+        return await super().write(user_id, variant, generation, value, ttl_seconds, stale_seconds)
 
     async def bump(self, user_ids: Collection[str]) -> None:
         self._check()
