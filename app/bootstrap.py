@@ -17,7 +17,9 @@ from app.application.recommending.recommendation import RecommendationService
 from app.application.recommending.shaping import House
 from app.application.reporting.model_quality import Judge
 from app.application.reporting.reporter import EVALUATION, KPIS, Reporter
+from app.application.serving.guardrail import Guardrail
 from app.application.serving.model_serving import ModelServer, ServingPolicy
+from app.application.serving.served import Served
 from app.application.serving.serving import MEMBERS
 from app.application.serving.serving_stack import ServingStack
 from app.application.training.judging import TrainingPolicy
@@ -37,6 +39,7 @@ from app.connecting import (
 from app.domain.cron import Cron
 from app.domain.exploration import Exploration
 from app.domain.gate import GatePolicy
+from app.domain.guardrail import GuardrailPolicy
 from app.domain.interfaces import ArtifactStore, Cache, EventPublisher, JobQueue
 from app.domain.models import Kind
 from app.domain.recommender import Recommenders
@@ -116,7 +119,24 @@ def make_serving(container: Container) -> ServingStack:
     max_age = timedelta(days=settings.event_max_age_days)
     events = EventIngestion(database.interactions, renewal, clock, max_age=max_age)
     catalog = CatalogService(database.catalog, renewal, clock, wake_catalogue)
-    return ServingStack(server, by_type, lists, renewal, events, catalog)
+    guardrail = None
+    if settings.guardrail:
+        bounds = guardrail_policy(settings)
+        served = Served(bounds.window_seconds)
+        lists.making = served.making
+        guardrail = Guardrail(server, served, make_registry(container), bounds)
+    return ServingStack(server, by_type, lists, renewal, events, catalog, guardrail)
+
+
+def guardrail_policy(settings: Settings) -> GuardrailPolicy:
+    """The bounds of a served model."""
+    return GuardrailPolicy(
+        settings.guardrail_window_seconds,
+        settings.guardrail_min_lists,
+        settings.guardrail_max_empty,
+        settings.guardrail_max_errors,
+        settings.guardrail_max_hit_drop,
+    )
 
 
 def house_of(settings: Settings) -> House:

@@ -124,6 +124,13 @@ class Settings(BaseSettings):
     train_test_fraction: Annotated[float, Field(gt=0, lt=0.9)] = 0.1
     train_gate_margin: Annotated[float, Field(ge=-1, le=1)] = 0.01
     train_time_budget_seconds: Seconds = 120
+    guardrail: bool = True
+    """Fall back to the model before when lists of the served one are empty, fail or are not taken up."""
+    guardrail_window_seconds: Seconds = 900
+    guardrail_min_lists: Annotated[int, Field(ge=10, le=1_000_000)] = 200
+    guardrail_max_empty: Annotated[float, Field(ge=0, le=1)] = 0.05
+    guardrail_max_errors: Annotated[float, Field(ge=0, le=1)] = 0.05
+    guardrail_max_hit_drop: Annotated[float, Field(ge=0, le=1)] = 0.5
     train_keep_versions: Annotated[int, Field(ge=1, le=100)] = 5
     train_lease_seconds: Seconds = 60
     train_seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0

@@ -112,6 +112,12 @@ KPI = _gauge("kpi", "One figure of the newest KPI report.", "figure")
 KPI_MADE = _gauge("kpi_timestamp_seconds", "When that report was made.")
 MODEL_SWAPS = _counter("model_swaps_total", "Attempts to swap the served model.", "model_type", "outcome")
 MODEL_SWAP_SECONDS = _histogram("model_swap_seconds", "Fetch, verify, warm and swap.", "model_type", buckets=_LONG)
+SERVED_SHARE = _gauge(
+    "served_share", "Of the lists of the served model lately: empty, errors, taken_up.", "model_type", "what"
+)
+GUARDRAIL_BREACHES = _counter(
+    "guardrail_breaches_total", "Served models below their bounds: rolled_back or kept.", "model_type", "outcome"
+)
 VECTOR_INDEX_RECALL = _gauge(
     "vector_index_recall", "Recall@100 of a served index against flat search, when built.", "model_type", "tower"
 )

@@ -47,9 +47,15 @@ def list_models(
 
 
 def show_model(model: ModelArgument, model_type: TypeOption = None, as_json: JsonFlag = False) -> None:
-    """Everything known about one model: metrics, lineage, artifact."""
-    found = run(lambda container: _find(container, model, model_type))
-    shown = as_json_object(found)
+    """Everything known about one model: metrics, lineage, artifact, and what happened to it since."""
+
+    async def work(container: Container) -> dict[str, object]:
+        from app.bootstrap import make_registry
+
+        found = await _find(container, model, model_type)
+        return {**as_json_object(found), "notes": dict(await make_registry(container).notes(found.model_id))}
+
+    shown = run(work)
     output(as_json).result(shown, json.dumps(shown, indent=2, ensure_ascii=False))
 
 

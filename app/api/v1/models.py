@@ -42,8 +42,8 @@ async def rollback_model(uses: Uses, body: RollbackBody | None = None) -> Champi
 @routes.get("/{model_id}", operation_id="getModel", response_model=ModelAnswer, responses=problems(*CLOSED, 404))
 @guarded(READ)
 async def get_model(model_id: UuidPath, uses: Uses) -> ModelAnswer:
-    """One version: what it scored, and where it comes from."""
-    return ModelAnswer.of(await uses.registry.show(model_id))
+    """One version: what it scored, where it comes from, and what happened to it since."""
+    return ModelAnswer.of(await uses.registry.show(model_id), await uses.registry.notes(model_id))
 
 
 @routes.post(

@@ -35,7 +35,10 @@ MIN_SHARE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to rank, for whom. `size` is how many items the list shall have; `seed` draws what it explores."""
+    """What to rank, for whom. `size` is how many items the list shall have; `seed` draws what it explores.
+
+    `user_id` is empty where the list is not one person's own.
+    """
 
     type: str
     filters: Filters
@@ -44,6 +47,7 @@ class Task:
     profile: User | None = None
     shape: Shape = AS_USUAL
     seed: str = ""
+    user_id: str = ""
 
 
 def moment_of_ranking(now: datetime) -> datetime:

@@ -114,7 +114,7 @@ class RecommendationService:
         history = tuple((event.item_id, event.weight, newest - age) for age, event in enumerate(query.history))
         seed = " ".join(event.item_id for event in query.history)
         task = Task(query.type, query.filters, history, query.limit, None, query.shape, seed)
-        ranked = await self.pool.run(make_list, serving, task, now)
+        ranked = await self.pool.run(self.making, serving, task, now)
         person = Person(history)
         reasons = await self._reasons(serving, ranked, query.type, person, 0, query.limit) if query.explain else ()
         return page_of(serving, ranked, query.limit, 0, reasons)
@@ -226,7 +226,7 @@ class RecommendationService:
                 return await self._share(wish, person, now)
             with telemetry.STAGE_SECONDS.labels("rank").time():
                 ranked = await self.pool.run(
-                    make_list, wish.serving, wish.task(self._policy.size, person, wish.seed), now
+                    self.making, wish.serving, wish.task(self._policy.size, person, wish.seed), now
                 )
         except DatabaseUnavailableError as error:
             return await self._without_history(wish, now, error)
@@ -242,7 +242,7 @@ class RecommendationService:
 
     async def _segment_list(self, wish: Wish, segment: str, person: Person, now: datetime) -> RankedList:
         async def compute() -> RankedList:
-            return await self.pool.run(make_list, wish.serving, wish.task(self._policy.size, person, segment), now)
+            return await self.pool.run(self.making, wish.serving, wish.task(self._policy.size, person, segment), now)
 
         return await self._shared.get(wish.serving, segment, wish.variant, compute)
 

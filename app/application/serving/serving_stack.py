@@ -11,6 +11,7 @@ from app.application.catalog import CatalogService
 from app.application.ingestion.events import EventIngestion
 from app.application.recommending.list_renewal import ListRenewal
 from app.application.recommending.recommendation import RecommendationService
+from app.application.serving.guardrail import Guardrail
 from app.application.serving.model_serving import ModelServer
 from app.domain.exceptions import DatabaseUnavailableError
 
@@ -28,6 +29,7 @@ class ServingStack:
     renewal: ListRenewal
     events: EventIngestion
     catalog: CatalogService
+    guardrail: Guardrail | None = None
 
     async def start(self) -> None:
         """Load what there is to load; what is away is followed up later."""
@@ -50,6 +52,8 @@ class ServingStack:
                 group.create_task(server.follow())
             group.create_task(self.lists.follow())
             group.create_task(self.renewal.follow())
+            if self.guardrail is not None:
+                group.create_task(self.guardrail.follow())
 
     async def close(self) -> None:
         """Stop what is being computed."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from app.application.artifacts.artifacts import load_model
-from app.domain.exceptions import ConflictError, NotFoundError
+from app.domain.exceptions import ConflictError, NotFoundError, StaleTokenError
 from app.domain.interfaces import ArtifactStore
 from app.domain.models import Champion, ModelStatus, ModelVersion
 from app.domain.recommender import Recommenders
+from app.domain.reports import Report
 from app.domain.stores import Database
+
+FELL, RESTORED, SHADOW = "fallback:", "restored:", "shadow:"
+"""Names of reports about one model, before its id."""
 
 
 class Registry:
@@ -24,6 +28,7 @@ class Registry:
         clock: Callable[[], datetime],
     ) -> None:
         self._models = database.models
+        self._reports = database.reports
         self._artifacts = artifacts
         self._recommenders = recommenders
         self._clock = clock
@@ -62,7 +67,51 @@ class Registry:
 
         Raises NotFoundError where there is none, and otherwise as `promote`.
         """
+        previous = await self._before(model_type)
+        return await self.promote(previous.model_id)
+
+    async def fall_back(self, broken: ModelVersion, reason: str, figures: Mapping[str, object]) -> Champion | None:
+        """Roll back from this champion, and store why; None if there is nothing to do or no right to do it.
+
+        Once and never to and fro: a champion that came into office by a fall-back stays until somebody promotes
+        another one; and of several replicas one wins, as the promotion is a compare-and-swap from `broken`. Raises
+        NotFoundError where no earlier champion is left, ArtifactError where its artifact is damaged.
+        """
+        champion = await self._models.champion(broken.model_type)
+        if champion is None or champion.model.model_id != broken.model_id:
+            return None
+        restored = await self._reports.latest(RESTORED + broken.model_id)
+        if restored is not None and broken.promoted_at is not None and restored.slot >= broken.promoted_at:
+            return None
+        previous = await self._before(broken.model_type)
+        await load_model(self._artifacts, previous, self._recommenders)
+        now = self._clock()
+        try:
+            fallen = await self._models.promote(previous.model_id, token=None, expected=broken.model_id, at=now)
+        except StaleTokenError:
+            return None
+        told = {"reason": reason, "from": broken.model_id, "to": previous.model_id, **figures}
+        await self._note(FELL + broken.model_id, broken.model_id, now, told)
+        await self._note(RESTORED + previous.model_id, previous.model_id, now, told)
+        return fallen
+
+    async def notes(self, model_id: str) -> Mapping[str, object]:
+        """What happened to a version since its training: `fallback`, `restored`, `shadow`; those there are."""
+        names = {"fallback": FELL, "restored": RESTORED, "shadow": SHADOW}
+        found = {name: await self._reports.latest(prefix + model_id) for name, prefix in names.items()}
+        return {name: {"at": one.slot.isoformat(), **one.figures} for name, one in found.items() if one is not None}
+
+    async def note_shadow(self, model_id: str, at: datetime, figures: Mapping[str, object]) -> None:
+        """Store what was seen of a candidate beside the champion; the newest is what `notes` shows."""
+        await self._note(SHADOW + model_id, model_id, at, figures)
+        await self._reports.prune(SHADOW + model_id, at)
+
+    async def _note(self, name: str, model_id: str, at: datetime, figures: Mapping[str, object]) -> None:
+        if await self._reports.claim(name, at, at):
+            await self._reports.finish(Report(name, at, at, at, model_id, figures))
+
+    async def _before(self, model_type: str) -> ModelVersion:
         previous = await self._models.previous(model_type)
         if previous is None:
             raise NotFoundError("earlier champion")
-        return await self.promote(previous.model_id)
+        return previous

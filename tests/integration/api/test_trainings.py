@@ -61,7 +61,7 @@ def test_models_are_listed_shown_promoted_and_rolled_back(house: House) -> None:
     listed = house.get("/api/v1/recs/models").json()["models"]
     assert [model["status"] for model in listed] == ["champion"]
     first = listed[0]["id"]
-    assert house.get(f"/api/v1/recs/models/{first}").json() == listed[0]
+    assert house.get(f"/api/v1/recs/models/{first}").json() == {**listed[0], "notes": {}}
     assert is_problem(house.client.post("/api/v1/recs/models/rollback", headers=ADMIN), 404)
     second = train_again(house.folder)
     until_served(house, second)

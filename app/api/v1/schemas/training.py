@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -79,9 +80,13 @@ class ModelAnswer(Answer):
     is_loadable: bool
     metrics: dict[str, Any]
     lineage: dict[str, Any]
+    notes: Annotated[
+        dict[str, Any] | None,
+        Field(description="What happened since (`fallback`, `restored`, `shadow`); for one version alone."),
+    ] = None
 
     @classmethod
-    def of(cls, model: ModelVersion) -> ModelAnswer:
+    def of(cls, model: ModelVersion, notes: Mapping[str, object] | None = None) -> ModelAnswer:
         return cls(
             id=model.model_id,
             type=model.model_type,
@@ -93,6 +98,7 @@ class ModelAnswer(Answer):
             is_loadable=model.artifact_key is not None,
             metrics=dict(model.metrics),
             lineage=dict(model.lineage),
+            notes=None if notes is None else dict(notes),
         )
 
 
