@@ -10,28 +10,35 @@ REQUESTS is a JSON file: a list of [path, headers]. Prints one JSON object: requ
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import random
+import select
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
-import uvloop
+from benchmarks.machine import processor_seconds
 
 Request = tuple[str, Mapping[str, str]]
+ANSWER_BYTES = 65_536
+"""One read takes a whole answer of the usual kind."""
+
+PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the load saw. Latencies in milliseconds."""
+    """What the load saw. Latencies in milliseconds; processor time per request of the load and, if asked, the server.
+
+    The load's own time says what it could do: where `load_us` is near 1e6 / rate, the load was the limit.
+    """
 
     requests: int
     failures: int
@@ -39,6 +46,8 @@ class Result:
     p50_ms: float
     p95_ms: float
     p99_ms: float
+    load_us: float = 0.0
+    server_us: float = 0.0
 
     @property
     def per_second(self) -> float:
@@ -46,47 +55,40 @@ class Result:
         return self.requests / self.seconds
 
 
-class Connection(asyncio.Protocol):
-    """One connection of the load: send, wait for the whole answer, note the time, send the next."""
+class Connection:
+    """One connection of the load. `rest` are bytes of an answer that has not come whole."""
 
-    def __init__(self, requests: Sequence[bytes], latencies: array[float], deadline: float, seed: int) -> None:
-        self._requests = requests
-        self._latencies = latencies
-        self._deadline = deadline
-        self._random = random.Random(seed)
-        self._buffer = b""
-        self._sent = 0.0
-        self.failures = 0
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    __slots__ = ("rest", "sent_at", "socket")
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's own class does not inherit from it
-        self._send()
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.setblocking(False)
+        self.rest = b""
+        self.sent_at = 0.0
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer = self._buffer + data if self._buffer else data
-        end = _answer_end(self._buffer)
-        if end is None or len(self._buffer) < end:
-            return
-        now = time.perf_counter()
-        self._latencies.append(now - self._sent)
-        if self._buffer[9:12] != b"200":
-            self.failures += 1
-        self._buffer = self._buffer[end:]
-        if now < self._deadline:
-            self._send()
-        else:
-            self._transport.close()
+    def send(self, request: bytes) -> None:
+        """Send the next request; it is small and there is nothing else on the way."""
+        self.sent_at = time.perf_counter()
+        self.socket.send(request)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        if time.perf_counter() < self._deadline:
-            self.failures += 1
-        if not self.done.done():
-            self.done.set_result(None)
-
-    def _send(self) -> None:
-        self._sent = time.perf_counter()
-        self._transport.write(self._random.choice(self._requests))
+    def take(self) -> int | None:
+        """Read what is there: the status of a whole answer, 0 when the connection is gone, None if there is more."""
+        try:
+            data = self.socket.recv(ANSWER_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return 0
+        if not data:
+            return 0
+        answer = self.rest + data if self.rest else data
+        end = _answer_end(answer)
+        if end is None or len(answer) < end:
+            self.rest = answer
+            return None
+        self.rest = b""
+        return int(answer[9:12])
 
 
 def _answer_end(buffer: bytes) -> int | None:
@@ -100,29 +102,49 @@ def _answer_end(buffer: bytes) -> int | None:
     return head + 4 + length
 
 
-async def drive(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> Result:
-    """Put the load on 127.0.0.1:`port` for `seconds`."""
-    latencies: array[float] = array("d")
-    started = time.perf_counter()
-    loop = asyncio.get_running_loop()
-    opened = [
-        await loop.create_connection(
-            lambda seed=seed: Connection(requests, latencies, started + seconds, seed),  # type: ignore[misc]  # mypy cannot see defaults of a lambda
-            "127.0.0.1",
-            port,
-        )
-        for seed in range(connections)
-    ]
-    await asyncio.wait_for(asyncio.gather(*(connection.done for _, connection in opened)), seconds + 30)
-    elapsed = time.perf_counter() - started
+def drive(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> Result:
+    """Put the load on 127.0.0.1:`port` for `seconds`. Requests are taken in a shuffled order, round and round."""
+    order = list(requests)
+    random.Random(7).shuffle(order)
+    opened = [Connection(port) for _ in range(connections)]
+    latencies, failures = array("d"), 0
+    epoll, by_number = select.epoll(), {connection.socket.fileno(): connection for connection in opened}
+    started, processor_started = time.perf_counter(), time.process_time()
+    deadline, place = started + seconds, 0
+    for number, connection in by_number.items():
+        epoll.register(number, select.EPOLLIN)
+        connection.send(order[place % len(order)])
+        place += 1
+    while by_number:
+        ready = epoll.poll(PATIENCE_SECONDS)
+        if not ready:
+            failures += len(by_number)
+            break
+        for number, _ in ready:
+            connection = by_number[number]
+            status = connection.take()
+            if status is None:
+                continue
+            now = time.perf_counter()
+            latencies.append(now - connection.sent_at)
+            failures += status != 200
+            if now < deadline and status:
+                connection.send(order[place % len(order)])
+                place += 1
+            else:
+                epoll.unregister(number)
+                by_number.pop(number).socket.close()
+    elapsed, processor = time.perf_counter() - started, time.process_time() - processor_started
+    epoll.close()
     ordered = sorted(latencies)
     return Result(
         requests=len(ordered),
-        failures=sum(connection.failures for _, connection in opened),
+        failures=failures,
         seconds=elapsed,
         p50_ms=_quantile(ordered, 0.50),
         p95_ms=_quantile(ordered, 0.95),
         p99_ms=_quantile(ordered, 0.99),
+        load_us=processor / max(len(ordered), 1) * 1e6,
     )
 
 
@@ -138,7 +160,13 @@ def raw(request: Request) -> bytes:
 
 
 def put_load(
-    port: int, requests: Sequence[Request], *, connections: int = 32, seconds: float = 5.0, core: int | None = None
+    port: int,
+    requests: Sequence[Request],
+    *,
+    connections: int = 32,
+    seconds: float = 5.0,
+    core: int | None = None,
+    server_pid: int | None = None,
 ) -> Result:
     """Run this module in a process of its own, pinned to `core` where given, and return what it saw."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -146,8 +174,11 @@ def put_load(
         file.flush()
         command = [sys.executable, "-m", "benchmarks.load", "--port", str(port), "--connections", str(connections)]
         command += ["--seconds", str(seconds), *([] if core is None else ["--core", str(core)]), file.name]
+        before = processor_seconds(server_pid) if server_pid is not None else 0.0
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=True)
-    return Result(**json.loads(done.stdout))
+        used = processor_seconds(server_pid) - before if server_pid is not None else 0.0
+    seen = Result(**json.loads(done.stdout))
+    return replace(seen, server_us=used / max(seen.requests, 1) * 1e6)
 
 
 def main() -> None:
@@ -162,7 +193,7 @@ def main() -> None:
     if options.core is not None:
         os.sched_setaffinity(0, {options.core})
     requests = [raw((path, headers)) for path, headers in json.loads(options.requests.read_text())]
-    result = uvloop.run(drive(options.port, requests, options.connections, options.seconds))
+    result = drive(options.port, requests, options.connections, options.seconds)
     print(json.dumps({name: getattr(result, name) for name in Result.__dataclass_fields__}))
 
 

@@ -47,10 +47,9 @@ class Home:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What commands are started with: nothing of ours is inherited."""
+        """What commands are started with: nothing of ours is inherited; an empty setting is one that is not made."""
         inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("ENCORE_")}
-        return {
-            **inherited,
+        wanted = {
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
             "ENCORE_ENVIRONMENT": "test",
@@ -60,6 +59,7 @@ class Home:
             "ENCORE_TRAIN_TIME_BUDGET_SECONDS": "5",
             **self.settings,
         }
+        return {**inherited, **{name: value for name, value in wanted.items() if value}}
 
     @property
     def database_url(self) -> str:
