@@ -1,7 +1,7 @@
 """Linear sequence: a ridge from the exponentially decayed recent history to the next item, in closed form.
 
 For each decay γ the state after step t is x_t = e(item_t) + γ · x_{t-1}; all states stacked predict the next item:
-W = (Σ x xᵀ + λI)⁻¹ Σ x e(next)ᵀ. With γ = 0 beside a slow decay the last item and the long run both speak. The moments
+W = (Σ x xᵀ + λI)⁻¹ Σ x e(next)ᵀ. With a fast and a slow decay the last items and the long run both speak. The moments
 follow from the cross moments P_γ = Σ_t x_{t-1} e_tᵀ alone, as Σ_t x_t^a (x_t^b)ᵀ obeys the recursion of its states:
 
     (1 - a·b) Σ x^a (x^b)ᵀ = diag(counts) + a·P_a + b·P_bᵀ - a·b Σ_users (last x^a)(last x^b)ᵀ
@@ -32,10 +32,13 @@ MAX_DENSE_ITEMS = 6_000
 
 @dataclass(frozen=True, slots=True)
 class SequenceParameters:
-    """`fast`, `slow`: the two decays per step back. `factors` 0: item by item, without a reduction."""
+    """`fast`, `slow`: the two decays per step back. `factors` 0: item by item, without a reduction.
 
-    fast: float = 0.0
-    slow: float = 0.9
+    On ML-1M (0.5, 0.95) finds the next item as well as (0, 0.9), and more where five events were missed (ADR 0005).
+    """
+
+    fast: float = 0.5
+    slow: float = 0.95
     regularization: float = 300.0
     factors: int = 0
 

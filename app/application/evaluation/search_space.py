@@ -17,6 +17,9 @@ Parameters = Mapping[str, object]
 _DENSE_ITEMS = 4_500
 """Up to here item-by-item squares (EASE, the dense sequence) are solved within seconds and served from memory."""
 
+_QUICK_ITEMS = 2_000
+"""Up to here such a square costs a second or two."""
+
 _SMALL, _LARGE = 200_000, 3_000_000
 
 
@@ -90,9 +93,13 @@ def families(shape: Shape) -> Sequence[Family]:
 
 
 def _sequence(shape: Shape) -> Family:
-    if shape.n_items <= _DENSE_ITEMS:
-        return Family("sequence", [{"regularization": 300.0 if shape.n_pairs >= _SMALL else 100.0}])
-    return Family("sequence", [{"factors": min(shape.factors, 256), "slow": 0.8}])
+    """Which decays: a matter of how people choose, so the quick fits try more than one pair."""
+    if shape.n_items > _DENSE_ITEMS:
+        factors = min(shape.factors, 256)
+        return Family("sequence", [{"factors": factors, "fast": 0.0, "slow": slow} for slow in (0.8, 0.95)])
+    strength = 300.0 if shape.n_pairs >= _SMALL else 100.0
+    decays = ((0.5, 0.95), (0.0, 0.9)) if shape.n_items <= _QUICK_ITEMS else ((0.5, 0.95),)
+    return Family("sequence", [{"fast": fast, "slow": slow, "regularization": strength} for fast, slow in decays])
 
 
 def _graph(shape: Shape) -> Family:
