@@ -69,8 +69,9 @@ class CatalogService:
         return user
 
     async def remove_user(self, user_id: str) -> None:
-        """Delete a profile and all the user ever did. Raises NotFoundError."""
-        if not await self._catalog.remove_user(user_id):
+        """Delete a profile and all the user ever did, what is still on its way included. Raises NotFoundError."""
+        # events may be dated that far ahead of their arrival
+        if not await self._catalog.remove_user(user_id, self._clock() + NEWEST):
             raise NotFoundError("user")
         await self._renewal.renew({user_id})
 

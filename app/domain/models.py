@@ -121,6 +121,7 @@ class Outcome(StrEnum):
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
+    TOMBSTONED = "tombstoned"
     REJECTED = "rejected"
 
 

@@ -61,7 +61,8 @@ class InteractionStore(Protocol):
 
         Known id with the same content: DUPLICATE; with other content: CONFLICT (first wins). State and counters come
         from newly inserted rows only. Users and items never seen before are created (without a profile, without
-        catalogue data). `touched` holds the users of accepted interactions.
+        catalogue data). What an erased user did up to the erasure is dropped: TOMBSTONED. `touched` holds the users of
+        accepted interactions.
         """
 
     @abstractmethod
@@ -134,8 +135,12 @@ class CatalogStore(Protocol):
         """The profile, or None; a user known only from interactions has one without attributes."""
 
     @abstractmethod
-    async def remove_user(self, user_id: str) -> bool:
-        """Delete profile, interactions and state of a user; False if unknown."""
+    async def remove_user(self, user_id: str, until: datetime) -> bool:
+        """Delete profile, interactions and state of a user; False if unknown.
+
+        What occurred up to `until` is never taken in again, however late it comes or how often it is replayed; that
+        holds for a user who is unknown so far, too. Waits for batches that are being written, and they for this.
+        """
 
     @abstractmethod
     async def list_users(self, after: str | None, limit: int) -> Sequence[User]:

@@ -151,8 +151,8 @@ async def test_a_removed_user_leaves_nothing_behind(database: Database) -> None:
     await database.catalog.upsert_users([User("u1", NOON, {"age": 3})])
     await database.interactions.ingest(IngestBatch(events))
 
-    assert await database.catalog.remove_user("u1") is True
-    assert await database.catalog.remove_user("u1") is False
+    assert await database.catalog.remove_user("u1", NOON) is True
+    assert await database.catalog.remove_user("u1", NOON) is False
 
     assert await database.catalog.get_user("u1") is None
     assert await database.interactions.history("u1", 5) == []
@@ -160,12 +160,31 @@ async def test_a_removed_user_leaves_nothing_behind(database: Database) -> None:
     assert (await database.interactions.columns(None, None)).user_ids == ("u2",)
 
 
-async def test_a_removed_user_can_come_back(database: Database) -> None:
-    event = Interaction(uuid4(), "u1", "v1", Kind.VIEW, NOON)
-    await database.interactions.ingest(IngestBatch([event]))
-    await database.catalog.remove_user("u1")
+async def test_what_a_removed_user_did_never_comes_back_and_what_follows_does(database: Database) -> None:
+    """V17: the log is read again, a phone sends late, and the person comes back."""
+    before, late = (Interaction(uuid4(), "u1", "v1", Kind.VIEW, NOON - timedelta(days=age)) for age in (0, 3))
+    after = Interaction(uuid4(), "u1", "v2", Kind.VIEW, NOON + timedelta(seconds=1))
+    other = Interaction(uuid4(), "u2", "v1", Kind.VIEW, NOON)
+    await database.interactions.ingest(IngestBatch([before]))
+    await database.catalog.remove_user("u1", NOON)
 
-    assert (await database.interactions.ingest(IngestBatch([event]))).outcomes == (Outcome.ACCEPTED,)
+    result = await database.interactions.ingest(IngestBatch([before, other, after, late, other]))
+
+    gone = Outcome.TOMBSTONED
+    assert result.outcomes == (gone, Outcome.ACCEPTED, Outcome.ACCEPTED, gone, Outcome.DUPLICATE)
+    assert result.touched == {"u1", "u2"}
+    assert [state.item_id for state in await database.interactions.history("u1", 5)] == ["v2"]
+
+
+async def test_an_erasure_comes_before_the_events_and_the_later_of_two_holds(database: Database) -> None:
+    assert await database.catalog.remove_user("u1", NOON) is False
+    assert await database.catalog.remove_user("u1", NOON - timedelta(days=1)) is False
+
+    result = await database.interactions.ingest(IngestBatch([Interaction(uuid4(), "u1", "v1", Kind.VIEW, NOON)]))
+
+    assert result.outcomes == (Outcome.TOMBSTONED,)
+    assert result.touched == set()
+    assert await database.catalog.get_user("u1") is None
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\x00b"])

@@ -23,6 +23,7 @@ from app.infrastructure.database import open_database
 EXAMPLES = int(os.environ.get("ENCORE_TEST_EXAMPLES", "100"))
 START = datetime(2026, 3, 1, tzinfo=UTC)
 USERS, ITEMS = ("u1", "u2"), ("i1", "i2", "i3")
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 SHARED = {Kind.DISLIKE: Kind.LIKE}
 
 
@@ -119,7 +120,7 @@ async def deliver(
 ) -> None:
     """Start from nothing, take the batches in, compare with the definition."""
     for user in USERS:
-        await database.catalog.remove_user(user)
+        await database.catalog.remove_user(user, LONG_AGO)
     accepted = 0
     for batch in batches:
         accepted += (await database.interactions.ingest(IngestBatch(batch))).accepted

@@ -365,6 +365,22 @@ async def test_two_writers_with_the_same_events_count_each_once(database: Databa
     assert sum(state.count for state in states) == 400
 
 
+async def test_two_writers_that_meet_on_the_same_pairs_wait_in_one_order(database: Database, second: Database) -> None:
+    """One has two events of a pair where the other has one, and the reverse: neither may hold what the other needs."""
+
+    def batch(first_number: int, crowded: int) -> list[Interaction]:
+        pairs = [*range(40), *range(crowded, 40, 2)]
+        return [event(first_number + n, f"u{pair}", "i1", minutes=n) for n, pair in enumerate(pairs)]
+
+    async def write(store: Database, start: int, crowded: int) -> int:
+        batches = [batch(start + turn * 100, crowded) for turn in range(20)]
+        return sum([(await store.interactions.ingest(IngestBatch(made))).accepted for made in batches])
+
+    accepted = await asyncio.gather(write(database, 1, 0), write(second, 10_001, 1))
+
+    assert accepted == [1_200, 1_200]
+
+
 async def test_reads_go_on_while_a_batch_is_written(database: Database) -> None:
     await database.interactions.ingest(IngestBatch([event(1)]))
     bulk = [event(n, f"u{n}", f"i{n % 50}") for n in range(10, 5_010)]

@@ -23,6 +23,9 @@ from tests.servers.server import Server
 
 pytestmark = pytest.mark.real_servers
 
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+"""Erased until then: everybody may come back."""
+
 
 def like(user_id: str, moment: datetime, item_id: str = "i1") -> Interaction:
     return Interaction(uuid4(), user_id, item_id, Kind.LIKE, moment)
@@ -148,7 +151,7 @@ async def test_a_user_erased_during_an_ingest_leaves_no_orphans(database: Databa
 
     async def erase() -> None:
         for _ in range(30):
-            await database.catalog.remove_user("u1")
+            await database.catalog.remove_user("u1", LONG_AGO)
 
     await asyncio.gather(write(), erase())
     orphans = sa.text(

@@ -41,7 +41,7 @@ async def send_events(request: Request, uses: Uses, call: TheCall, caller: Calle
     return EventsAnswer(
         accepted=sum(found.outcome is Outcome.ACCEPTED for found in outcomes),
         duplicates=sum(found.outcome is Outcome.DUPLICATE for found in outcomes),
-        rejected=sum(found.outcome in {Outcome.REJECTED, Outcome.CONFLICT} for found in outcomes),
+        rejected=sum(found.outcome not in {Outcome.ACCEPTED, Outcome.DUPLICATE} for found in outcomes),
         results=[
             EventResult(
                 index=index,
@@ -78,6 +78,8 @@ def refuse_if_none(outcomes: Sequence[EventOutcome]) -> None:
     if any(found.outcome in {Outcome.ACCEPTED, Outcome.DUPLICATE} for found in outcomes):
         return
     rejected = next((found for found in outcomes if found.outcome is Outcome.REJECTED), None)
+    if rejected is None and any(found.outcome is Outcome.TOMBSTONED for found in outcomes):
+        raise ConflictError("this user was erased after these events")
     if rejected is None:
         raise ConflictError("these event ids belong to other events")
     raise EventRejectedError(rejected.reason or "shape", rejected.field)

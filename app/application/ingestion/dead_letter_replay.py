@@ -96,8 +96,9 @@ class DeadLetterReplay:
 
     async def _ingest(self, event: Interaction) -> tuple[str | None, frozenset[str]]:
         result = await self._database.interactions.ingest(IngestBatch([event]))
-        is_in = result.outcomes[0] in (Outcome.ACCEPTED, Outcome.DUPLICATE)
-        return None if is_in else "id_conflict", result.touched
+        # of a user who was erased meanwhile nothing is left to do
+        is_done = result.outcomes[0] in (Outcome.ACCEPTED, Outcome.DUPLICATE, Outcome.TOMBSTONED)
+        return None if is_done else "id_conflict", result.touched
 
     async def _change_catalogue(self, event: Item | ItemRemoval) -> None:
         if isinstance(event, Item):

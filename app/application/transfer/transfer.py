@@ -63,6 +63,12 @@ class Rejects:
             self._writer.write([(file, row.line, row.reason, row.text[:_MAX_REJECT_CHARACTERS]) for row in rows])
 
 
+_REFUSALS = {
+    Outcome.CONFLICT: "event_id is known with other content",
+    Outcome.TOMBSTONED: "the user was erased after this event",
+}
+
+
 class Importer:
     """Files into a database. `progress` is told the file and how much of it is done, 0–1."""
 
@@ -89,10 +95,10 @@ class Importer:
     def _count(self, tally: Tally, file: str, events: Sequence[Interaction], outcomes: Sequence[Outcome]) -> None:
         tally.accepted += outcomes.count(Outcome.ACCEPTED)
         tally.duplicates += outcomes.count(Outcome.DUPLICATE)
-        if Outcome.CONFLICT in outcomes:
-            clashes = [event for event, outcome in zip(events, outcomes, strict=True) if outcome is Outcome.CONFLICT]
-            reason = "event_id is known with other content"
-            self._rejects.take(tally, file, [BrokenRow(0, reason, str(event.event_id)) for event in clashes])
+        for refusal, reason in _REFUSALS.items():
+            if refusal in outcomes:
+                refused = [event for event, outcome in zip(events, outcomes, strict=True) if outcome is refusal]
+                self._rejects.take(tally, file, [BrokenRow(0, reason, str(event.event_id)) for event in refused])
 
     async def items(self, reader: RowReader, reading: Reading) -> Tally:
         """Take in a file of items. A row that is not newer than what is stored counts as a duplicate."""

@@ -14,7 +14,7 @@ from app.domain.stores import CatalogStore
 from app.infrastructure.database import catalog_rows as rows
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.counting import advance
-from app.infrastructure.database.tables import event_ids, interactions, pair_states, users
+from app.infrastructure.database.tables import event_ids, interactions, pair_states, tombstones, users
 from app.infrastructure.database.tables import items as items_table
 
 _REVISION = "catalog"
@@ -31,6 +31,7 @@ class SqlCatalogStore(CatalogStore):
             items_table.c.item_id
         )
         self._upsert_users = rows.newest_wins(insert(users), users, "user_id").returning(users.c.user_id)
+        self._bury = rows.tombstone_of_a_user(insert(tombstones))
 
     async def upsert_items(self, items: Sequence[Item]) -> int:
         values = [rows.item_row(item) for item in rows.newest(items, lambda item: item.item_id)]
@@ -95,9 +96,11 @@ class SqlCatalogStore(CatalogStore):
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else User(**row)
 
-    async def remove_user(self, user_id: str) -> bool:
-        find = sa.select(users.c.user_key).where(users.c.user_id == user_id).with_for_update()
+    async def remove_user(self, user_id: str, until: datetime) -> bool:
+        find = sa.select(users.c.user_key).where(users.c.user_id == user_id)
         async with self._connections.write() as connection:
+            await self._connections.dialect.erase_alone(connection)
+            await connection.execute(self._bury, {"user_id": user_id, "until": until})
             key = (await connection.execute(find)).scalar()
             if key is None:
                 return False

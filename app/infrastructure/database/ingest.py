@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.exceptions import DatabaseUnavailableError, StaleTokenError
+from app.domain.exceptions import StaleTokenError
 from app.domain.models import DeadLetter, IngestResult, Interaction, OutboxMessage, Outcome, SourceOffset
 from app.domain.stores import IngestBatch
 from app.infrastructure.database.connections import Connections
@@ -17,8 +17,6 @@ from app.infrastructure.database.ingest_sql import IngestSql, build
 from app.infrastructure.database.outbox import insert_messages
 from app.infrastructure.database.staged_columns import moments_of, staged_columns, users_of
 from app.infrastructure.database.tables import consumer_offsets
-
-_HOLD_ATTEMPTS = 3
 
 
 class Ingest:
@@ -48,23 +46,27 @@ class Ingest:
         """Write what is new; the outcomes of what is not, by position."""
         columns = staged_columns(events, self._connections.dialect)
         await self._connections.dialect.stage(connection, columns)
+        await self._connections.dialect.keep_users(connection)
+        erased = (await connection.execute(self._sql.drop_erased)).scalars()
+        outcomes = dict.fromkeys(erased, Outcome.TOMBSTONED)
         claimed = (await connection.execute(self._sql.claim_ids)).rowcount
-        if claimed < len(events):
+        has_repeats = claimed + len(outcomes) < len(events)
+        if has_repeats:
             await connection.execute(self._sql.set_aside)
             await connection.execute(self._sql.drop_set_aside)
         if claimed:
             await self._add_new(connection, is_crowded=False in columns["is_alone"])
-        return await self._judge_repeats(connection) if claimed < len(events) else {}
+        return outcomes | await self._judge_repeats(connection) if has_repeats else outcomes
 
     async def _add_new(self, connection: AsyncConnection, *, is_crowded: bool) -> None:
-        for _ in range(_HOLD_ATTEMPTS):  # a user may be erased between being added and being held
-            await connection.execute(self._sql.add_users)
-            if await self._connections.dialect.hold_users(connection):
-                break
-        else:
-            raise DatabaseUnavailableError("users of this batch are being erased right now")
-        await connection.execute(self._sql.add_items)
         await connection.execute(self._sql.resolve)
+        users, items = (await connection.execute(self._sql.count_unknown)).one()
+        if users:
+            await connection.execute(self._sql.add_users)
+            await connection.execute(self._sql.find_users)
+        if items:
+            await connection.execute(self._sql.add_items)
+            await connection.execute(self._sql.find_items)
         await connection.execute(self._sql.add_interactions)
         await connection.execute(self._sql.merge_all if is_crowded else self._sql.merge_alone)
 

@@ -11,7 +11,7 @@ from app.domain.models import KINDS, Kind
 from app.infrastructure.database.columns import EPOCH, UtcDateTime
 from app.infrastructure.database.dialects import Dialect
 from app.infrastructure.database.staging import repeated, resolved, staged
-from app.infrastructure.database.tables import event_ids, interactions, items, pair_states, users
+from app.infrastructure.database.tables import event_ids, interactions, items, pair_states, tombstones, users
 
 KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
 SLOT_CODES = {**KIND_CODES, Kind.DISLIKE: KIND_CODES[Kind.LIKE]}
@@ -24,12 +24,16 @@ _CONTENT = ("kind", "occurred_at", "value", "duration", "device")
 class IngestSql:
     """Everything works on whole sets; the keys are visited in sorted order, so that two writers cannot deadlock."""
 
+    drop_erased: sa.Delete
     claim_ids: sa.Insert
     set_aside: sa.Insert
     drop_set_aside: sa.Delete
-    add_users: sa.Insert
-    add_items: sa.Insert
     resolve: sa.Insert
+    count_unknown: sa.Select[int, int]
+    add_users: sa.Insert
+    find_users: sa.Update
+    add_items: sa.Insert
+    find_items: sa.Update
     add_interactions: sa.Insert
     merge_alone: sa.Insert
     merge_all: sa.Insert
@@ -39,12 +43,16 @@ class IngestSql:
 def build(dialect: Dialect) -> IngestSql:
     """The statements for one dialect."""
     return IngestSql(
+        drop_erased=_drop_erased(),
         claim_ids=_claim_ids(dialect),
         set_aside=_copy(repeated, staged, sa.not_(_is_claimed())),
         drop_set_aside=sa.delete(staged).where(staged.c.position.in_(sa.select(repeated.c.position))),
-        add_users=_add_users(dialect),
-        add_items=_add_items(dialect),
         resolve=_resolve(),
+        count_unknown=sa.select(_without(resolved.c.user_key), _without(resolved.c.item_key)),
+        add_users=_add_users(dialect),
+        find_users=_find(resolved.c.user_key, users.c.user_key, users.c.user_id == resolved.c.user_id),
+        add_items=_add_items(dialect),
+        find_items=_find(resolved.c.item_key, items.c.item_key, items.c.item_id == resolved.c.item_id),
         add_interactions=_copy(interactions, resolved),
         merge_alone=_merge(dialect, _alone().order_by(*_PAIR)),
         merge_all=_merge(dialect, _all()),
@@ -62,6 +70,21 @@ def _is_claimed() -> sa.ColumnElement[bool]:
     return sa.exists().where(mine)
 
 
+def _without(key: sa.Column[Any]) -> sa.ColumnElement[int]:
+    return sa.func.count() - sa.func.count(key)
+
+
+def _find(key: sa.Column[Any], known: sa.Column[Any], same: sa.ColumnElement[bool]) -> sa.Update:
+    """The keys that the rows without one have by now."""
+    return sa.update(resolved).values({key: sa.select(known).where(same).scalar_subquery()}).where(key.is_(None))
+
+
+def _drop_erased() -> sa.Delete:
+    """What users did before they were erased; gives the positions back."""
+    erased = (tombstones.c.user_id == staged.c.user_id) & (staged.c.occurred_at <= tombstones.c.until)
+    return sa.delete(staged).where(sa.exists().where(erased)).returning(staged.c.position)
+
+
 def _claim_ids(dialect: Dialect) -> sa.Insert:
     """Of several with one event_id the first claims it, whether they meet in this batch or in two transactions."""
     rows = sa.select(staged.c.event_id, staged.c.sequence, staged.c.occurred_at).order_by(
@@ -74,14 +97,14 @@ def _claim_ids(dialect: Dialect) -> sa.Insert:
 def _add_users(dialect: Dialect) -> sa.Insert:
     rows = (
         sa.select(
-            staged.c.user_id,
+            resolved.c.user_id,
             sa.literal({}, sa.JSON),
             sa.literal("", sa.Text),
             sa.literal(EPOCH, UtcDateTime),
         )
-        .where(~sa.exists().where(users.c.user_id == staged.c.user_id))
-        .group_by(staged.c.user_id)
-        .order_by(staged.c.user_id)
+        .where(resolved.c.user_key.is_(None))
+        .group_by(resolved.c.user_id)
+        .order_by(resolved.c.user_id)
     )
     insert = dialect.insert(users).from_select(["user_id", "attributes", "fingerprint", "updated_at"], rows)
     return insert.on_conflict_do_nothing()
@@ -98,20 +121,21 @@ def _add_items(dialect: Dialect) -> sa.Insert:
         "attributes": sa.literal({}, sa.JSON),
     }
     rows = (
-        sa.select(staged.c.item_id, *defaults.values())
-        .where(~sa.exists().where(items.c.item_id == staged.c.item_id))
-        .group_by(staged.c.item_id)
-        .order_by(staged.c.item_id)
+        sa.select(resolved.c.item_id, *defaults.values())
+        .where(resolved.c.item_key.is_(None))
+        .group_by(resolved.c.item_id)
+        .order_by(resolved.c.item_id)
     )
     return dialect.insert(items).from_select(["item_id", *defaults], rows).on_conflict_do_nothing()
 
 
 def _resolve() -> sa.Insert:
-    same = ("sequence", "kind", "is_alone", "occurred_at", "event_id", "value", "duration", "device")
+    """Nearly everybody is known: one look finds them, and what is done about the others costs only for them."""
+    same = ("sequence", "user_id", "item_id", "kind", "is_alone", "occurred_at", "event_id", *_CONTENT[2:])
     rows = (
         sa.select(users.c.user_key, items.c.item_key, _slot(), _strength(), *(staged.c[name] for name in same))
-        .join_from(staged, users, users.c.user_id == staged.c.user_id)
-        .join(items, items.c.item_id == staged.c.item_id)
+        .join_from(staged, users, users.c.user_id == staged.c.user_id, isouter=True)
+        .join(items, items.c.item_id == staged.c.item_id, isouter=True)
     )
     return sa.insert(resolved).from_select(["user_key", "item_key", "slot", "strength", *same], rows)
 

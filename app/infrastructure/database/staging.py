@@ -28,12 +28,14 @@ def _columns() -> list[sa.Column[object]]:
 
 staged = sa.Table("staged", temporary, *_columns(), prefixes=["TEMPORARY"], postgresql_on_commit="DELETE ROWS")
 repeated = sa.Table("repeated", temporary, *_columns(), prefixes=["TEMPORARY"], postgresql_on_commit="DELETE ROWS")
-resolved = sa.Table(  # staged rows that are new, with the keys of their user and item
+resolved = sa.Table(  # staged rows that are new, with the keys of their user and item once those have one
     "resolved",
     temporary,
     sa.Column("sequence", sa.BigInteger, nullable=False),
-    sa.Column("user_key", sa.BigInteger, nullable=False),
-    sa.Column("item_key", sa.BigInteger, nullable=False),
+    sa.Column("user_id", Id, nullable=False),
+    sa.Column("item_id", Id, nullable=False),
+    sa.Column("user_key", sa.BigInteger),
+    sa.Column("item_key", sa.BigInteger),
     sa.Column("kind", sa.SmallInteger, nullable=False),
     sa.Column("slot", sa.SmallInteger, nullable=False),
     sa.Column("strength", sa.Double, nullable=False),

@@ -47,6 +47,15 @@ users = sa.Table(  # a user only known from interactions has updated_at 1970, so
     sqlite_autoincrement=True,  # a key that was given out once may still be held by a reader: never again
 )
 
+tombstones = sa.Table(  # erased users: what occurred up to then is never taken in again
+    "tombstones",
+    metadata,
+    sa.Column("user_id", Id, primary_key=True),
+    sa.Column("until", UtcDateTime, nullable=False),
+    schema="features",
+    sqlite_with_rowid=False,
+)
+
 items = sa.Table(  # an item only known from interactions has no updated_at and revision 0
     "items",
     metadata,

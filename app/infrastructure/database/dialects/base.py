@@ -109,8 +109,12 @@ class Dialect(Protocol):
         """Put a batch into the empty table `staged` with a rising, never used `sequence` for each row."""
 
     @abstractmethod
-    async def hold_users(self, connection: AsyncConnection) -> bool:
-        """Keep the users of `staged` from being deleted before this transaction ends; False if some are gone."""
+    async def keep_users(self, connection: AsyncConnection) -> None:
+        """Until the end of this transaction nobody is erased; its next statement sees who was before."""
+
+    @abstractmethod
+    async def erase_alone(self, connection: AsyncConnection) -> None:
+        """Wait for those that keep users; until the end of this transaction nobody new does."""
 
     @abstractmethod
     async def settled_sequence(self, connection: AsyncConnection) -> int:

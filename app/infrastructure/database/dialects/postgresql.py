@@ -46,11 +46,10 @@ _FLYING_BLOCK = sa.text(
     " WHERE locktype = 'advisory' AND objsubid = 1 AND CAST(classid AS bigint) >> 16 = CAST(:base AS bigint) >> 48"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-_HOLD_USERS = sa.text(
-    "WITH held AS (SELECT user_key FROM features.users WHERE user_id IN (SELECT user_id FROM staged)"
-    " ORDER BY user_key FOR KEY SHARE)"
-    " SELECT (SELECT count(*) FROM held) = (SELECT count(DISTINCT user_id) FROM staged)"
-)
+# One lock for everybody: erasures are rare and short, and a lock on the row of each user costs a write of each.
+_ERASING = 0x4552 << 48  # "ER"
+_KEEP_USERS = sa.text("SELECT pg_advisory_xact_lock_shared(CAST(:lock AS bigint))").bindparams(lock=_ERASING)
+_ERASE_ALONE = sa.text("SELECT pg_advisory_xact_lock(CAST(:lock AS bigint))").bindparams(lock=_ERASING)
 _BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _COLUMNS = (
     "SELECT user_key, item_key, kind, coalesce(value, 'NaN'), coalesce(duration, 'NaN'), occurred_at, event_id"
@@ -154,8 +153,11 @@ class PostgresDialect(Dialect):
             columns=(*columns, "sequence"),
         )
 
-    async def hold_users(self, connection: AsyncConnection) -> bool:
-        return bool((await connection.execute(_HOLD_USERS)).scalar_one())
+    async def keep_users(self, connection: AsyncConnection) -> None:
+        await connection.execute(_KEEP_USERS)
+
+    async def erase_alone(self, connection: AsyncConnection) -> None:
+        await connection.execute(_ERASE_ALONE)
 
     async def settled_sequence(self, connection: AsyncConnection) -> int:
         # In this order: whoever takes a lock after the second look draws a block above the first.

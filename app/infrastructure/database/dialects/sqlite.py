@@ -129,8 +129,11 @@ class SqliteDialect(Dialect):
         insert, varying = _staging_statement(columns, first)
         await connection.exec_driver_sql(insert, list(zip(*varying, strict=True)))
 
-    async def hold_users(self, connection: AsyncConnection) -> bool:
-        return True  # nobody else can write
+    async def keep_users(self, connection: AsyncConnection) -> None:
+        """Nobody else can write."""
+
+    async def erase_alone(self, connection: AsyncConnection) -> None:
+        """Nobody else can write."""
 
     async def settled_sequence(self, connection: AsyncConnection) -> int:
         query = sa.select(counters.c.value).where(counters.c.name == _SEQUENCE)
