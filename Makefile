@@ -50,7 +50,7 @@ stack: dev ## All processes on all servers: the topology of docker-compose.yml w
 chaos: dev ## Kill, crash and freeze what takes in events: make chaos SEED=7 SECONDS=540 FAULTS=300
 	@$(BIN)/python -m benchmarks.chaos $(SEED:%=--seed %) $(SECONDS:%=--seconds %) $(FAULTS:%=--faults %)
 
-mutants: dev ## Break the event code on purpose, one way after the other: every way must be noticed
+mutants: dev ## Break the code on purpose, one way after the other: every way must be noticed
 	@$(BIN)/python -m benchmarks.mutants
 
 proofs: dev ## Damaged artifacts are refused, killed trainings leave nothing half-done
