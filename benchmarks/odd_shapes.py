@@ -76,7 +76,8 @@ def main() -> int:
     names = sys.argv[1:] or [*SMALL, *LARGE]
     if len(names) == 1:
         return 0 if measure(names[0]) else 1
-    codes = [subprocess.run([sys.executable, "-m", "benchmarks.odd_shapes", name], check=False) for name in names]
+    command = [sys.executable, "-m", "benchmarks.odd_shapes"]
+    codes = [subprocess.run([*command, name], check=False, timeout=3_600) for name in names]
     return 0 if all(code.returncode == 0 for code in codes) else 1
 
 
