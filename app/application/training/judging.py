@@ -202,8 +202,9 @@ class Judging:
             is_refresh = refresh.promote
             recipe, evaluation = (contest.incumbent.recipe, renewed) if is_refresh else (recipe, evaluation)
         obstacles = self._obstacles(contest.incumbent, evaluation)
-        if verdict.promote and obstacles:
-            verdict = Verdict(False, obstacles, verdict.details)
+        if obstacles:
+            refusals = () if verdict.promote else verdict.reasons
+            verdict = Verdict(False, (*refusals, *obstacles), verdict.details)
         return Decision(
             verdict,
             recipe,

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from app.application.artifacts.artifacts import LoadedModel, load_model
 from app.application.evaluation.selection import Recipe
 from app.application.training.judging import Incumbent, Snapshot, TrainingPolicy, hold_out_start
 from app.application.training.training_records import read_lineage, score_of
-from app.domain.exceptions import ArtifactError
+from app.domain.exceptions import ArtifactError, TrainingError
 from app.domain.interfaces import ArtifactStore
-from app.domain.models import Champion, Item, TrainingJob, User
+from app.domain.models import Champion, EventColumns, Item, TrainingJob, User
 from app.domain.recommender import Recommenders
+from app.domain.splits import select_rows
 from app.domain.stores import CatalogStore, Database
 from app.telemetry import get_logger
 
 log = get_logger(__name__)
 
 _PAGE = 2_000
+_AHEAD = timedelta(days=1)
+_MAX_FUTURE = 0.01
+"""A few events of one wrong clock are noise; more than this are a wrong clock of ours."""
 
 
-async def read_snapshot(database: Database, job: TrainingJob) -> Snapshot:
-    """The interactions of the job's window, the catalogue, and the profiles that say anything."""
+async def read_snapshot(database: Database, job: TrainingJob, now: datetime | None = None) -> Snapshot:
+    """The interactions of the job's window, the catalogue, and the profiles that say anything.
+
+    Events later than `now` (and a day) are left out: the newest event is the moment a model ranks for, and one of them
+    would make all others old. Raises TrainingError if they are so many that a clock must be wrong.
+    """
     columns = await database.interactions.columns(job.start_date, job.end_date)
+    if now is not None:
+        columns = _until(columns, now + _AHEAD)
     return Snapshot(columns, await _items(database.catalog), await _users(database.catalog))
+
+
+def _until(columns: EventColumns, end: datetime) -> EventColumns:
+    future = columns.occurred_at > end.timestamp()
+    if not future.any():
+        return columns
+    share = float(future.mean())
+    if share > _MAX_FUTURE:
+        raise TrainingError(f"{share:.1%} of the events lie in the future: a clock is wrong")
+    log.warning("events from the future are left out", events=int(future.sum()))
+    return select_rows(columns, ~future)
 
 
 async def _items(catalog: CatalogStore) -> list[Item]:
