@@ -73,6 +73,22 @@ def test_a_family_far_behind_is_trained_with_the_economies_it_was_judged_with(
     assert found.parameters == trained
 
 
+def test_a_family_that_was_trained_with_economies_gets_its_own_size_again() -> None:
+    family = Family("ials", [{"factors": 8, "alpha": 0.1}], trial={"factors": 4, "epochs": 2})
+    assert family.without_economies({"factors": 4, "epochs": 2, "alpha": 0.2}) == {"factors": 8, "alpha": 0.2}
+
+
+def test_the_second_training_starts_from_the_recipe_of_the_first_and_tries_no_more() -> None:
+    data = tastes()
+    first = select(data, RECOMMENDERS, "hybrid", seed=0, budget_seconds=60, progress=silent)
+    second = select(data, RECOMMENDERS, "hybrid", seed=0, budget_seconds=60, progress=silent, start=first.parameters)
+    assert len(second.table) < len(first.table)
+    members, again = first.parameters["members"], second.parameters["members"]
+    assert isinstance(members, dict)
+    assert isinstance(again, dict)
+    assert {name: again[name] for name in members if name in again} == {n: m for n, m in members.items() if n in again}
+
+
 def test_the_recipe_builds_and_every_member_weighs_something() -> None:
     _, parameters = choose(checkerboard())
     weights = parameters["weights"]

@@ -66,6 +66,14 @@ class Family:
     first: int = 0
     trial: Parameters = field(default_factory=dict)
 
+    def without_economies(self, parameters: Parameters) -> Parameters:
+        """A recipe's parameters of this family with its own size again, where it was trained with the trial's."""
+        own = self.ladder[self.first]
+        return {
+            **{name: value for name, value in parameters.items() if name not in self.trial},
+            **{name: own[name] for name in self.trial if name in own},
+        }
+
 
 PRIORS = frozenset({"popularity", "trending", "profile"})
 """Recommenders that need no history."""

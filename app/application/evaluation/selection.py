@@ -112,6 +112,7 @@ class Search:
         first = self.try_out(family, family.ladder[family.first])
         if first is None:
             return None
+        known = None if known is None else family.without_economies(known)
         if known is not None and known != first.parameters:
             served = self.try_out(family, known)
             if served is not None and served.value >= first.value:
