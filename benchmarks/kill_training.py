@@ -1,9 +1,10 @@
-"""kill -9 during training, row T2 of the test plan: `python -m benchmarks.kill_training --points 10 --seed 0`.
+"""kill -9 during training, row T2 of the test plan: `python -m benchmarks.kill_training --points 50 [--servers]`.
 
 Each round trains in a process of its own, kills it at another point (a share of the usual duration, or the moment a
 part of the artifact, its manifest, the model's row or the promotion appears), and then proves: the champion and every
 version that has an artifact load and verify; the lock is free within seconds, long before the lease ends; training
-again completes. Prints one JSON line; exit 1 unless every round held.
+again completes. With --servers on PostgreSQL and an S3 store instead of SQLite and a folder. Prints one JSON line; exit
+1 unless every round held.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import os
 import random
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +34,7 @@ from app.infrastructure.database.migrate import migrate
 from app.infrastructure.storage import open_artifact_store
 from app.models import RECOMMENDERS
 from benchmarks.machine import report
+from tests.servers.fleet import obtain
 
 LEASE_SECONDS = 60.0
 PATIENCE_SECONDS = 120.0
@@ -78,15 +81,23 @@ class Rig:
             sys.executable, "-m", "app.tasks.training", training_id, env=self.environment, start_new_session=True
         )
 
-    def folder_of(self, training_id: str) -> Path | None:
-        """Where the artifact of a training is being written."""
-        found = list((self.folder / "artifacts").glob(f"models/*/*-{training_id}"))
-        return found[0] if found else None
+    async def has_written(self, training_id: str, name: str) -> bool:
+        """Whether a part of the artifact of a training is there."""
+        keys = await self.artifacts.list(f"models/{self.model_type}/")
+        return any(key.endswith(f"-{training_id}/{name}") for key in keys)
 
 
-async def open_rig(folder: Path, model_type: str, lease_seconds: float = LEASE_SECONDS) -> Rig:
-    """Migrate, fill with demo data."""
-    url, artifacts_url = f"sqlite+aiosqlite:///{folder}/encore.db", f"file://{folder}/artifacts"
+async def open_rig(
+    folder: Path,
+    model_type: str,
+    lease_seconds: float = LEASE_SECONDS,
+    *,
+    url: str | None = None,
+    artifacts_url: str | None = None,
+) -> Rig:
+    """Migrate, fill with demo data. Without addresses: a SQLite file and artifacts in the folder."""
+    url = url or f"sqlite+aiosqlite:///{folder}/encore.db"
+    artifacts_url = artifacts_url or f"file://{folder}/artifacts"
     await asyncio.to_thread(migrate, url)
     database = await open_database(url, pool_size=4, timeout_seconds=10.0, lease_seconds=lease_seconds)
     data = generate(ANCHOR, n_items=150, n_users=120)
@@ -98,6 +109,7 @@ async def open_rig(folder: Path, model_type: str, lease_seconds: float = LEASE_S
         "ENCORE_ENVIRONMENT": "development",
         "ENCORE_DATABASE_URL": url,
         "ENCORE_ARTIFACTS_URL": artifacts_url,
+        "ENCORE_ARTIFACT_COPIES": f"{folder}/copies",
         "ENCORE_TRAIN_LEASE_SECONDS": str(lease_seconds),
         "ENCORE_LOG_LEVEL": "ERROR",
     }
@@ -108,8 +120,7 @@ def part_is_written(name: str) -> Trigger:
     """The moment a file of the artifact has appeared."""
 
     async def seen(rig: Rig, training_id: str) -> bool:
-        folder = rig.folder_of(training_id)
-        return folder is not None and (folder / name).exists()
+        return await rig.has_written(training_id, name)
 
     return seen
 
@@ -202,9 +213,11 @@ async def one_round(rig: Rig, tally: Tally, point: str, trigger: Trigger) -> Non
     await check(rig, tally, f"{point}, after training again")
 
 
-async def prove(folder: Path, points: int, seed: int, model_type: str) -> Tally:
+async def prove(
+    folder: Path, points: int, seed: int, model_type: str, url: str | None = None, artifacts_url: str | None = None
+) -> Tally:
     """Measure an unharmed training, then kill at `points` points of the next ones."""
-    rig = await open_rig(folder, model_type)
+    rig = await open_rig(folder, model_type, url=url, artifacts_url=artifacts_url)
     tally = Tally()
     try:
         job, _ = await rig.queue()
@@ -225,15 +238,32 @@ async def prove(folder: Path, points: int, seed: int, model_type: str) -> Tally:
     return tally
 
 
+@contextmanager
+def addresses(*, on_servers: bool) -> Iterator[tuple[str | None, str | None]]:
+    """(database, artifacts) of servers started for this run, or nothing."""
+    if not on_servers:
+        yield None, None
+        return
+    postgres, s3 = obtain("postgres"), obtain("s3")
+    try:
+        os.environ.update(s3.environment)
+        place, _, query = s3.url.partition("?")
+        yield postgres.url, f"{place}/kills?{query}"
+    finally:
+        postgres.stop()
+        s3.stop()
+
+
 def main() -> int:
     """Exit 0 if every round held."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--type", default="content")
+    parser.add_argument("--servers", action="store_true", help="PostgreSQL and an S3 store")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        tally = asyncio.run(prove(Path(folder), arguments.points, arguments.seed, arguments.type))
+    with tempfile.TemporaryDirectory() as folder, addresses(on_servers=arguments.servers) as (url, artifacts_url):
+        tally = asyncio.run(prove(Path(folder), arguments.points, arguments.seed, arguments.type, url, artifacts_url))
     held = tally.rounds - len({problem.partition(":")[0] for problem in tally.problems})
     report(
         "kill_training",
@@ -244,6 +274,7 @@ def main() -> int:
         killed_in=tally.killed_in,
         problems=tally.problems,
         seed=arguments.seed,
+        servers=arguments.servers,
     )
     return 0 if not tally.problems else 1
 
