@@ -43,6 +43,7 @@ DEFAULT_WEIGHTS: Mapping[Kind, float] = MappingProxyType(
 
 _WATCH, _RATING, _WATCHLIST = KINDS.index(Kind.WATCH), KINDS.index(Kind.RATING), KINDS.index(Kind.WATCHLIST)
 _LIKE, _DISLIKE = KINDS.index(Kind.LIKE), KINDS.index(Kind.DISLIKE)
+_PLACES = {kind: place for place, kind in enumerate(KINDS)}
 _NEUTRAL_RATING, _RATING_SPAN = 2.0, 3.0
 _DAY_SECONDS = 86_400.0
 
@@ -94,7 +95,7 @@ def history_of(
     if not states:
         return ()
     arrays = _States(
-        np.array([KINDS.index(state.kind) for state in states]),
+        np.array([_PLACES[state.kind] for state in states]),
         np.array([np.nan if state.value is None else state.value for state in states], dtype=np.float64),
         np.array([state.peak for state in states], dtype=np.float64),
         np.array([state.count for state in states], dtype=np.float64),

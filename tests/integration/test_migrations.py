@@ -113,6 +113,8 @@ async def test_without_tables_the_error_says_what_to_do(empty_url: str) -> None:
     try:
         with pytest.raises(DatabaseUnavailableError, match="encore migrate"):
             await database.interactions.count()
+        with pytest.raises(DatabaseUnavailableError, match="encore migrate"):
+            await database.interactions.history("u1", 10)
     finally:
         await database.close()
 

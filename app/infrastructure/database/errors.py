@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,6 +33,10 @@ def translated() -> Iterator[None]:
         if error is None:
             raise
         raise error from exc
+    except sqlite3.DatabaseError as exc:  # reads that go past SQLAlchemy
+        if isinstance(exc, sqlite3.ProgrammingError):
+            raise
+        raise DatabaseUnavailableError(_NO_TABLES if "no such table" in str(exc) else _BROKEN) from exc
     except (UnicodeEncodeError, OverflowError) as exc:  # sqlite3 refuses lone surrogates and integers beyond 64 bits so
         raise InputError(_UNFIT) from exc
     except OSError as exc:  # includes TimeoutError: asyncpg's own deadline, and a refused connection

@@ -83,9 +83,12 @@ class SqlInteractionStore(InteractionStore):
         return await self._ingest.run(batch)
 
     async def history(self, user_id: str, limit: int) -> Sequence[PairState]:
-        async with self._connections.swift() as connection:
-            rows = await connection.execute(_HISTORY, {"user_id": user_id, "limit": limit})
-            return [PairState(row[0], KINDS[row[1]], *row[2:]) for row in rows]
+        rows = await self._connections.swift_rows(_HISTORY, {"user_id": user_id, "limit": limit})
+        decode = self._connections.dialect.decode_moment
+        return [
+            PairState(item_id, KINDS[kind], value, duration, peak, count, decode(moment))
+            for item_id, kind, value, duration, peak, count, moment in rows
+        ]
 
     async def columns(self, since: datetime | None, until: datetime | None) -> EventColumns:
         raw = await self._connections.read_columns(Window(since, until))

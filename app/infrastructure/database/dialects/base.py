@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import numpy as np
@@ -59,6 +59,14 @@ class Dialect(Protocol):
     @abstractmethod
     def swift(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """As `read`, for the small lookups that somebody waits for: they end within a second, whatever is stuck."""
+
+    @abstractmethod
+    async def swift_rows(self, query: sa.Select[Any], parameters: Mapping[str, object]) -> Sequence[Sequence[Any]]:
+        """All rows of one small lookup, by the shortest way there is. Moments come as `decode_moment` takes them."""
+
+    @abstractmethod
+    def decode_moment(self, moment: Any) -> datetime:
+        """A moment as the driver gives it."""
 
     @abstractmethod
     def write(self) -> AbstractAsyncContextManager[AsyncConnection]:

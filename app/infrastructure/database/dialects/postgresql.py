@@ -6,7 +6,7 @@ client's own deadline is asyncpg's `command_timeout`, which also holds when the 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -85,6 +85,14 @@ class PostgresDialect(Dialect):
     async def swift(self) -> AsyncIterator[AsyncConnection]:
         async with self._swift_reader.connect() as connection:
             yield connection
+
+    async def swift_rows(self, query: sa.Select[Any], parameters: Mapping[str, object]) -> Sequence[Sequence[Any]]:
+        async with self.swift() as connection:
+            rows: Sequence[Sequence[Any]] = (await connection.execute(query, parameters)).all()
+            return rows
+
+    def decode_moment(self, moment: datetime) -> datetime:
+        return moment
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:

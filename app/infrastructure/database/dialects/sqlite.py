@@ -10,11 +10,12 @@ import asyncio
 import random
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
@@ -27,10 +28,11 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.infrastructure.database import staging
-from app.infrastructure.database.columns import micros
+from app.infrastructure.database.columns import EPOCH, micros
 from app.infrastructure.database.counting import advance
 from app.infrastructure.database.dialects.base import RAW_COLUMNS, Dialect, Insert, StagedColumns, Window
 from app.infrastructure.database.dialects.life_signs import FileLifeSigns
+from app.infrastructure.database.dialects.swift_reader import SwiftReader
 from app.infrastructure.database.json_text import dump_json
 from app.infrastructure.database.tables import SCHEMAS, counters
 
@@ -56,6 +58,7 @@ class SqliteDialect(Dialect):
         self._timeout = timeout_seconds
         self._life = FileLifeSigns(url.database)
         self._reader = _engine(url, pool_size, timeout_seconds, busy_timeout_seconds=timeout_seconds)
+        self._swift = SwiftReader(self._path, threads=max(pool_size // 2, 1), timeout_seconds=timeout_seconds)
         self._writer = _engine(url, 1, timeout_seconds, busy_timeout_seconds=_WRITE_WAIT_SECONDS)
 
     @asynccontextmanager
@@ -67,6 +70,13 @@ class SqliteDialect(Dialect):
     async def swift(self) -> AsyncIterator[AsyncConnection]:
         async with self._reader.connect() as connection:
             yield connection
+
+    async def swift_rows(self, query: sa.Select[Any], parameters: Mapping[str, object]) -> Sequence[Sequence[Any]]:
+        sql, constants = _text_of(query)
+        return await self._swift.rows(sql, {**constants, **parameters})
+
+    def decode_moment(self, moment: int) -> datetime:
+        return EPOCH + timedelta(microseconds=moment)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -154,8 +164,18 @@ class SqliteDialect(Dialect):
 
     async def close(self) -> None:
         self._life.close()
+        await self._swift.close()
         await self._reader.dispose()
         await self._writer.dispose()
+
+
+@lru_cache(maxsize=32)
+def _text_of(query: sa.Select[Any]) -> tuple[str, Mapping[str, object]]:
+    """(SQL, what it says by itself) of a query that lives as long as the module it is in."""
+    dialect = sqlite.dialect(paramstyle="named")
+    dialect.default_schema_name = "main"  # what tables without a schema are written with
+    compiled = query.compile(dialect=dialect, schema_translate_map=_NO_SCHEMAS, render_schema_translate=True)
+    return str(compiled), compiled.params
 
 
 def _engine(url: URL, pool_size: int, timeout_seconds: float, *, busy_timeout_seconds: float) -> AsyncEngine:
