@@ -131,6 +131,9 @@ class Settings(BaseSettings):
     guardrail_max_empty: Annotated[float, Field(ge=0, le=1)] = 0.05
     guardrail_max_errors: Annotated[float, Field(ge=0, le=1)] = 0.05
     guardrail_max_hit_drop: Annotated[float, Field(ge=0, le=1)] = 0.5
+    shadow_model: str = ""
+    """A version to try beside the champion, unseen; empty: none."""
+    shadow_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     train_keep_versions: Annotated[int, Field(ge=1, le=100)] = 5
     train_lease_seconds: Seconds = 60
     train_seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
@@ -159,7 +162,7 @@ class Settings(BaseSettings):
     """A stable name of this replica (its StatefulSet ordinal): a restart within the session moves no partitions."""
     consume_session_seconds: Annotated[float, Field(ge=1, le=300)] = 30
     consume_heartbeat_seconds: Annotated[float, Field(gt=0, le=100)] = 3
-    consume_batch_records: Annotated[int, Field(ge=1, le=50_000)] = 5_000
+    consume_batch_records: Annotated[int, Field(ge=1, le=50_000)] = 10_000
     consume_poison_consecutive: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     consume_poison_ratio: Annotated[float, Field(gt=0, le=1)] = 0.2
     consume_poison_pause_seconds: Seconds = 60

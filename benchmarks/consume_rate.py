@@ -37,7 +37,7 @@ def main() -> None:
     """Fill the topic with no consumer running, start one, and time it from its first rows to its last."""
     parser = argparse.ArgumentParser(prog="consume_rate", description=__doc__)
     parser.add_argument("--events", type=int, default=200_000)
-    parser.add_argument("--batch", type=int, default=5_000)
+    parser.add_argument("--batch", type=int, default=10_000)
     given = parser.parse_args()
     with started_rig({TOPIC: PARTITIONS}, 0, ENCORE_CONSUME_BATCH_RECORDS=str(given.batch)) as rig:
         asyncio.run(fill(rig, given.events))

@@ -33,7 +33,7 @@ Decode = Callable[[str, Sequence[SourceRecord], datetime], list[Decoded]]
 class ConsumePolicy:
     """How the consumer works. A batch is what one transaction takes in."""
 
-    max_records: int = 5_000
+    max_records: int = 10_000
     poll_seconds: float = 0.25
     hint_seconds: float = 0.5
     stuck_seconds: float = 60.0

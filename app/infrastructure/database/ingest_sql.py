@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import ReturningDelete
 
 from app.domain.models import KINDS, Kind
 from app.infrastructure.database.columns import EPOCH, UtcDateTime
@@ -24,7 +25,7 @@ _CONTENT = ("kind", "occurred_at", "value", "duration", "device")
 class IngestSql:
     """Everything works on whole sets; the keys are visited in sorted order, so that two writers cannot deadlock."""
 
-    drop_erased: sa.Delete
+    drop_erased: ReturningDelete[int]
     claim_ids: sa.Insert
     set_aside: sa.Insert
     drop_set_aside: sa.Delete
@@ -79,7 +80,7 @@ def _find(key: sa.Column[Any], known: sa.Column[Any], same: sa.ColumnElement[boo
     return sa.update(resolved).values({key: sa.select(known).where(same).scalar_subquery()}).where(key.is_(None))
 
 
-def _drop_erased() -> sa.Delete:
+def _drop_erased() -> ReturningDelete[int]:
     """What users did before they were erased; gives the positions back."""
     erased = (tombstones.c.user_id == staged.c.user_id) & (staged.c.occurred_at <= tombstones.c.until)
     return sa.delete(staged).where(sa.exists().where(erased)).returning(staged.c.position)
