@@ -131,6 +131,7 @@ ARTIFACT_COPIES = _counter("artifact_copies_total", "Local copies of artifacts u
 DEPENDENCY_UP = _gauge("dependency_up", "1 if the last use of a dependency worked.", "dependency")
 BREAKER_OPEN = _gauge("breaker_open", "1 while the breaker of a dependency is open.", "dependency")
 EVENT_LOOP_LAG_SECONDS = _histogram("event_loop_lag_seconds", "How late the event loop wakes a timer.")
+MISPLACED_ROWS = _gauge("default_partition_rows", "Interactions that no month's partition took: to be moved by hand.")
 BACKGROUND_FAILURES = _counter("background_failures_total", "Failures of background loops, which go on.", "task")
 
 # ── logging ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-"""What waits: dead letters for a human, trainings for a worker. Looked up now and then, for the metrics alone."""
+"""What waits: dead letters and rows without a month for a human, trainings for a worker. Looked up now and then, for the metrics alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from app.domain.interfaces import JobQueue
 from app.domain.models import TrainingStatus
 from app.domain.stores import Database
 
+log = telemetry.get_logger(__name__)
+
 PERIOD_SECONDS = 15.0
 """One scrape interval: the figures need not be newer than anybody sees them."""
 
@@ -19,13 +21,23 @@ _LOOKED_AT = 100
 
 async def watch_queues(database: Database, jobs: JobQueue, period_seconds: float = PERIOD_SECONDS) -> None:
     """Keep both gauges current until cancelled; while a dependency is away they keep their last value."""
+    misplaced = 0
     while True:
         try:
             telemetry.DEAD_LETTERS.set(await database.dead_letters.count())
+            misplaced = _told(misplaced, await database.interactions.misplaced())
             telemetry.JOB_QUEUE_DEPTH.set(max(await jobs.depth(), await _queued(database)))
         except UnavailableError:
             telemetry.BACKGROUND_FAILURES.labels("queue_gauges").inc()
         await asyncio.sleep(period_seconds)
+
+
+def _told(before: int, now: int) -> int:
+    """Show rows in the default partition: a month that has some gets no partition of its own, so somebody must act."""
+    telemetry.MISPLACED_ROWS.set(now)
+    if now > before:
+        log.error("rows_in_default_partition", rows=now)
+    return now
 
 
 async def _queued(database: Database) -> int:

@@ -120,6 +120,9 @@ async def check_database(settings: Settings) -> Finding:
         await database.ping()
         if not await database.schema_is_current():
             return Finding("database", "failed", "the schema is missing or not current", "run `encore migrate`")
+        if misplaced := await database.interactions.misplaced():
+            detail = f"{misplaced:,} interactions lie in the default partition"
+            return Finding("database", "warning", detail, "move them to partitions of their months, or delete them")
         return Finding("database", "ok", f"{await database.interactions.count():,} interactions")
     finally:
         await database.close()

@@ -93,6 +93,10 @@ class InteractionStore(Protocol):
         """Number of interactions."""
 
     @abstractmethod
+    async def misplaced(self) -> int:
+        """Rows that no monthly partition took, which an operator has to move; 0 where there are no partitions."""
+
+    @abstractmethod
     async def popular(self, since: datetime, limit: int) -> Sequence[tuple[str, float]]:
         """(item_id, distinct users) with interactions since then, most first: the fallback when there is no model."""
 

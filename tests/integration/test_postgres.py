@@ -11,6 +11,8 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
+from app import telemetry
+from app.application.queue_gauges import watch_queues
 from app.domain.exceptions import DatabaseUnavailableError, InputError
 from app.domain.models import Interaction, Kind, Outcome
 from app.domain.stores import Database, IngestBatch
@@ -18,6 +20,7 @@ from app.infrastructure.database import open_database
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.dialects import choose_dialect
 from app.infrastructure.database.migrate import migrate
+from app.infrastructure.jobs import open_job_queue
 from tests.servers.postgres import on_database
 from tests.servers.server import Server
 
@@ -93,6 +96,25 @@ async def test_far_dates_make_no_partitions_and_lie_in_the_default_one(
 
     assert "interactions_209905" not in await partitions(connections)
     assert await rows_by_partition(connections) == {"interactions_default": 1}
+
+
+async def test_rows_in_the_default_partition_are_an_alarm(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await database.interactions.ingest(IngestBatch([like("u1", datetime(2026, 1, 5, tzinfo=UTC))]))
+    assert await database.interactions.misplaced() == 0
+    await database.interactions.ingest(IngestBatch([like("u1", datetime(2099, 5, 5, tzinfo=UTC))]))
+    jobs = await open_job_queue("local://")
+
+    watching = asyncio.create_task(watch_queues(database, jobs, period_seconds=0.02))
+    async with asyncio.timeout(10):
+        while telemetry.REGISTRY.get_sample_value("encore_default_partition_rows") != 1:  # noqa: ASYNC110 - as scraped
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.1)
+    watching.cancel()
+    await jobs.close()
+
+    assert capsys.readouterr().out.count("rows_in_default_partition") == 1
 
 
 async def test_a_month_that_has_rows_in_the_default_partition_stays_there(

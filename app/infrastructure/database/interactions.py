@@ -128,6 +128,10 @@ class SqlInteractionStore(InteractionStore):
         async with self._connections.read() as connection:
             return (await connection.execute(sa.select(sa.func.count()).select_from(interactions))).scalar_one()
 
+    async def misplaced(self) -> int:
+        async with self._connections.read() as connection:
+            return await self._connections.dialect.misplaced(connection)
+
     async def popular(self, since: datetime, limit: int) -> Sequence[tuple[str, float]]:
         async with self._connections.read() as connection:
             rows = await connection.execute(_POPULAR, {"since": since, "limit": limit})

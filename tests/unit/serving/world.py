@@ -113,6 +113,9 @@ class SwitchedInteractions(InteractionStore):
     async def count(self) -> int:
         return await self._reachable().count()
 
+    async def misplaced(self) -> int:
+        return await self._reachable().misplaced()
+
     async def popular(self, since: datetime, limit: int) -> Sequence[tuple[str, float]]:
         return await self._reachable().popular(since, limit)
 

@@ -97,6 +97,10 @@ class Dialect(Protocol):
         """Before an ingest: make sure that rows of these moments have a partition to go to."""
 
     @abstractmethod
+    async def misplaced(self, connection: AsyncConnection) -> int:
+        """Rows that went to no month's partition."""
+
+    @abstractmethod
     def encode_id(self, event_id: UUID) -> UUID | bytes:
         """An event id as the driver takes it."""
 

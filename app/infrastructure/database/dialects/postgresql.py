@@ -50,6 +50,7 @@ _FLYING_BLOCK = sa.text(
 _ERASING = 0x4552 << 48  # "ER"
 _KEEP_USERS = sa.text("SELECT pg_advisory_xact_lock_shared(CAST(:lock AS bigint))").bindparams(lock=_ERASING)
 _ERASE_ALONE = sa.text("SELECT pg_advisory_xact_lock(CAST(:lock AS bigint))").bindparams(lock=_ERASING)
+_MISPLACED = sa.text("SELECT count(*) FROM features.interactions_default")
 _BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _COLUMNS = (
     "SELECT user_key, item_key, kind, coalesce(value, 'NaN'), coalesce(duration, 'NaN'), occurred_at, event_id"
@@ -133,6 +134,9 @@ class PostgresDialect(Dialect):
             async with self.write() as connection:
                 await self.serialise(connection, "months")
                 await self._months.create(connection, missing)
+
+    async def misplaced(self, connection: AsyncConnection) -> int:
+        return int((await connection.execute(_MISPLACED)).scalar_one())
 
     def encode_id(self, event_id: UUID) -> UUID:
         return event_id

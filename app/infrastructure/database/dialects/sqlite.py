@@ -120,6 +120,9 @@ class SqliteDialect(Dialect):
     async def prepare_months(self, moments: Iterable[datetime]) -> None:
         """No partitions here."""
 
+    async def misplaced(self, connection: AsyncConnection) -> int:
+        return 0
+
     def encode_id(self, event_id: UUID) -> bytes:
         return event_id.bytes
 
