@@ -22,6 +22,7 @@ from app.application.serving.model_serving import ModelServer, ServingPolicy
 from app.application.serving.served import Served
 from app.application.serving.serving import MEMBERS
 from app.application.serving.serving_stack import ServingStack
+from app.application.serving.shadow import Shadow
 from app.application.training.judging import TrainingPolicy
 from app.application.training.model_registry import Registry
 from app.application.training.model_training import Trainer
@@ -125,7 +126,14 @@ def make_serving(container: Container) -> ServingStack:
         served = Served(bounds.window_seconds)
         lists.making = served.making
         guardrail = Guardrail(server, served, make_registry(container), bounds)
-    return ServingStack(server, by_type, lists, renewal, events, catalog, guardrail)
+    shadow = None
+    if settings.shadow_model:
+        candidate = _model_server(
+            container, settings.train_model_type, only_with_model=True, pinned=settings.shadow_model
+        )
+        shadow = Shadow(candidate, settings.shadow_share, lists.making, make_registry(container).note_shadow)
+        lists.making = shadow.making
+    return ServingStack(server, by_type, lists, renewal, events, catalog, guardrail, shadow)
 
 
 def guardrail_policy(settings: Settings) -> GuardrailPolicy:
@@ -145,7 +153,9 @@ def house_of(settings: Settings) -> House:
     return House(rules_of(settings.rules), settings.list_diversity, exploration)
 
 
-def _model_server(container: Container, model_type: str, *, only_with_model: bool) -> ModelServer:
+def _model_server(
+    container: Container, model_type: str, *, only_with_model: bool, pinned: str | None = None
+) -> ModelServer:
     settings = container.settings
     policy = ServingPolicy(
         model_type=model_type,
@@ -154,6 +164,7 @@ def _model_server(container: Container, model_type: str, *, only_with_model: boo
         index_above=settings.vector_index_above,
         only_with_model=only_with_model,
         house=house_of(settings),
+        pinned=pinned,
     )
     index = IndexPolicy(
         settings.vector_index, settings.vector_index_approximate_above, settings.vector_index_min_recall

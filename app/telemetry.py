@@ -44,6 +44,7 @@ _TRACEPARENT = re.compile(
 _FAST = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _FRESH = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _LONG = (1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1_280.0, 3_600.0)
+_TENTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 def _counter(name: str, meaning: str, *labels: str) -> Counter:
@@ -118,6 +119,12 @@ SERVED_SHARE = _gauge(
 GUARDRAIL_BREACHES = _counter(
     "guardrail_breaches_total", "Served models below their bounds: rolled_back or kept.", "model_type", "outcome"
 )
+SHADOW_OVERLAP = _histogram(
+    "shadow_overlap", "Share of the first ten items that candidate and champion have in common.", buckets=_TENTHS
+)
+SHADOW_SECONDS = _histogram("shadow_seconds", "Processor time of one list by the candidate.")
+SHADOW_DROPPED = _counter("shadow_dropped_total", "Lists not compared because too many were waiting.")
+SHADOW_FAILURES = _counter("shadow_failures_total", "Lists the candidate could not make.")
 VECTOR_INDEX_RECALL = _gauge(
     "vector_index_recall", "Recall@100 of a served index against flat search, when built.", "model_type", "tower"
 )

@@ -38,7 +38,8 @@ class ServingPolicy:
     """With more items than `index_above`, candidates come from vector indexes instead of scoring everything.
 
     With `only_with_model` the catalogue is not read before there is a champion: for types that may never have one. A
-    refused artifact is tried again after `refused_retry_seconds`: what was unreadable may have been repaired.
+    refused artifact is tried again after `refused_retry_seconds`: what was unreadable may have been repaired. `pinned`
+    is the id of a version to follow instead of the champion; its metrics carry the type `TYPE:shadow`.
     """
 
     model_type: str = "hybrid"
@@ -48,6 +49,7 @@ class ServingPolicy:
     only_with_model: bool = False
     index_above: int = 100_000
     house: House = field(default_factory=House)
+    pinned: str | None = None
 
 
 class ModelServer:
@@ -69,6 +71,7 @@ class ModelServer:
         self._policy = policy
         self._draft = Draft.empty(policy.index_above, open_index, policy.house)
         self._serving = self._draft.serving
+        self._label = policy.model_type if policy.pinned is None else f"{policy.model_type}:shadow"
         self._refused: tuple[str, float] | None = None
         self._model_wake = asyncio.Event()
         self._catalogue_wake = asyncio.Event()
@@ -113,7 +116,7 @@ class ModelServer:
 
         An artifact that must not be served is refused, counted, and not tried again for a while.
         """
-        champion = await self._database.models.champion(self._policy.model_type)
+        champion = await self._wanted()
         if champion is None or self._is_served(champion) or self._was_refused(champion):
             return False
         started = time.perf_counter()
@@ -123,7 +126,7 @@ class ModelServer:
             self._refuse(champion, error)
             return False
         except UnavailableError:
-            telemetry.MODEL_SWAPS.labels(self._policy.model_type, "unavailable").inc()
+            telemetry.MODEL_SWAPS.labels(self._label, "unavailable").inc()
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a new model, the old one serves on
             self._refuse(champion, error)
@@ -141,6 +144,16 @@ class ModelServer:
                 return False
             self._publish(await asyncio.to_thread(draft.checked))
             return True
+
+    def now(self) -> datetime:
+        """By the clock it serves by."""
+        return self._clock()
+
+    async def _wanted(self) -> Champion | None:
+        if self._policy.pinned is None:
+            return await self._database.models.champion(self._policy.model_type)
+        model = await self._database.models.get(self._policy.pinned)
+        return None if model is None or model.artifact_key is None else Champion(model, 0)
 
     def _is_served(self, champion: Champion) -> bool:
         served = self._serving.model
@@ -191,11 +204,11 @@ class ModelServer:
         for tower, index in candidates.indexes.items():
             recall = index.facts.get("recall@100")
             if isinstance(recall, float):
-                telemetry.VECTOR_INDEX_RECALL.labels(self._policy.model_type, tower).set(recall)
+                telemetry.VECTOR_INDEX_RECALL.labels(self._label, tower).set(recall)
             log.info("vector_index_built", tower=tower, **index.facts)
 
     def _swapped(self, champion: Champion, seconds: float) -> None:
-        model, label = champion.model, self._policy.model_type
+        model, label = champion.model, self._label
         self._refused = None
         telemetry.MODEL_SWAPS.labels(label, "swapped").inc()
         telemetry.MODEL_SWAP_SECONDS.labels(label).observe(seconds)
@@ -209,7 +222,7 @@ class ModelServer:
     def _refuse(self, champion: Champion, error: Exception) -> None:
         model_id = champion.model.model_id
         self._refused = (model_id, time.monotonic() + self._policy.refused_retry_seconds)
-        telemetry.MODEL_SWAPS.labels(self._policy.model_type, "refused").inc()
+        telemetry.MODEL_SWAPS.labels(self._label, "refused").inc()
         log.error("model_refused", model_id=model_id, error=type(error).__name__, problem=str(error))
 
     def _failed(self, task: str, error: Exception) -> None:

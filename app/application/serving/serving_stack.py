@@ -13,6 +13,7 @@ from app.application.recommending.list_renewal import ListRenewal
 from app.application.recommending.recommendation import RecommendationService
 from app.application.serving.guardrail import Guardrail
 from app.application.serving.model_serving import ModelServer
+from app.application.serving.shadow import Shadow
 from app.domain.exceptions import DatabaseUnavailableError
 
 
@@ -30,6 +31,7 @@ class ServingStack:
     events: EventIngestion
     catalog: CatalogService
     guardrail: Guardrail | None = None
+    shadow: Shadow | None = None
 
     async def start(self) -> None:
         """Load what there is to load; what is away is followed up later."""
@@ -54,6 +56,8 @@ class ServingStack:
             group.create_task(self.renewal.follow())
             if self.guardrail is not None:
                 group.create_task(self.guardrail.follow())
+            if self.shadow is not None:
+                group.create_task(self.shadow.follow())
 
     async def close(self) -> None:
         """Stop what is being computed."""
