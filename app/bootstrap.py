@@ -94,10 +94,10 @@ def make_serving(container: Container) -> ServingStack:
         size=settings.list_size,
         history_limit=settings.history_limit,
         ttl_seconds=settings.list_ttl_seconds,
+        stale_seconds=settings.list_stale_seconds,
         memory_ttl_seconds=settings.memory_list_ttl_seconds,
         memory_bytes=settings.memory_list_bytes,
         threads=settings.scoring_threads,
-        stale_seconds=settings.list_stale_seconds,
         max_waiting=settings.max_computing_lists,
         signals=signal_policy(settings),
     )

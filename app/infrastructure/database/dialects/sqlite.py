@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, closing
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -32,6 +32,7 @@ from app.infrastructure.database.columns import EPOCH, micros
 from app.infrastructure.database.counting import advance
 from app.infrastructure.database.dialects.base import RAW_COLUMNS, Dialect, Insert, StagedColumns, Window
 from app.infrastructure.database.dialects.life_signs import FileLifeSigns
+from app.infrastructure.database.dialects.sqlite_staging import staging_inserts
 from app.infrastructure.database.dialects.swift_reader import SwiftReader
 from app.infrastructure.database.json_text import dump_json
 from app.infrastructure.database.tables import SCHEMAS, counters
@@ -139,8 +140,8 @@ class SqliteDialect(Dialect):
         for statement in (*staging.CREATE, *staging.EMPTY):
             await connection.execute(statement)
         first = await advance(connection, self, _SEQUENCE, len(columns["position"]))
-        insert, varying = _staging_statement(columns, first)
-        await connection.exec_driver_sql(insert, list(zip(*varying, strict=True)))
+        for insert, values in staging_inserts(columns, first):
+            await connection.exec_driver_sql(insert, values)
 
     async def keep_users(self, connection: AsyncConnection) -> None:
         """Nobody else can write."""
@@ -213,29 +214,6 @@ def _pragmas(busy_timeout_seconds: float) -> Callable[[DBAPIConnection, object],
         cursor.close()
 
     return apply
-
-
-def _staging_statement(columns: StagedColumns, first: int) -> tuple[str, Sequence[Sequence[object]]]:
-    """(INSERT, the columns it takes). What is the same number or nothing in every row is written into the statement:
-    binding a value costs as much as storing it."""
-    places = {"position": "?1", "sequence": f"?1 + {first}"}
-    varying = [columns["position"]]
-    for name, values in columns.items():
-        if name in places:
-            continue
-        if (literal := _literal(values)) is None:
-            varying.append(values)
-            literal = f"?{len(varying)}"
-        places[name] = literal
-    return f"INSERT INTO staged ({', '.join(places)}) VALUES ({', '.join(places.values())})", varying  # noqa: S608 - names and numbers of ours
-
-
-def _literal(values: Sequence[object]) -> str | None:
-    one = values[0]
-    if one is not None and type(one) not in {int, bool}:
-        return None
-    is_constant = values.count(one) == len(values)
-    return None if not is_constant else "NULL" if one is None else str(int(cast(int, one)))
 
 
 def _is_busy(exc: OperationalError) -> bool:
