@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev demo test check format bench bench-quality proofs chaos mutants servers stack lock clean
+.PHONY: help install dev demo test check format bench bench-quality proofs outages chaos mutants servers stack lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,11 @@ mutants: dev ## Break the code on purpose, one way after the other: every way mu
 proofs: dev ## Damaged artifacts are refused, killed trainings leave nothing half-done
 	@$(BIN)/python -m benchmarks.damage --count 2000
 	@$(BIN)/python -m benchmarks.kill_training --points 10
+
+outages: dev ## Servers killed and frozen under load, SIGTERM under load, broker restarts (docs/real-servers.md)
+	@$(BIN)/python -m benchmarks.outages $(SECONDS:%=--seconds %)
+	@$(BIN)/python -m benchmarks.stops
+	@$(BIN)/python -m benchmarks.broker_restarts
 
 servers: dev ## Real PostgreSQL, Redis, Kafka and S3 for trying; Ctrl-C stops them
 	@$(BIN)/python -m tests.servers
