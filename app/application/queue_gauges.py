@@ -1,4 +1,7 @@
-"""What waits: dead letters and rows without a month for a human, trainings for a worker. Looked up now and then, for the metrics alone."""
+"""What waits: dead letters and rows without a month for a human, trainings for a worker.
+
+Looked up now and then, for the metrics alone.
+"""
 
 from __future__ import annotations
 

@@ -378,7 +378,7 @@ async def test_two_writers_that_meet_on_the_same_pairs_wait_in_one_order(databas
 
     accepted = await asyncio.gather(write(database, 1, 0), write(second, 10_001, 1))
 
-    assert accepted == [1_200, 1_200]
+    assert list(accepted) == [1_200, 1_200]
 
 
 async def test_reads_go_on_while_a_batch_is_written(database: Database) -> None:

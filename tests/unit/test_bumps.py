@@ -66,7 +66,7 @@ async def test_a_flush_answers_only_when_its_users_are_bumped_whoever_bumps_them
     assert not second.done()
     cache.answer.set()
 
-    assert await asyncio.gather(first, second) == [True, True]
+    assert all(await asyncio.gather(first, second))
     assert await cache.generation("u2") > await cache.generation("u1")
 
 

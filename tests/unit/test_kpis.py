@@ -16,7 +16,7 @@ Event = tuple[str, str, Kind, float, float, float]
 
 
 def columns(*events: Event) -> EventColumns:
-    users, items = (sorted({event[place] for event in events}) for place in (0, 1))
+    users, items = sorted({event[0] for event in events}), sorted({event[1] for event in events})
     return EventColumns(
         tuple(users),
         tuple(items),

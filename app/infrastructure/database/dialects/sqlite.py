@@ -51,7 +51,7 @@ class SqliteDialect(Dialect):
     """Two engines on one file: the readers never wait, the writer is one connection with a thread of its own."""
 
     name = "sqlite"
-    bulk_rows = 50_000  # a commit writes whole pages: of 10,000 random rows nearly one page each, three times over
+    bulk_rows = 20_000  # a commit writes whole pages, so more rows share them; 50,000 take a million rows above 400 MB
 
     def __init__(self, url: URL, *, pool_size: int, timeout_seconds: float) -> None:
         assert url.database is not None, "the opener refuses databases in memory"
