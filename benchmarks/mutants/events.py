@@ -185,17 +185,4 @@ MUTANTS = (
             ),
         ),
     ),
-    Mutant(
-        "the offset is committed before the rows",
-        "E2",
-        f"{CONSUMING}::test_a_record_the_database_chokes_on_is_cut_out_of_its_batch",
-        (
-            Patch(
-                "app/infrastructure/database/ingest.py",
-                "                await _fence(connection, self._connections.dialect, before, offset)\n",
-                "                await _fence(connection, self._connections.dialect, before, offset)\n"
-                "        async with self._connections.write() as connection:\n",
-            ),
-        ),
-    ),
 )
