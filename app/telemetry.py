@@ -120,7 +120,7 @@ GUARDRAIL_BREACHES = _counter(
     "guardrail_breaches_total", "Served models below their bounds: rolled_back or kept.", "model_type", "outcome"
 )
 SHADOW_OVERLAP = _histogram(
-    "shadow_overlap", "Share of the first ten items that candidate and champion have in common.", buckets=_TENTHS
+    "shadow_overlap_ratio", "Share of the first ten items that candidate and champion have in common.", buckets=_TENTHS
 )
 SHADOW_SECONDS = _histogram("shadow_seconds", "Processor time of one list by the candidate.")
 SHADOW_DROPPED = _counter("shadow_dropped_total", "Lists not compared because too many were waiting.")

@@ -145,7 +145,7 @@ def test_metrics_are_named_by_prometheus_rules_and_say_what_they_mean() -> None:
     assert len(ours) > 25
     for family in ours:
         assert family.documentation.endswith("."), family.name
-        unit = {"counter": "", "histogram": "_seconds"}.get(family.type, "")
+        unit = ("_seconds", "_ratio") if family.type == "histogram" else ("",)
         assert family.name.endswith(unit), family.name
 
 

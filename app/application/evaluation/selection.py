@@ -38,6 +38,9 @@ _HOPELESS = 0.6
 _COLD_SHARES: Mapping[str, float] = {"ials": 0.05, "content": 0.02}
 """The least weight of members that place new items by their features: without them such items would tie at nothing."""
 
+_CHEAP_AND_NEEDED = frozenset({"content"})
+"""Tried when the time is up, too, where items have features: nothing else may place those that nobody touched."""
+
 _KEPT = PRIORS | frozenset(_COLD_SHARES)
 
 _EXPECTED_TRIALS = 12.0
@@ -193,9 +196,10 @@ def _blend(search: Search, space: Sequence[Family], start: Mapping[str, object] 
     """Members at their best parameters, then weights: for whole histories first, then for ever shorter ones."""
     before = start.get("members") if start is not None else None
     found: dict[str, Trial] = {}
+    has_features = search.asked.train.item_features is not None
     for family in space:
-        if found and _spent() > search.deadline:
-            break
+        if found and _spent() > search.deadline and not (family.name in _CHEAP_AND_NEEDED and has_features):
+            continue
         known = before.get(family.name) if isinstance(before, Mapping) else None
         best = search.best_of(family, known)
         if best is not None:
