@@ -62,7 +62,7 @@ def test_other_methods_are_told_which_work(shared: House, method: str) -> None:
 def test_a_wrong_method_of_a_known_kind_is_told_too(shared: House) -> None:
     answer = shared.client.delete(LIST, headers=ADMIN)
     assert is_problem(answer, 405)
-    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
 
 
 def test_head_is_get_without_a_body_and_options_names_methods(shared: House) -> None:
