@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
@@ -98,9 +99,7 @@ async def test_far_dates_make_no_partitions_and_lie_in_the_default_one(
     assert await rows_by_partition(connections) == {"interactions_default": 1}
 
 
-async def test_rows_in_the_default_partition_are_an_alarm(
-    database: Database, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_rows_in_the_default_partition_are_an_alarm(database: Database, log_stream: io.StringIO) -> None:
     await database.interactions.ingest(IngestBatch([like("u1", datetime(2026, 1, 5, tzinfo=UTC))]))
     assert await database.interactions.misplaced() == 0
     await database.interactions.ingest(IngestBatch([like("u1", datetime(2099, 5, 5, tzinfo=UTC))]))
@@ -114,7 +113,7 @@ async def test_rows_in_the_default_partition_are_an_alarm(
     watching.cancel()
     await jobs.close()
 
-    assert capsys.readouterr().out.count("rows_in_default_partition") == 1
+    assert log_stream.getvalue().count("rows_in_default_partition") == 1
 
 
 async def test_a_month_that_has_rows_in_the_default_partition_stays_there(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import cycle
@@ -54,8 +53,7 @@ def test_an_event_taken_by_one_changes_the_next_list_of_the_other(world: World) 
 
 def counted(api: Api, metric: str) -> float:
     """A figure of the process's own metrics, 0 while it has none."""
-    with urllib.request.urlopen(f"{api.address}/metrics", timeout=10) as answer:
-        found = re.search(rf"^{re.escape(metric)} (\S+)$", answer.read().decode(), re.MULTILINE)
+    found = re.search(rf"^{re.escape(metric)} (\S+)$", api.metrics(), re.MULTILINE)
     return float(found[1]) if found else 0.0
 
 
@@ -85,7 +83,7 @@ def test_a_stale_list_is_shown_while_it_is_renewed_and_says_of_when_it_is(world:
         time.sleep(1.3)  # longer than its life, jitter included
 
         assert api.list_of("user-260").body["as_of"] == first
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20  # the time it may take where all processors are busy
         while api.list_of("user-260").body["as_of"] == first:
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, api.metrics()
             time.sleep(0.1)

@@ -82,6 +82,12 @@ class Api:
         """The user's list."""
         return self.ask(f"/api/v1/recs/{user}?limit=5", user)
 
+    def metrics(self) -> str:
+        """The process's own metrics."""
+        with urllib.request.urlopen(f"{self.address}/metrics", timeout=10) as answer:
+            text: str = answer.read().decode()
+        return text
+
     def train(self) -> Reply:
         """Another operator each time (they are rate-limited too) asks for a training."""
         operator = f"operator-{time.monotonic_ns()}"

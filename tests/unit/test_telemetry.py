@@ -7,7 +7,6 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,48 +14,38 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from app import telemetry
 from app.domain.masking import masked, names_a_secret
-from app.telemetry import MAX_LOGGED_CHARACTERS, REGISTRY, configure_logging, get_logger, tracer, user_hash
+from app.telemetry import MAX_LOGGED_CHARACTERS, REGISTRY, get_logger, tracer, user_hash
 
 CANARY = "canary-5f1c"
 
 
-@pytest.fixture
-def stream() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    captured = io.StringIO()
-    configure_logging("DEBUG", "json", captured)
-    yield captured
-    root.handlers[:], root.level = before, level
-
-
-def only_line(stream: io.StringIO) -> dict[str, object]:
-    (line,) = stream.getvalue().split("\n")[:-1]
+def only_line(log_stream: io.StringIO) -> dict[str, object]:
+    (line,) = log_stream.getvalue().split("\n")[:-1]
     parsed: dict[str, object] = json.loads(line)
     return parsed
 
 
 @pytest.mark.parametrize("hostile", ["a\r\nb", "\x1b[31mred", "a\u2028b", "\x7f\x00", "\udcff", '{"level": "error"}\n'])
-def test_no_input_can_break_a_line_or_reach_the_terminal(stream: io.StringIO, hostile: str) -> None:
+def test_no_input_can_break_a_line_or_reach_the_terminal(log_stream: io.StringIO, hostile: str) -> None:
     get_logger("t").info("seen", value=hostile)
-    assert all(0x20 <= ord(character) < 0x7F for character in stream.getvalue().rstrip("\n"))
-    assert only_line(stream)["value"] == hostile
+    assert all(0x20 <= ord(character) < 0x7F for character in log_stream.getvalue().rstrip("\n"))
+    assert only_line(log_stream)["value"] == hostile
 
 
-def test_a_line_says_when_where_and_how_bad(stream: io.StringIO) -> None:
+def test_a_line_says_when_where_and_how_bad(log_stream: io.StringIO) -> None:
     get_logger("encore.t").warning("seen", answer=42)
-    line = only_line(stream)
+    line = only_line(log_stream)
     assert (line["event"], line["level"], line["logger"], line["answer"]) == ("seen", "warning", "encore.t", 42)
     assert str(line["time"]).endswith("Z")
 
 
-def test_libraries_log_through_the_same_lines(stream: io.StringIO) -> None:
+def test_libraries_log_through_the_same_lines(log_stream: io.StringIO) -> None:
     logging.getLogger("library").error("failed for %s", "a\nb", extra={"attempt": 2})
-    line = only_line(stream)
+    line = only_line(log_stream)
     assert (line["event"], line["logger"], line["attempt"]) == ("failed for a\nb", "library", 2)
 
 
-def test_secrets_are_masked_wherever_they_stand(stream: io.StringIO) -> None:
+def test_secrets_are_masked_wherever_they_stand(log_stream: io.StringIO) -> None:
     get_logger("t").error(
         "failed",
         exc_info=RuntimeError(f"cannot reach redis://:{CANARY}@cache"),
@@ -65,13 +54,13 @@ def test_secrets_are_masked_wherever_they_stand(stream: io.StringIO) -> None:
         url=f"postgresql://u:{CANARY}@db/x?sslpassword={CANARY}",
         urls=[f"s3://k:{CANARY}@bucket"],
     )
-    assert CANARY not in stream.getvalue()
-    assert "RuntimeError: cannot reach redis://:***@cache" in str(only_line(stream)["exception"])
+    assert CANARY not in log_stream.getvalue()
+    assert "RuntimeError: cannot reach redis://:***@cache" in str(only_line(log_stream)["exception"])
 
 
-def test_a_long_value_is_cut(stream: io.StringIO) -> None:
+def test_a_long_value_is_cut(log_stream: io.StringIO) -> None:
     get_logger("t").info("seen", value="x" * 100_000)
-    assert len(str(only_line(stream)["value"])) == MAX_LOGGED_CHARACTERS + 1
+    assert len(str(only_line(log_stream)["value"])) == MAX_LOGGED_CHARACTERS + 1
 
 
 def test_a_user_is_named_by_a_hash_that_is_stable_and_not_the_id() -> None:
@@ -79,10 +68,10 @@ def test_a_user_is_named_by_a_hash_that_is_stable_and_not_the_id() -> None:
     assert "u1" not in user_hash("u1")
 
 
-def test_what_uvicorn_says_for_terminals_is_left_out(stream: io.StringIO) -> None:
+def test_what_uvicorn_says_for_terminals_is_left_out(log_stream: io.StringIO) -> None:
     told = {"color_message": "Started server process [\x1b[36m%d\x1b[0m]"}
     logging.getLogger("uvicorn.error").info("Started server process [%d]", 7, extra=told)
-    line = only_line(stream)
+    line = only_line(log_stream)
     assert line["event"] == "Started server process [7]"
     assert "color_message" not in line
 
@@ -90,12 +79,12 @@ def test_what_uvicorn_says_for_terminals_is_left_out(stream: io.StringIO) -> Non
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def test_a_trace_goes_on_under_its_ids_and_ends_with_its_block(stream: io.StringIO) -> None:
+def test_a_trace_goes_on_under_its_ids_and_ends_with_its_block(log_stream: io.StringIO) -> None:
     with telemetry.traced(PARENT):
         assert telemetry.traceparent() == PARENT
         get_logger("t").info("seen")
     assert telemetry.traceparent() is None
-    line = only_line(stream)
+    line = only_line(log_stream)
     assert (line["trace_id"], line["span_id"]) == ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
 
 

@@ -205,7 +205,7 @@ class RecommendationService:
     def _renew(self, wish: Wish) -> None:
         """Make the list anew while what is stale is served; where too much is computed already, a later one will."""
         with suppress(OverloadedError):
-            self._flight.begin(wish.key, lambda: self._compute(wish))
+            self._flight.begin(wish.key, lambda: self._compute(wish)).add_done_callback(_renewed)
 
     async def _computed(self, wish: Wish) -> HeldList:
         try:
@@ -290,3 +290,9 @@ class RecommendationService:
         recommender, _reason = serving.answering(wanted)
         shown = ranked.positions[offset : offset + limit]
         return await self.pool.run(explain, serving, recommender, person.history, shown, self._clock(), person.profile)
+
+
+def _renewed(computation: asyncio.Task[HeldList]) -> None:
+    """Nobody waits for a renewal, so its failure would be seen by nobody; the next reader of the stale list tries."""
+    if not computation.cancelled() and computation.exception() is not None:
+        telemetry.BACKGROUND_FAILURES.labels("stale_list").inc()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import threading
 import time
@@ -12,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from app import telemetry
 from app.application.recommending.recommendation import RecommendationService
 from app.config import Settings
 from app.domain.exceptions import ConfigurationError
@@ -181,21 +181,20 @@ def test_more_than_it_can_hold_is_shed_at_once_and_probes_get_through(
 
 
 def test_a_mistake_of_ours_says_nothing_and_is_logged_once(
-    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_stream: io.StringIO
 ) -> None:
     async def broken(*_: Any, **__: Any) -> None:
         raise ValueError("the secret is hunter2-hunter2")
 
     monkeypatch.setattr(RecommendationService, "similar", broken)
     monkeypatch.setattr(RecommendationService, "answer", broken)
-    telemetry.configure_logging("INFO", "json")
     with opened_copy(built, tmp_path) as house:
-        capsys.readouterr()
         for path in ("/api/v1/items/crime-00/similar", LIST):
+            log_stream.truncate(log_stream.seek(0))
             answer = house.get(path)
             assert is_problem(answer, 500, "internal-error")
             assert "hunter2" not in answer.text
-            lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+            lines = [json.loads(line) for line in log_stream.getvalue().splitlines()]
             failed = [line for line in lines if line["event"] == "request failed"]
             assert len(failed) == 1
             assert failed[0]["request_id"] == answer.headers["x-request-id"]
@@ -203,17 +202,15 @@ def test_a_mistake_of_ours_says_nothing_and_is_logged_once(
 
 
 def test_hostile_text_breaks_no_log_line(
-    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    built: Path, tmp_path: Path, log_stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A7: whatever comes in, every line is one JSON object without control characters."""
     monkeypatch.setattr(RecommendationService, "answer", None)
-    telemetry.configure_logging("INFO", "json")
     with opened_copy(built, tmp_path) as house:
-        capsys.readouterr()
         for evil in ("a%0d%0a%7b%22level%22", "%1b[31mred", "%e2%80%a8x", "u1"):
             house.get(f"/api/v1/recs/{evil}")
         house.get(LIST, {**ADMIN, "X-Request-Id": "a\x1b[31m", "User-Agent": "x\u2028y".encode()})  # type: ignore[dict-item]
-        lines = capsys.readouterr().err.splitlines()
+        lines = log_stream.getvalue().splitlines()
         assert lines
         for line in lines:
             json.loads(line)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from app import telemetry
 from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.lists import ListQuery
 from app.domain.exceptions import OverloadedError
+from app.domain.interfaces import CacheReply
 from app.domain.models import Outcome
 from tests.unit.serving.world import World, following, open_world
 
@@ -102,3 +106,30 @@ async def test_beyond_what_can_be_computed_the_popular_list_is_given_or_the_requ
         assert (page.is_fallback, page.fallback_reason) == (True, "overloaded")
         assert len(page.items) == 10
         assert not (await world.lists.recommend(ListQuery("crime-fan-1"))).is_fallback
+
+
+async def test_a_renewal_that_fails_is_counted_and_the_stale_list_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> NoReturn:
+        raise ValueError
+
+    def failures() -> float:
+        return telemetry.REGISTRY.get_sample_value("encore_background_failures_total", {"task": "stale_list"}) or 0.0
+
+    await world.rate("u1", "crime-05")
+    first, before = await world.lists.recommend(ListQuery("u1")), failures()
+    kept = world.cache.read
+
+    async def stale(user_id: str, variant: str, limit: int | None, limit_key: str = "") -> CacheReply:
+        return replace(await kept(user_id, variant, limit, limit_key), is_our_turn=True)
+
+    monkeypatch.setattr(world.cache, "read", stale)
+    monkeypatch.setattr(world.lists, "making", broken)
+
+    shown = await world.lists.recommend(ListQuery("u1"))
+    async with asyncio.timeout(5):
+        while failures() == before:  # noqa: ASYNC110 - as scraped
+            await asyncio.sleep(0.01)
+
+    assert [item.item_id for item in shown.items] == [item.item_id for item in first.items]

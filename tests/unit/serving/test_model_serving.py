@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import shutil
 from pathlib import Path
 from typing import NoReturn
@@ -206,7 +207,7 @@ def test_views_of_different_layouts_are_told_apart() -> None:
 
 
 async def test_a_database_that_stays_away_is_told_once_and_counted_each_time(
-    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    world: World, log_stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(_revision: int, _limit: int) -> NoReturn:
         raise DatabaseUnavailableError("away")
@@ -214,17 +215,16 @@ async def test_a_database_that_stays_away_is_told_once_and_counted_each_time(
     def failures() -> float:
         return telemetry.REGISTRY.get_sample_value("encore_background_failures_total", {"task": "catalogue"}) or 0.0
 
-    told, before = "", failures()
+    before = failures()
     async with following(world), asyncio.timeout(5):
         monkeypatch.setattr(world.database.catalog, "items_since", refuse)
         while failures() < before + 3:
             world.server.wake_catalogue()
             await asyncio.sleep(0.01)
         monkeypatch.undo()
-        while "follow_recovered" not in told:
+        while "follow_recovered" not in log_stream.getvalue():
             world.server.wake_catalogue()
             await asyncio.sleep(0.01)
-            told += capsys.readouterr().out
 
-    told_of = [line for line in told.splitlines() if "catalogue" in line]
+    told_of = [line for line in log_stream.getvalue().splitlines() if "catalogue" in line]
     assert sum("follow_failed" in line for line in told_of) == 1
