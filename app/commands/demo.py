@@ -237,7 +237,7 @@ def _answers(url: str) -> bool:
 
 def _get(url: str, token: str) -> Mapping[str, Any]:
     request = Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310  # our own http:// address
-    with urlopen(request, timeout=REQUEST_TIMEOUT_SECONDS) as answer:  # noqa: S310
+    with urlopen(request, timeout=REQUEST_TIMEOUT_SECONDS) as answer:  # noqa: S310  # our own http:// address
         content: Mapping[str, Any] = json.load(answer)
     return content
 

@@ -79,8 +79,8 @@ class InteractionTable(Sequence[Interaction]):
 
     def __getitem__(self, index: int | slice) -> Interaction | InteractionTable:
         if isinstance(index, slice):
-            return InteractionTable(*(column[index] for column in self.columns()))  # type: ignore[arg-type]  # as above
-        return _interaction(*(column[index] for column in self.columns()))  # type: ignore[arg-type]  # as above
+            return InteractionTable(*(column[index] for column in self.columns()))  # type: ignore[arg-type]  # the same columns, cut
+        return _interaction(*(column[index] for column in self.columns()))  # type: ignore[arg-type]  # the same columns, cut
 
     def __iter__(self) -> Iterator[Interaction]:
         return map(_interaction, *self.columns())

@@ -28,15 +28,15 @@ class QoS(redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         if self._is_cut_off():
-            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]  # as above
+            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]  # kombu's methods have no types
         else:
-            super().ack(delivery_tag)  # type: ignore[no-untyped-call]  # as above
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]  # kombu's methods have no types
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         if self._is_cut_off():
-            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]  # as above
+            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]  # kombu's methods have no types
         else:
-            super().reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]  # as above
+            super().reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]  # kombu's methods have no types
 
 
 class Channel(redis.Channel):

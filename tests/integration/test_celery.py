@@ -184,7 +184,7 @@ class TestScheduler:
         for number in range(40):
             moment[0] = datetime(2026, 11, 21, 10, 0, tzinfo=UTC) + timedelta(seconds=75 * number)
             for scheduler in schedulers:
-                await scheduler.train(scheduler.timetable.training.latest(moment[0]))  # type: ignore[union-attr]
+                await scheduler.train(scheduler.timetable.training.latest(moment[0]))  # type: ignore[union-attr]  # it has a training
             for job in await rig.database.trainings.list(100):
                 await rig.database.trainings.cancel(job.training_id, moment[0])
 

@@ -106,7 +106,7 @@ class Stack:
             setting = "ENCORE_PORT" if found[1] == "8080" else "ENCORE_CONSUME_HEALTH_PORT"
             settings |= {setting: str(port)}
             path = found[2]
-            ready = lambda: status(address + path) == 200  # noqa: E731
+            ready = lambda: status(address + path) == 200  # noqa: E731 - one expression
             if setting == "ENCORE_PORT":
                 self.addresses[name] = address
         process = encore(name, service["command"], settings, is_ready=ready)

@@ -41,7 +41,7 @@ class Uuid(AbstractType):  # type: ignore[misc]  # the driver has no types
         return data.read(16)
 
 
-class MetadataResponseV12(Response):  # type: ignore[misc]
+class MetadataResponseV12(Response):  # type: ignore[misc]  # aiokafka has no types
     API_KEY = 3
     API_VERSION = 12
     SCHEMA = Schema(
@@ -86,7 +86,7 @@ class MetadataResponseV12(Response):  # type: ignore[misc]
     )
 
 
-class MetadataRequestV12(RequestStruct):  # type: ignore[misc]
+class MetadataRequestV12(RequestStruct):  # type: ignore[misc]  # aiokafka has no types
     FLEXIBLE_VERSION = True
     API_KEY = 3
     API_VERSION = 12
@@ -99,7 +99,7 @@ class MetadataRequestV12(RequestStruct):  # type: ignore[misc]
     )
 
 
-class TopicIdsRequest(Request[MetadataRequestV12]):  # type: ignore[misc]
+class TopicIdsRequest(Request[MetadataRequestV12]):  # type: ignore[misc]  # aiokafka has no types
     API_KEY = 3
 
     def __init__(self, topics: Collection[str]) -> None:
