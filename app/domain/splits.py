@@ -80,6 +80,20 @@ def validation_cut(dataset: Dataset, *, fraction: float = 0.1, limit: int = 5, s
     return Cut(replace(dataset, histories=keep_entries(histories, ~held)), keep_entries(histories, held), by_time)
 
 
+def window_cut(dataset: Dataset, fraction: float, *, limit: int = 20) -> Cut:
+    """Hold out the newest `fraction` of all likes: one moment for all users, as when a model is trained and serves.
+
+    Nothing from that moment on stays in the training set; the targets are each user's first `limit` likes after it.
+    """
+    histories = dataset.histories
+    liked = histories.weights > 0
+    moment = np.quantile(histories.times[liked], 1.0 - fraction) if liked.any() else np.inf
+    is_later = histories.times >= moment
+    later = keep_entries(histories, is_later & liked)
+    targets = keep_entries(later, entry_ages(later) < limit)
+    return Cut(replace(dataset, histories=keep_entries(histories, ~is_later)), targets, times_tell(histories))
+
+
 def times_tell(histories: Histories) -> bool:
     """True where the times order most users' events: more than half of neighbouring entries differ in time."""
     rows = np.repeat(np.arange(len(histories)), histories.lengths)

@@ -1,8 +1,9 @@
-"""Linear sequence: a ridge from the exponentially decayed recent history to the next item, in closed form.
+"""Linear sequence: a ridge from the exponentially decayed recent history to the next items, in closed form.
 
-For each decay γ the state after step t is x_t = e(item_t) + γ · x_{t-1}; all states stacked predict the next item:
-W = (Σ x xᵀ + λI)⁻¹ Σ x e(next)ᵀ. With a fast and a slow decay the last items and the long run both speak. The moments
-follow from the cross moments P_γ = Σ_t x_{t-1} e_tᵀ alone, as Σ_t x_t^a (x_t^b)ᵀ obeys the recursion of its states:
+For each decay γ the state after step t is x_t = e(item_t) + γ · x_{t-1}; all states stacked predict what comes next,
+y_t = Σ_h ρ^h e(item_{t+1+h}): W = (Σ x xᵀ + λI)⁻¹ Σ x yᵀ. With a fast and a slow decay the last items and the long run
+both speak; with ρ > 0 a list that misses the newest events is not far off. The moments on the left follow from the
+cross moments P_γ = Σ_t x_{t-1} e_tᵀ alone, as Σ_t x_t^a (x_t^b)ᵀ obeys the recursion of its states:
 
     (1 - a·b) Σ x^a (x^b)ᵀ = diag(counts) + a·P_a + b·P_bᵀ - a·b Σ_users (last x^a)(last x^b)ᵀ
 
@@ -32,13 +33,15 @@ MAX_DENSE_ITEMS = 6_000
 
 @dataclass(frozen=True, slots=True)
 class SequenceParameters:
-    """`fast`, `slow`: the two decays per step back. `factors` 0: item by item, without a reduction.
+    """`fast`, `slow`: the two decays per step back; `ahead`: ρ. `factors` 0: item by item, without a reduction.
 
-    On ML-1M (0.5, 0.95) finds the next item as well as (0, 0.9), and more where five events were missed (ADR 0005).
+    On ML-1M (0.5, 0.95) finds the next item as well as (0, 0.9), and more where five events were missed; ρ = 0.5 finds
+    7 % more of those, and 1 % less of the very next (ADR 0005).
     """
 
     fast: float = 0.5
     slow: float = 0.95
+    ahead: float = 0.5
     regularization: float = 300.0
     factors: int = 0
 
@@ -81,7 +84,7 @@ class SequenceRecommender(Recommender):
             raise TrainingError(f"more than {MAX_DENSE_ITEMS} items: set factors")
         p = self._parameters
         steps = self._steps(dataset)
-        self._reading = dense_weights(steps, dataset.n_items, (p.fast, p.slow), p.regularization, progress)
+        self._reading = dense_weights(steps, dataset.n_items, (p.fast, p.slow), p.ahead, p.regularization, progress)
         self._n_items = dataset.n_items
         progress(self.name, 1.0)
 
@@ -179,7 +182,7 @@ class SequenceTower(SequenceRecommender, Tower):
         p = self._parameters
         steps = self._steps(dataset)
         self._vectors, self._reading = low_rank_weights(
-            steps, dataset, (p.fast, p.slow), p.regularization, p.factors, seed=seed, progress=progress
+            steps, dataset, (p.fast, p.slow), p.ahead, p.regularization, p.factors, seed=seed, progress=progress
         )
         self._n_items = dataset.n_items
         progress(self.name, 1.0)

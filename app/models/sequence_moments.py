@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ _NEGLIGIBLE = 0.01
 """Steps whose decay has fallen below this are not followed further back."""
 
 _MAX_LAG = 60
+
+Decays = tuple[float, float]
 _SAMPLED_STEPS = 200_000
 """Enough for the few hundred times a few hundred numbers of the reduced ridge."""
 
@@ -51,6 +54,14 @@ class Steps:
             return 1
         return int(min(_MAX_LAG, 1 + np.log(_NEGLIGIBLE) / np.log(gamma)))
 
+    def kernel(self, gamma: float, ahead: float) -> NDArray[np.float64]:
+        """[lag - 1]: how much a step counts for one that comes `lag` later, as state before it or before one nearer.
+
+        Σ_h ahead^h · gamma^(lag - 1 - h) over what is not negligible.
+        """
+        past = _powers(gamma, self.lags(gamma))
+        return np.convolve(past, _powers(ahead, self.lags(ahead)))
+
     def last_states(self, gamma: float, n_items: int) -> sp.csr_matrix:
         """(n_users, n_items) CSR: the decayed state after each user's last step."""
         back = np.repeat(self.starts[1:], np.diff(self.starts)) - 1 - np.arange(len(self.item))
@@ -60,21 +71,21 @@ class Steps:
         return sp.csr_matrix((data, (self.user[kept], self.item[kept])), shape=shape)
 
 
+def _powers(base: float, n: int) -> NDArray[np.float64]:
+    return np.power(base, np.arange(n, dtype=np.float64))  # 0⁰ = 1
+
+
 def dense_weights(
-    steps: Steps, n_items: int, decays: tuple[float, float], regularization: float, progress: Progress
+    steps: Steps, n_items: int, decays: Decays, ahead: float, regularization: float, progress: Progress
 ) -> Floats:
     """(2, n_items, n_items) float32: the ridge's solution, a block per decay."""
-    crosses = [np.zeros((n_items, n_items), dtype=np.float32) for _ in decays]
-    longest = max(steps.lags(gamma) for gamma in decays)
-    for lag in range(1, longest + 1):
-        same = steps.user[lag:] == steps.user[:-lag]
-        cell = (steps.item[:-lag] * n_items + steps.item[lag:])[same]
-        for cross, gamma in zip(crosses, decays, strict=True):
-            if lag <= steps.lags(gamma):
-                np.add.at(cross.reshape(-1), cell, np.float32(gamma ** (lag - 1)))
-        progress("sequence", 0.4 * lag / longest)
+    crosses = _summed(steps, n_items, [_powers(gamma, steps.lags(gamma)) for gamma in decays])
+    progress("sequence", 0.2)
     system = _gram(steps, n_items, decays, crosses)
     system[np.diag_indices(len(system))] += np.float32(regularization)
+    if ahead > 0.0:
+        del crosses
+        crosses = _summed(steps, n_items, [steps.kernel(gamma, ahead) for gamma in decays])
     right = np.concatenate(crosses)
     progress("sequence", 0.5)
     del crosses
@@ -82,9 +93,19 @@ def dense_weights(
     return np.ascontiguousarray(solution.reshape(2, n_items, n_items), dtype=np.float32)
 
 
-def _gram(
-    steps: Steps, n_items: int, decays: tuple[float, float], crosses: list[NDArray[np.float32]]
-) -> NDArray[np.float32]:
+def _summed(steps: Steps, n_items: int, kernels: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float32]]:
+    """Per kernel (n_items, n_items): Σ kernel[lag - 1] over all pairs of steps of one user, `lag` apart."""
+    sums = [np.zeros((n_items, n_items), dtype=np.float32) for _ in kernels]
+    for lag in range(1, max(map(len, kernels)) + 1):
+        same = steps.user[lag:] == steps.user[:-lag]
+        cell = (steps.item[:-lag] * n_items + steps.item[lag:])[same]
+        for one, kernel in zip(sums, kernels, strict=True):
+            if lag <= len(kernel) and kernel[lag - 1] > 0.0:
+                np.add.at(one.reshape(-1), cell, np.float32(kernel[lag - 1]))
+    return sums
+
+
+def _gram(steps: Steps, n_items: int, decays: Decays, crosses: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     """(2·n_items, 2·n_items) Σ x xᵀ over all states from which a next step was taken."""
     last = [steps.last_states(gamma, n_items) for gamma in decays]
     counts = np.bincount(steps.item, minlength=n_items).astype(np.float32)
@@ -117,7 +138,8 @@ def _solve_in_place(system: NDArray[np.float32], right: NDArray[np.float32]) -> 
 def low_rank_weights(
     steps: Steps,
     dataset: Dataset,
-    decays: tuple[float, float],
+    decays: Decays,
+    ahead: float,
     regularization: float,
     factors: int,
     *,
@@ -128,13 +150,13 @@ def low_rank_weights(
     vectors = _item_vectors(dataset, factors, seed)
     progress("sequence", 0.5)
     targets = _sampled_targets(steps)
-    states = np.concatenate([_states_before(steps, targets, gamma, vectors) for gamma in decays], axis=1)
+    states = np.concatenate([_decayed(steps, targets, -1, gamma, vectors) for gamma in decays], axis=1)
     system = (states.T @ states).astype(np.float64)
     # The ridge is given per full data set: a sample needs its share.
     share = len(targets) / max(len(steps.item), 1)
     scale = np.trace(system) / max(len(system), 1)
     system[np.diag_indices(len(system))] += max(regularization * share * 1e-3 * scale, 1e-9)
-    right = (states.T @ vectors[steps.item[targets]]).astype(np.float64)
+    right = (states.T @ _decayed(steps, targets, +1, ahead, vectors)).astype(np.float64)
     mixing = scipy.linalg.solve(system, right, assume_a="pos", check_finite=False).astype(np.float32)
     width = vectors.shape[1]
     reading = np.stack([vectors @ mixing[:width], vectors @ mixing[width:]])
@@ -160,15 +182,16 @@ def _sampled_targets(steps: Steps) -> NDArray[np.int64]:
     return targets[np.linspace(0, len(targets) - 1, _SAMPLED_STEPS).astype(np.int64)]
 
 
-def _states_before(steps: Steps, targets: NDArray[np.int64], gamma: float, vectors: Floats) -> Floats:
-    """(len(targets), factors): the decayed state before each of these steps, in the reduced space."""
+def _decayed(steps: Steps, targets: NDArray[np.int64], way: int, gamma: float, vectors: Floats) -> Floats:
+    """(len(targets), factors), in the reduced space: the decayed steps before each target (way -1), or from it on."""
     rows, items, data = [], [], []
-    for lag in range(1, steps.lags(gamma) + 1):
-        before = targets - lag
-        kept = (before >= 0) & (steps.user[np.maximum(before, 0)] == steps.user[targets])
+    for lag in range(steps.lags(gamma)):
+        places = targets + way * lag + min(way, 0)
+        inside = np.clip(places, 0, len(steps.item) - 1)
+        kept = (inside == places) & (steps.user[inside] == steps.user[targets])
         rows.append(np.flatnonzero(kept))
-        items.append(steps.item[before[kept]])
-        data.append(np.full(int(kept.sum()), gamma ** (lag - 1), dtype=np.float32))
+        items.append(steps.item[places[kept]])
+        data.append(np.full(int(kept.sum()), gamma**lag, dtype=np.float32))
     shape = (len(targets), len(vectors))
     state = sp.csr_matrix((np.concatenate(data), (np.concatenate(rows), np.concatenate(items))), shape=shape)
     return np.asarray(state @ vectors, dtype=np.float32)

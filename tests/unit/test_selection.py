@@ -149,7 +149,7 @@ def test_without_times_nothing_that_reads_them_is_tried() -> None:
 
 
 def test_large_catalogues_get_no_squares() -> None:
-    huge = Shape(50_000, 200_000, 2_000_000, timed=True, item_features=True, user_features=False)
+    huge = Shape(50_000, 200_000, 2_000_000, timed=True, clocked=True, item_features=True, user_features=False)
     tried = {family.name: family for family in families(huge)}
     assert "ease" not in tried
     assert all(rung["factors"] for rung in tried["sequence"].ladder)
@@ -166,6 +166,60 @@ def test_two_half_right_members_are_blended_and_a_useless_one_is_left_out() -> N
     assert value > 1.1 * max(pool.value({"a": 1.0}), pool.value({"b": 1.0}))
     assert weights["a"] == pytest.approx(weights["b"], rel=0.6)
     assert weights["noise"] <= 0.1
+
+
+def test_what_few_users_show_by_chance_is_no_reason_to_blend() -> None:
+    """The second member is worth nothing; among 12 users it gains a hit somewhere, among 400 it must not matter."""
+    rng = np.random.default_rng(3)
+    chosen = []
+    for users in range(20):
+        right = np.zeros((12, 30), dtype=bool)
+        right[np.arange(12), rng.integers(0, 30, 12)] = True
+        scores = np.stack([2.0 * right + rng.normal(0, 1, right.shape), rng.normal(0, 1, right.shape)])
+        pool = Pool(
+            ("good", f"noise-{users}"), scores.astype(np.float32), np.ones_like(right), right, np.ones(12, np.int64)
+        )
+        chosen.append(ascend(pool)[0])
+    assert [weights["good"] for weights in chosen] == [1.0] * 20
+    assert sum(weight > 0 for weights in chosen for name, weight in weights.items() if name != "good") <= 3
+
+
+def by_the_clock(returning: int = 80, arriving: int = 25) -> Dataset:
+    """Users of nine days; in the newest tenth of the events, all after 9.2 days, some go on and others begin."""
+    rows, times = [], []
+    for user in range(200 + arriving):
+        start = 0.2 * (user % 40) if user < 200 else 9.2
+        more = 1 if user < returning else 0
+        rows.append([(item, 1.0) for item in range(user % 5, 60, 5)][: 8 + more])
+        times += [9.2 + 0.01 * step for step in range(more)][::-1] + [start + 0.01 * step for step in range(8)][::-1]
+    data = dataset(rows, 60, features=False)
+    data.histories.times[:] = np.array(times) * 86_400.0
+    return data
+
+
+def test_where_time_runs_for_all_alike_the_question_is_what_comes_after_one_moment() -> None:
+    data = by_the_clock()
+    asked = examination(data, 0)
+    assert asked is not None
+    assert asked.has_clock
+    assert len(asked.whole.histories) == 80
+    assert asked.train.histories.times.max() < 9.2 * 86_400
+    assert asked.short[0].relevant.shape[0] == 25
+
+
+def test_where_hardly_anybody_comes_back_each_users_own_newest_are_the_question() -> None:
+    asked = examination(by_the_clock(returning=20, arriving=0), 0)
+    assert asked is not None
+    assert len(asked.whole.histories) > 100
+
+
+def test_what_is_in_fashion_is_tried_where_moments_are_known_even_if_they_order_no_history() -> None:
+    data = by_the_clock()
+    data.histories.times[:] = np.floor(data.histories.times / 86_400.0) * 86_400.0
+    recipe = select(data, RECOMMENDERS, "hybrid", seed=0, budget_seconds=60, progress=silent)
+    tried = {str(row["recommender"]) for row in recipe.table}
+    assert "trending" in tried
+    assert "sequence" not in tried
 
 
 # ── poisoned trainings never serve ───────────────────────────────────────────────────────────────────────────────────

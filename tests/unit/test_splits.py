@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.exceptions import NotEnoughDataError
 from app.domain.models import EventColumns
-from app.domain.splits import has_one_clock, time_split, times_tell, truncated, validation_cut
+from app.domain.splits import has_one_clock, time_split, times_tell, truncated, validation_cut, window_cut
 from tests.unit.models.data import dataset, history, random_set
 
 
@@ -70,6 +70,16 @@ def test_without_times_random_likes_are_held_out_and_the_seed_decides_which() ->
 def test_a_cut_takes_a_share_of_long_histories_up_to_its_limit() -> None:
     long = dataset([[(item, 1.0) for item in range(100)], [(item, 1.0) for item in range(20)]], 100)
     assert validation_cut(long).targets.lengths.tolist() == [5, 2]
+
+
+def test_a_cut_at_one_moment_leaves_no_event_after_it_and_asks_for_the_first_likes() -> None:
+    data = dataset([[(5, 1.0), (4, -1.0), (3, 1.0), (2, 1.0)], [(1, 1.0), (0, 1.0)], [(4, 1.0)]], 6)
+    data.histories.times[:] = [9.0, 8.0, 7.0, 1.0, 3.0, 2.0, 7.5]
+    cut = window_cut(data, 0.5, limit=1)
+    assert cut.train.histories.times.max() < 7.0
+    assert cut.train.histories.items.tolist() == [2, 1, 0]
+    assert cut.targets.items.tolist() == [3, 4]
+    assert cut.targets.indptr.tolist() == [0, 1, 1, 2]
 
 
 def test_times_tell_nothing_where_they_are_all_alike() -> None:

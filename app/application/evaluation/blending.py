@@ -24,6 +24,9 @@ _STEPS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5)
 _MIN_GAIN = 0.002
 """A change must gain this share of the present value: smaller gains on a sample are noise."""
 
+_SURE = 1.645
+"""… and so many standard errors of the paired difference: the one-sided 5 % point of the normal distribution."""
+
 _MAX_ROUNDS = 4
 
 Floats = NDArray[np.float32]
@@ -160,10 +163,18 @@ def _along(pool: Pool, weights: dict[str, float], best: float, name: str) -> tup
     if others <= 0:
         return weights, best
     tried: Sequence[float] = sorted({*(others * step for step in _STEPS), weights[name] * 0.8, weights[name] * 1.25})
-    chosen = weights
+    chosen, present = weights, pool.values(weights)
     for weight in tried:
         trial = {**weights, name: weight}
-        value = pool.value(trial)
-        if value > best * (1.0 + (_MIN_GAIN if chosen is weights else 0.0)):
+        values = pool.values(trial)
+        value = float(values.mean())
+        if value > best and (chosen is not weights or _is_gain(values, present)):
             chosen, best = trial, value
     return chosen, best
+
+
+def _is_gain(values: NDArray[np.float64], present: NDArray[np.float64]) -> bool:
+    """Whether a change of weight is worth it: large enough, and more than these few users would show by chance."""
+    gained = values - present
+    noise = float(gained.std()) / np.sqrt(len(gained))
+    return bool(gained.mean() > max(_MIN_GAIN * float(present.mean()), _SURE * noise))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,6 +14,7 @@ from app.application.evaluation.blending import Question
 from app.application.evaluation.held_out import take_rows
 from app.domain.dataset import Dataset, Histories
 from app.domain.splits import (
+    Cut,
     entry_ages,
     has_one_clock,
     keep_entries,
@@ -20,6 +22,7 @@ from app.domain.splits import (
     times_tell,
     truncated,
     validation_cut,
+    window_cut,
 )
 
 KNOTS = (0, 1, 3, 10)
@@ -30,6 +33,11 @@ _JUDGE_CELLS = 60_000_000
 """At most so many scores per trial (users x items), so that a trial stays within seconds on large catalogues."""
 
 _LATEST_SHARE, _LATEST_AT_LEAST = 0.3, 200
+
+_WINDOWS = (0.1, 0.2, 0.3)
+"""Shares of the newest events to ask for; the least with _RETURNING users who have a past and a future."""
+
+_RETURNING, _ARRIVED = 50, 20
 _NEWCOMERS, _NEWCOMER_SHARE, _ENOUGH_USERS = 500, 10, 100
 _WANTED = 20
 """How many of a newcomer's next likes count as right."""
@@ -37,12 +45,16 @@ _WANTED = 20
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """`train`: what candidates are fitted on. `whole`: known users. `short`: by history length, in rising order."""
+    """`train`: what candidates are fitted on. `whole`: known users. `short`: by history length, in rising order.
+
+    `by_time`: times tell the order of a user's events. `has_clock`: they are moments, the same for all users.
+    """
 
     train: Dataset
     whole: Question
     short: Mapping[int, Question]
     by_time: bool
+    has_clock: bool
 
     @property
     def length(self) -> int:
@@ -53,7 +65,30 @@ class Examination:
 
 def examination(dataset: Dataset, seed: int) -> Examination | None:
     """None where no user has two likes."""
-    newcomers = _newcomers(dataset, seed)
+    asked = _by_window(dataset, seed) if has_one_clock(dataset.histories) else None
+    return _by_user(dataset, seed) if asked is None else asked
+
+
+def _by_window(dataset: Dataset, seed: int) -> Examination | None:
+    """What will be asked of a model that is trained at one moment; None where too few users come back after it."""
+    cut = next((cut for cut in map(partial(window_cut, dataset), _WINDOWS) if len(_returning(cut)) >= _RETURNING), None)
+    if cut is None:
+        return None
+    whole = _question(cut, _returning(cut), seed)
+    arrived = np.flatnonzero((cut.train.histories.lengths == 0) & (dataset.histories.lengths > 1))
+    newcomers = arrived if len(arrived) >= _ARRIVED else arrived[:0]
+    return Examination(
+        cut.train, whole, _short(dataset, newcomers, whole, seed, by_time=cut.by_time), cut.by_time, True
+    )
+
+
+def _returning(cut: Cut) -> NDArray[np.int64]:
+    return np.flatnonzero((cut.train.histories.lengths > 0) & (cut.targets.lengths > 0))
+
+
+def _by_user(dataset: Dataset, seed: int) -> Examination | None:
+    """Each user's newest likes (random ones where times do not tell), wherever in the window they lie."""
+    newcomers, has_clock = _newcomers(dataset, seed), has_one_clock(dataset.histories)
     is_new = np.zeros(dataset.n_users, dtype=bool)
     is_new[newcomers] = True
     rows = np.repeat(np.arange(dataset.n_users), dataset.histories.lengths)
@@ -62,18 +97,26 @@ def examination(dataset: Dataset, seed: int) -> Examination | None:
     asked = np.flatnonzero(cut.targets.lengths > 0)
     if not len(asked):
         return None
-    if cut.by_time and has_one_clock(dataset.histories):
+    if cut.by_time and has_clock:
         # Requests come now: what is in fashion can only be judged on targets close to the end of the window.
         latest = cut.targets.times[cut.targets.indptr[:-1][asked]]
         kept = max(_LATEST_AT_LEAST, int(_LATEST_SHARE * len(asked)))
         asked = np.sort(asked[np.argsort(-latest, kind="stable")[:kept]])
-    histories, n_items = take_rows(cut.train.histories, _even(asked, n_items=dataset.n_items)), dataset.n_items
-    targets = take_rows(cut.targets, _even(asked, n_items=n_items))
+    whole = _question(cut, asked, seed)
+    return Examination(
+        cut.train, whole, _short(dataset, newcomers, whole, seed, by_time=cut.by_time), cut.by_time, has_clock
+    )
+
+
+def _question(cut: Cut, asked: NDArray[np.int64], seed: int) -> Question:
+    """What is held out of these users, or of so many of them that a trial takes seconds."""
+    n_items = cut.train.n_items
+    rows = _even(asked, n_items=n_items)
+    histories = take_rows(cut.train.histories, rows)
     if not cut.by_time:
         histories = shuffled(histories, seed)
-    whole = Question(histories, histories.matrix(n_items), targets.matrix(n_items).astype(bool))
-    short = _short(dataset, newcomers, whole, seed, by_time=cut.by_time)
-    return Examination(cut.train, whole, short, cut.by_time)
+    relevant = take_rows(cut.targets, rows).matrix(n_items).astype(bool)
+    return Question(histories, histories.matrix(n_items), relevant)
 
 
 def _even(rows: NDArray[np.int64], *, n_items: int) -> NDArray[np.int64]:

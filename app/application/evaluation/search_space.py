@@ -31,17 +31,19 @@ class Shape:
     n_items: int
     n_pairs: int
     timed: bool
+    clocked: bool
     item_features: bool
     user_features: bool
 
     @classmethod
-    def of(cls, dataset: Dataset, *, timed: bool) -> Shape:
+    def of(cls, dataset: Dataset, *, timed: bool, clocked: bool) -> Shape:
         """The shape of a training set."""
         return cls(
             dataset.n_users,
             dataset.n_items,
             len(dataset.histories.items),
             timed,
+            clocked,
             dataset.item_features is not None,
             dataset.user_features is not None,
         )
@@ -84,7 +86,7 @@ def families(shape: Shape) -> Sequence[Family]:
     # What newcomers start with may differ from what everybody has; without times nobody knows what came first.
     starts: Sequence[Parameters] = ({}, {"first": 40}, {"first": 20}) if shape.timed else ({},)
     tried = [Family("popularity", starts)]
-    if shape.timed:
+    if shape.clocked:
         tried.append(Family("trending", [{"half_life_days": days} for days in (7.0, 30.0, 120.0, 480.0)], 1))
     if shape.user_features:
         tried.append(Family("profile", starts))

@@ -166,7 +166,7 @@ def select(
         return _popular(train) if name == "hybrid" else Recipe(name, {})
     deadline = _spent() + budget_seconds
     search = Search(recommenders, asked, seed, deadline, progress)
-    space = families(Shape.of(train, timed=asked.by_time))
+    space = families(Shape.of(train, timed=asked.by_time, clocked=asked.has_clock))
     if name == "hybrid":
         return _blend(search, space, start)
     family = next((one for one in space if one.name == name), Family(name))
