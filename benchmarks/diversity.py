@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.application.evaluation.evaluation import hits_of
 from app.application.evaluation.event_table import plain_columns
 from app.application.evaluation.held_out import HoldOut, hold_out
 from app.application.evaluation.selection import select
+from app.application.evaluation.top_lists import hits_of
 from app.application.recommending.list_making import Task, make_list
 from app.application.recommending.lists import Filters, ModelRef
 from app.application.recommending.rules import Shape

@@ -14,8 +14,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from app.application.evaluation.evaluation import top_lists
 from app.application.evaluation.pipeline import train
+from app.application.evaluation.top_lists import top_lists
 from app.commands.quality.protocols import dataset_of
 from app.domain.dataset import Dataset, Histories
 from app.domain.recommender import Recommender

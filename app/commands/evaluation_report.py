@@ -16,6 +16,7 @@ th { border-bottom: 1px solid #c7ccd1 } td:first-child, th:first-child { text-al
 pre { background: #f5f6f8; padding: 1rem; overflow: auto } svg text { font: 12px system-ui, sans-serif }
 """
 _COLOURS = ("#2457a6", "#c2571a", "#3d8b5f", "#8a4fa3", "#777777")
+_SLICE_METRICS = 3
 _BAR_HEIGHT, _BAR_WIDTH, _LABEL_WIDTH = 20, 420, 190
 
 
@@ -92,11 +93,13 @@ def _bars(figures: Mapping[str, Mapping[str, object]]) -> str:
 def _slice_table(judged: Mapping[str, object]) -> str:
     rows = []
     for label, one in judged.items():
-        for name, figures in _mapping(_mapping(one).get("slices")).items():
-            found = _mapping(figures)
-            values = [f"{key} {_number(value):.4f}" for key, value in found.items() if key != "users"]
-            rows.append([label, name, f"{_number(found.get('users')):.0f}", ", ".join(values[:3])])
-    return _table("Slices", ["recommender", "slice", "users", "metrics"], rows)
+        for name, found in _mapping(_mapping(one).get("slices")).items():
+            users, figures = _number(_mapping(found).get("users")), _mapping(_mapping(found).get("metrics"))
+            for metric, figure in list(figures.items())[:_SLICE_METRICS]:
+                ends = (f"{_number(_mapping(figure).get(key)):.4f}" for key in ("mean", "low", "high"))
+                rows.append([label, name, f"{users:.0f}", metric, *ends])
+    columns = ["recommender", "slice", "users", "metric", "mean", "low", "high"]
+    return _table("Slices, with 95 % bootstrap intervals", columns, rows)
 
 
 def _list_table(judged: Mapping[str, object]) -> str:

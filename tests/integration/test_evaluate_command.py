@@ -71,7 +71,14 @@ def test_the_pipeline_is_fitted_and_measured_beside_popularity(folder: Path) -> 
     assert result["among_negatives"]["hybrid"]["ndcg@10"] > 0.8
     assert result["data"]["train_users"] == 40
     assert result["recipe"]["name"] == "hybrid"
+    light = result["recommenders"]["hybrid"]["slices"]["light users"]
+    figure = light["metrics"]["ndcg@10"]
+    assert light["users"] == 40
+    assert figure["low"] <= figure["mean"] <= figure["high"]
+    assert figure["low"] < figure["high"]
     text = (folder / "report.html").read_text(encoding="utf-8")
+    row = ("hybrid", "light users", "40", "ndcg@10", *(f"{figure[key]:.4f}" for key in ("mean", "low", "high")))
+    assert "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" in text
     assert "<svg" in text
     assert "http" not in text
 

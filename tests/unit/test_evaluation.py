@@ -10,9 +10,10 @@ import pytest
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from app.application.evaluation.evaluation import evaluate, hits_of, top_lists
+from app.application.evaluation.evaluation import evaluate
 from app.application.evaluation.held_out import hold_out, take_rows
 from app.application.evaluation.pipeline import ranks_among
+from app.application.evaluation.top_lists import hits_of, top_lists
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import NotEnoughDataError
 from app.domain.models import KINDS, EventColumns, Kind, User
@@ -129,7 +130,9 @@ def test_an_evaluation_by_hand() -> None:
     assert judged.per_user["recall@1"].tolist() == [0.5, 1.0, 0.0]
     assert judged.per_user["hr@2"].tolist() == [1.0, 1.0, 0.0]
     assert judged.per_user["ndcg@2"].tolist() == [1.0, 1.0, 0.0]
-    assert judged.slice_means["new users"]["hr@2"] == 0.0
+    assert judged.by_slice["new users"].figures["hr@2"] == (0.0, 0.0, 0.0)
+    assert judged.by_slice["light users"].users == 2
+    assert judged.by_slice["light users"].figures["recall@1"] == (0.75, 0.5, 1.0)
     assert judged.slices["light users"].tolist() == [True, True, False]
     assert judged.coverage == 1.0
     assert judged.problems == ()

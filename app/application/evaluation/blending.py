@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from app.application.evaluation.evaluation import hits_of
+from app.application.evaluation.top_lists import hits_of
 from app.domain.dataset import Histories
 from app.domain.metrics import ndcg
 from app.domain.recommender import Recommender

@@ -12,9 +12,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from app.application.evaluation.evaluation import hits_of, top_lists
 from app.application.evaluation.held_out import take_rows
 from app.application.evaluation.selection import Recipe
+from app.application.evaluation.top_lists import hits_of, top_lists
 from app.domain.dataset import Dataset, Histories
 from app.domain.metrics import ndcg
 from app.domain.recommender import Progress, Recommender, Recommenders

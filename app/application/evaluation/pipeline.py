@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from app.application.evaluation.evaluation import Evaluation, HoldOut, evaluate, hold_out
+from app.application.evaluation.evaluation import Evaluation, evaluate
+from app.application.evaluation.held_out import HoldOut, hold_out
 from app.application.evaluation.selection import Recipe, select
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import NotEnoughDataError

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from app.application.evaluation.blending import DEPTH, Question, ascend, pool
-from app.application.evaluation.evaluation import hits_of, top_lists
 from app.application.evaluation.questions import Examination, examination
 from app.application.evaluation.search_space import PRIORS, Family, Parameters, Shape, families
+from app.application.evaluation.top_lists import hits_of, top_lists
 from app.domain.dataset import Dataset
 from app.domain.exceptions import InputError, NotEnoughDataError
 from app.domain.metrics import ndcg

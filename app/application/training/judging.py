@@ -15,7 +15,8 @@ import numpy as np
 
 from app.application.artifacts.artifacts import LoadedModel
 from app.application.evaluation.aligned import Aligned
-from app.application.evaluation.evaluation import Evaluation, HoldOut, evaluate, hold_out
+from app.application.evaluation.evaluation import Evaluation, evaluate
+from app.application.evaluation.held_out import HoldOut, hold_out
 from app.application.evaluation.selection import Recipe, select
 from app.application.training.computing import Tracker
 from app.domain.dataset import Dataset

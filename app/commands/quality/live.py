@@ -10,8 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from app.application.evaluation.evaluation import hits_of, top_lists
 from app.application.evaluation.pipeline import train
+from app.application.evaluation.top_lists import hits_of, top_lists
 from app.commands.quality import data
 from app.commands.quality.protocols import Figures, Outcome, columns_of, dataset_of, outcome_of, popularity_of
 from app.domain import metrics, off_policy

@@ -10,9 +10,9 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from app.application.evaluation.evaluation import hits_of, top_lists
 from app.application.evaluation.held_out import hold_out, take_rows
 from app.application.evaluation.pipeline import Trained, ranks_among, train
+from app.application.evaluation.top_lists import hits_of, top_lists
 from app.commands.quality import data
 from app.domain import metrics
 from app.domain.dataset import Dataset
