@@ -46,7 +46,7 @@ class ModelTrainingCompleted(OutgoingEvent, frozen=True, kw_only=True):
 
 
 class RecommendationsRefreshed(OutgoingEvent, frozen=True, kw_only=True):
-    """A list was computed anew for a user."""
+    """A list was made anew. Its item at `explored_place` (from 0, null if no place explores) had this propensity."""
 
     topic: ClassVar[str] = "recommendation-service.recommendations-refreshed"
     key_field: ClassVar[str] = "user_id"
@@ -54,6 +54,8 @@ class RecommendationsRefreshed(OutgoingEvent, frozen=True, kw_only=True):
     recommendation_ids: tuple[str, ...]
     model_id: str | None
     timestamp: datetime
+    explored_place: int | None = None
+    propensity: float = 1.0
 
 
 SENT: tuple[type[OutgoingEvent], ...] = (ModelTrainingStarted, ModelTrainingCompleted, RecommendationsRefreshed)

@@ -29,6 +29,8 @@ def told_through(events: BackgroundEvents) -> Refreshed:
             recommendation_ids=tuple(ids[position] for position in ranked.positions.tolist()),
             model_id=None if serving.model is None else serving.model.model_id,
             timestamp=datetime.fromtimestamp(ranked.as_of, UTC),
+            explored_place=None if ranked.slot < 0 else ranked.slot,
+            propensity=ranked.propensity,
         )
         events.offer(event, telemetry.traceparent())
 

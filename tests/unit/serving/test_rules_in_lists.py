@@ -10,15 +10,19 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from app.application.outgoing.outbox import BackgroundEvents
 from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.lists import Filters, ListQuery, Page, SessionEvent, SessionQuery
+from app.application.recommending.refreshed import told_through
 from app.application.recommending.rules import Shape, read_rules
 from app.application.recommending.shaping import House
 from app.domain.exceptions import NotFoundError
 from app.domain.exploration import Exploration
 from app.domain.models import Item
+from app.infrastructure.events.memory import MemoryPublisher
 from tests.unit.serving.world import NOW, World, open_world
 
 Opener = Callable[..., Awaitable[World]]
@@ -245,6 +249,24 @@ async def test_one_place_explores_with_its_propensity_and_stays_the_same_until_t
             assert place.propensity == 0.5
     assert 5 <= kept <= 35
     assert len(explored) > 3
+
+
+async def test_who_listens_learns_which_place_explores_and_with_what_chance(open_house: Opener) -> None:
+    world = await open_house(size=20, exploration=Exploration(0.5, position=5, pool=10))
+    publisher = MemoryPublisher()
+    told = BackgroundEvents(publisher, world.clock)
+    world.lists.refreshed = told_through(told)
+    shown = {}
+    for number in range(8):
+        await world.rate(f"explorer-{number}", "crime-00", "crime-01")
+        page = await world.lists.recommend(ListQuery(f"explorer-{number}", limit=20))
+        shown[f"explorer-{number}"] = page.items[4].propensity
+    await told.flush(1.0)
+
+    events = [msgspec.json.decode(message.payload) for message in publisher.messages]
+    assert {event["explored_place"] for event in events} == {4}
+    assert {event["user_id"]: event["propensity"] for event in events} == shown
+    assert len(set(shown.values())) == 2
 
 
 async def test_an_item_the_model_never_saw_is_explored_first(open_house: Opener) -> None:
