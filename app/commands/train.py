@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,10 +44,22 @@ def register(app: typer.Typer) -> None:
             datetime | None, typer.Option(parser=parse_moment, metavar="DATE", help="Events before this moment.")
         ] = None,
         seed: Annotated[int | None, typer.Option(min=0, help="Default: ENCORE_TRAIN_SEED.")] = None,
+        compare_weights: Annotated[
+            list[str] | None,
+            typer.Option(
+                metavar="KIND=WEIGHT,…",
+                help="Judge other weights of signals beside the present ones, and store nothing; may be repeated. "
+                "half_life_days=… counts as one.",
+            ),
+        ] = None,
         as_json: JsonFlag = False,
     ) -> None:
         """Train, judge and, if it is better, promote a model. Exit 1 if it was rejected or failed."""
         from app.application.training.model_training import TrainingRequest
+
+        if compare_weights:
+            compare(TrainingRequest(model_type or "", start_date, end_date, seed), compare_weights, as_json=as_json)
+            return
 
         async def work(container: Container) -> tuple[TrainingJob, ModelVersion | None]:
             kind = model_type or container.settings.train_model_type
@@ -59,6 +71,40 @@ def register(app: typer.Typer) -> None:
         output(as_json).result(report, lambda: show(report))
         if job.status != "promoted":
             fail(f"training {job.status}: {job.reason}", FAILED)
+
+
+def compare(request: TrainingRequest, weightings: Sequence[str], *, as_json: bool) -> None:
+    """Print how lists would do with these weights."""
+    from app.application.training.training_inputs import read_snapshot
+    from app.application.training.weightings import AS_SET, Compared, compare_weightings, parse_weighting
+    from app.bootstrap import training_policy
+
+    async def work(container: Container) -> Sequence[Compared]:
+        settings, policy = container.settings, training_policy(container.settings)
+        asked = {text: parse_weighting(text, policy.signals) for text in weightings}
+        snapshot = await read_snapshot(container.database, container.clock(), request.start_date, request.end_date)
+        seed = settings.train_seed if request.seed is None else request.seed
+        kind = request.model_type or settings.train_model_type
+        with progress("comparing weights") as bar:
+            return await compare_weightings(snapshot, container.recommenders, policy, asked, kind, seed, bar.update)
+
+    compared = run(work)
+    rows = []
+    for one in compared:
+        figures = _mapping(one.evaluation.summary()["metrics"])
+        better = "" if one.label == AS_SET else f"{one.probability:.2f}"
+        rows.append((one.label, *(_with_interval(_mapping(figures[name])) for name in _SHOWN), better))
+    data = {
+        "compared": [
+            {"weights": one.label, "at_least_as_good": one.probability, **one.evaluation.summary()} for one in compared
+        ]
+    }
+    output(as_json).table(data, ("weights", *(f"{name} (95 %)" for name in _SHOWN), "at least as good"), rows)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    assert isinstance(value, Mapping)
+    return value
 
 
 async def train_now(container: Container, request: TrainingRequest) -> tuple[TrainingJob, ModelVersion | None]:

@@ -68,6 +68,19 @@ def test_import_train_serve_and_an_event_that_changes_the_next_list(empty: Home)
         assert server.stop() == 0
 
 
+def test_other_weights_are_judged_beside_the_present_ones_and_nothing_is_stored(trained: Home) -> None:
+    before = trained.ask("models", "list")
+
+    found = trained.ask("train", "--type", "popular", "--compare-weights", "view=0,like=2")["compared"]
+    refused = trained.run("train", "--compare-weights", "wach=1", ok=False)
+
+    assert [one["weights"] for one in found] == ["as set", "view=0,like=2"]
+    assert all(0 <= one["metrics"]["ndcg@10"]["low"] <= one["metrics"]["ndcg@10"]["mean"] for one in found)
+    assert refused.returncode == 1
+    assert "KIND=WEIGHT" in refused.stderr
+    assert trained.ask("models", "list") == before
+
+
 def test_somebody_new_gets_a_fallback_that_says_so_and_after_three_events_a_list_of_their_own(trained: Home) -> None:
     with trained.serve() as server:
         before = server.list_for(NEW_USER)

@@ -149,7 +149,9 @@ def test_without_times_nothing_that_reads_them_is_tried() -> None:
 
 
 def test_large_catalogues_get_no_squares() -> None:
-    huge = Shape(50_000, 200_000, 2_000_000, timed=True, clocked=True, item_features=True, user_features=False)
+    huge = Shape(
+        50_000, 200_000, 2_000_000, timed=True, clocked=True, weighted=False, item_features=True, user_features=False
+    )
     tried = {family.name: family for family in families(huge)}
     assert "ease" not in tried
     assert all(rung["factors"] for rung in tried["sequence"].ladder)

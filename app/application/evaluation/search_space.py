@@ -32,18 +32,21 @@ class Shape:
     n_pairs: int
     timed: bool
     clocked: bool
+    weighted: bool
     item_features: bool
     user_features: bool
 
     @classmethod
     def of(cls, dataset: Dataset, *, timed: bool, clocked: bool) -> Shape:
         """The shape of a training set."""
+        liked = dataset.histories.weights[dataset.histories.weights > 0]
         return cls(
             dataset.n_users,
             dataset.n_items,
             len(dataset.histories.items),
             timed,
             clocked,
+            bool(np.ptp(liked) > 0) if len(liked) else False,
             dataset.item_features is not None,
             dataset.user_features is not None,
         )
@@ -61,12 +64,14 @@ class Family:
     """One recommender and a ladder of parameter sets; selection starts at `first` and climbs while it gets better.
 
     `trial` overrides parameters while climbing: what makes a fit cheaper without changing which rung is best.
+    `variants` override those of the best rung, one after the other, and stay where they make it better.
     """
 
     name: str
     ladder: Sequence[Parameters] = ({},)
     first: int = 0
     trial: Parameters = field(default_factory=dict)
+    variants: Sequence[Parameters] = ()
 
     def without_economies(self, parameters: Parameters) -> Parameters:
         """A recipe's parameters of this family with its own size again, where it was trained with the trial's."""
@@ -139,4 +144,6 @@ def _ials(shape: Shape) -> Family:
         ],
         3,
         {"factors": max(shape.factors // 2, 32), "epochs": 6},
+        # Whether a strong signal says more than a weak one, or both just say yes, is a matter of the data.
+        ({"flat": False},) if shape.weighted else (),
     )

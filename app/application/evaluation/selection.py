@@ -123,6 +123,15 @@ class Search:
         best = self._climb(family, first, range(family.first + 1, len(family.ladder)))
         if best is first:
             best = self._climb(family, first, range(family.first - 1, -1, -1))
+        return self._varied(family, best)
+
+    def _varied(self, family: Family, best: Trial) -> Trial:
+        for variant in family.variants:
+            if _spent() > self.deadline or self._is_hopeless(family, best):
+                break
+            tried = self.try_out(family, {**best.parameters, **variant})
+            if tried is not None and tried.value > best.value:
+                best = tried
         return best
 
     def _is_hopeless(self, family: Family, best: Trial) -> bool:

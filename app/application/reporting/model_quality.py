@@ -19,7 +19,7 @@ from app.application.training.judging import Snapshot, TrainingPolicy, dataset_o
 from app.application.training.training_inputs import read_snapshot
 from app.application.training.training_records import Lineage, read_lineage
 from app.domain.interfaces import ArtifactStore
-from app.domain.models import Champion, ModelVersion, TrainingJob, TrainingStatus
+from app.domain.models import Champion, ModelVersion
 from app.domain.recommender import Progress, Recommenders, Scorer
 from app.domain.splits import time_split
 from app.domain.stores import Database
@@ -65,8 +65,7 @@ class Judge:
         fold_in: bool = False,
     ) -> Measured:
         """Raises TrainingError where the row does not say how the model was made; NotEnoughDataError."""
-        everything = TrainingJob("", model.model_type, TrainingStatus.RUNNING, self.clock())
-        snapshot = await read_snapshot(self.database, everything)
+        snapshot = await read_snapshot(self.database)
         lineage = read_lineage(Champion(model, 0))
         served = await self._served(model, lineage, snapshot)
         return await compute(

@@ -208,7 +208,7 @@ class Trainer:
         seed = job.parameters.get("seed")
         seed = seed if isinstance(seed, int) else self._seed
         tracker.at("reading", 0.0)
-        snapshot = await read_snapshot(self._database, job, self._clock())
+        snapshot = await read_snapshot(self._database, self._clock(), job.start_date, job.end_date)
         champion = await self._database.models.champion(job.model_type)
         incumbent = await read_incumbent(champion, snapshot, self._artifacts, self._recommenders, self._policy)
         judging = Judging(snapshot, self._recommenders, self._policy, seed, tracker)

@@ -10,7 +10,7 @@ from app.application.training.judging import Incumbent, Snapshot, TrainingPolicy
 from app.application.training.training_records import read_lineage, score_of
 from app.domain.exceptions import ArtifactError, TrainingError
 from app.domain.interfaces import ArtifactStore
-from app.domain.models import Champion, EventColumns, Item, TrainingJob, User
+from app.domain.models import Champion, EventColumns, Item, User
 from app.domain.recommender import Recommenders
 from app.domain.splits import select_rows
 from app.domain.stores import CatalogStore, Database
@@ -24,13 +24,15 @@ _MAX_FUTURE = 0.01
 """A few events of one wrong clock are noise; more than this are a wrong clock of ours."""
 
 
-async def read_snapshot(database: Database, job: TrainingJob, now: datetime | None = None) -> Snapshot:
-    """The interactions of the job's window, the catalogue, and the profiles that say anything.
+async def read_snapshot(
+    database: Database, now: datetime | None = None, start: datetime | None = None, end: datetime | None = None
+) -> Snapshot:
+    """The interactions from `start` to `end`, the catalogue, and the profiles that say anything.
 
     Events later than `now` (and a day) are left out: the newest event is the moment a model ranks for, and one of them
     would make all others old. Raises TrainingError if they are so many that a clock must be wrong.
     """
-    columns = await database.interactions.columns(job.start_date, job.end_date)
+    columns = await database.interactions.columns(start, end)
     if now is not None:
         columns = _until(columns, now + _AHEAD)
     return Snapshot(columns, await _items(database.catalog), await _users(database.catalog))
