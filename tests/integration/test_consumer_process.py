@@ -19,12 +19,12 @@ from benchmarks.chaos.judging import Judge, Verdict
 from benchmarks.chaos.ledger import TOPICS, Ledger
 from benchmarks.chaos.producing import send
 from benchmarks.chaos.rig import SESSION_SECONDS, Rig, started_rig
+from benchmarks.database_outages import RECORDS, outage, until_taken_in
 from tests.servers.plugin import missing
 from tests.servers.process import ServerMissingError
 
 pytestmark = [pytest.mark.real_servers, pytest.mark.slow]
 
-RECORDS = 3_000
 CHECKSUM = """
 SELECT (SELECT md5(string_agg(t::text, '|' ORDER BY t.event_id)) FROM features.interactions t),
        (SELECT md5(string_agg(t::text, '|' ORDER BY t.user_key, t.item_key, t.slot)) FROM features.pair_states t),
@@ -56,19 +56,6 @@ async def query(rig: Rig, sql: str) -> list[asyncpg.Record]:
         await connection.close()
 
 
-async def taken_in(rig: Rig) -> int:
-    (row,) = await query(rig, "SELECT coalesce(sum(next_offset), 0)::bigint FROM features.consumer_offsets")
-    return int(row[0])
-
-
-async def until_taken_in(rig: Rig, records: int, seconds: float = 60) -> None:
-    async with asyncio.timeout(seconds):
-        while True:
-            if await taken_in(rig) >= records:
-                return
-            await asyncio.sleep(0.05)
-
-
 async def hints(rig: Rig) -> dict[tuple[str, int], int]:
     """What the group's committed offsets say."""
     consumer = AIOKafkaConsumer(bootstrap_servers=rig.brokers, group_id="encore", enable_auto_commit=False)
@@ -83,18 +70,9 @@ async def hints(rig: Rig) -> dict[tuple[str, int], int]:
 async def test_a_database_outage_with_every_consumer_killed_in_it_loses_nothing(rig: Rig) -> None:
     """E2: what was read while the database was away, and died with the consumers, is read again."""
     ledger = Ledger(seed=2)
-    consumers = [rig.add_consumer(), rig.add_consumer()]
-    await send(rig.brokers, ledger, RECORDS // 2)
-    await until_taken_in(rig, RECORDS // 4)
-    database = rig.postgres.control
-    await asyncio.to_thread(database.kill)
-    await send(rig.brokers, ledger, RECORDS // 2)
-    await asyncio.sleep(2)
-    for consumer in consumers:
-        await asyncio.to_thread(consumer.restart)
-    await asyncio.sleep(3)
-    await asyncio.to_thread(database.start)
-    found = await verdict(rig, ledger)
+    for _ in range(2):
+        rig.add_consumer()
+    found = await outage(rig, ledger, 5.0)
     assert found.is_clean, found.line()
     assert found.records == RECORDS
 
