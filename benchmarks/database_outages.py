@@ -1,8 +1,8 @@
 """The database goes down, and every consumer is killed in the middle of it (E2): nothing acknowledged is lost.
 
 `python -m benchmarks.database_outages [--seconds 5 30 120] [--rounds 3]`. Random kills do not find what this finds:
-records that were read, and whose hint was committed, while nothing could be written. One line a round; exit 1 if one was
-not clean.
+records that were read, and whose hint was committed, while nothing could be written. One line a round; exit 1 if one
+was not clean.
 """
 
 from __future__ import annotations
