@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from app.application.artifacts.artifacts import save_model
 from app.application.catalog import CatalogService
@@ -133,17 +134,9 @@ class SwitchedCache(MemoryCache):
         self._check()
         return await super().read(user_id, variant, limit_per_minute, limit_key)
 
-    async def write(
-        self,
-        user_id: str,
-        variant: str,
-        generation: int,
-        value: bytes,
-        ttl_seconds: float,
-        stale_seconds: float = 0.0,
-    ) -> bool:
+    async def write(self, *args: Any, **kwargs: Any) -> bool:
         self._check()
-        return await super().write(user_id, variant, generation, value, ttl_seconds, stale_seconds)
+        return await super().write(*args, **kwargs)
 
     async def bump(self, user_ids: Collection[str]) -> None:
         self._check()
