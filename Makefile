@@ -23,7 +23,7 @@ demo: install ## A running service with a small catalogue, from nothing
 	@$(BIN)/encore demo
 
 test: dev ## Every test, with branch coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --durations=30
 
 check: dev ## Format, lint, types, layers, dependencies, requirements, sizes
 	@$(BIN)/ruff format --check .

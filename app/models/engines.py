@@ -34,7 +34,7 @@ class FactorParameters:
     nu: float = 1.0
     flat: bool = True
     engine: str = "irspack"
-    cold_regularization: float = 3.0
+    cold_regularization: float = 10.0
 
 
 def factorize(matrix: sp.csr_matrix, parameters: FactorParameters, *, seed: int, progress: Progress) -> Floats:

@@ -241,7 +241,9 @@ def _weights_by_length(search: Search, members: Mapping[str, Recommender]) -> tu
     lengths = list(questions)
     found: list[dict[str, float]] = []
     weights: dict[str, float] | None = None
-    names, members = tuple(members), dict(members)
+    names = tuple(members)
+    # Where two members say the same, the first to be weighed gets the weight: the one that also places new items.
+    members = dict(sorted(members.items(), key=lambda one: one[0] not in _KEPT))
     for length in reversed(lengths):
         weights, value = ascend(pool(members, scales, questions[length]), weights)
         found.insert(0, weights)
