@@ -66,6 +66,20 @@ async def test_memory_stays_within_its_bound_and_is_all_given_back() -> None:
     await cache.close()
 
 
+async def test_events_of_people_nobody_asked_for_cost_no_memory_and_no_list() -> None:
+    cache = MemoryCache(MEGABYTE)
+    await cache.write("asked", "hybrid", 0, b"list", 60)
+    late = (await cache.read("late", "hybrid", None)).generation
+    before = cache.size_bytes
+
+    await cache.bump([f"user-{number}" for number in range(10_000)])
+
+    assert cache.size_bytes == before
+    assert (await cache.read("asked", "hybrid", None)).value == b"list"
+    assert await cache.write("late", "hybrid", late, b"list", 60)
+    assert not await cache.write("user-7", "hybrid", 0, b"list", 60)
+
+
 async def test_one_user_cannot_hold_endless_variants() -> None:
     cache = MemoryCache(MEGABYTE)
     for number in range(MAX_VARIANTS + 1):

@@ -37,8 +37,8 @@ class _Held:
 class MemoryCache(Cache):
     """Bounded by bytes; the users not asked for longest go first.
 
-    Generations come from one rising counter. A user whose record was evicted reads the highest generation evicted so
-    far, so a list computed before a bump can never be written, or found, under the generation after it.
+    Generations come from one rising counter. A user without a record reads the highest generation that was evicted or
+    bumped without one, so a list computed before a bump can never be written, or found, under the generation after it.
 
     `monotonic` gives seconds that never go back; `draw` gives numbers in [0, 1) for the TTL jitter.
     """
@@ -102,8 +102,12 @@ class MemoryCache(Cache):
     async def bump(self, user_ids: Collection[str]) -> None:
         for user_id in user_ids:
             self._counter += 1
-            self._drop(user_id)
-            self._add(user_id, self._counter)
+            if user_id in self._users:
+                self._drop(user_id)
+                self._add(user_id, self._counter)
+            else:
+                # As if the record had been evicted: an import of a million users must not fill the cache with them.
+                self._floor = self._counter
         self._broadcast.send(user_ids)
 
     async def give_up(self, user_id: str, variant: str, generation: int) -> None:
