@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -58,15 +58,27 @@ class UserLists:
         """One page by rules that came with the request; nothing of it is kept here."""
         return shown(await self._page(query, call), ("user_id", query.user_id), call, ())
 
+    def public(
+        self, page: Page, subject: tuple[str, str] | None, call: Call, headers: Sequence[tuple[bytes, bytes]]
+    ) -> Answer:
+        """A page that is the same for everybody."""
+        return conditional(page.etag, self._kept(page, "", lambda: page_head(page, subject, None)), call, headers)
+
     def _head(self, page: Page, user_id: str, binding: str) -> bytes:
+        def render() -> bytes:
+            following = page.offset + len(page.items)
+            is_last = following >= page.total or not page.items
+            cursor = None if is_last else self._cursors.seal(binding, str(following))
+            return page_head(page, ("user_id", user_id), cursor)
+
+        return self._kept(page, binding, render)
+
+    def _kept(self, page: Page, binding: str, render: Callable[[], bytes]) -> bytes:
         """The page's bytes. The service hands out the same object while a list is fresh: rendered once, then kept."""
         kept = self._heads.get(id(page))
         if kept is not None and kept[0] is page and kept[1] == binding:
             return kept[2]
-        following = page.offset + len(page.items)
-        is_last = following >= page.total or not page.items
-        cursor = None if is_last else self._cursors.seal(binding, str(following))
-        head = page_head(page, ("user_id", user_id), cursor)
+        head = render()
         make_room(self._heads, KEPT_HEADS)
         self._heads[id(page)] = (page, binding, head)
         return head

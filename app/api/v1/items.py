@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 
 from app.api.dependencies import Caller, TheCall, Uses
-from app.api.lists import response_of, shown
+from app.api.lists import response_of
 from app.api.security import allow, guarded
 from app.api.v1.documented import CLOSED, WITH_BODY, problems, router
 from app.api.v1.schemas.catalogue import (
@@ -38,7 +38,7 @@ async def list_popular_items(
 ) -> Response:
     """What most people use: in all, of one genre, or lately (`window`)."""
     page = await uses.recommendation.popular(params.genre, params.period, params.limit)
-    return response_of(shown(page, None, call, request.scope["headers"]))
+    return response_of(uses.user_lists.public(page, None, call, request.scope["headers"]))
 
 
 @routes.get("", operation_id="listItems", response_model=ItemsAnswer, responses=problems(*CLOSED))
@@ -123,7 +123,7 @@ async def list_similar_items(
 ) -> Response:
     """Items like this one."""
     page = await uses.recommendation.similar(item_id, params.limit)
-    return response_of(shown(page, ("item_id", item_id), call, request.scope["headers"]))
+    return response_of(uses.user_lists.public(page, ("item_id", item_id), call, request.scope["headers"]))
 
 
 def refuse_reserved(item_id: str) -> None:

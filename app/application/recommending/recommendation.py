@@ -129,7 +129,7 @@ class RecommendationService:
         async def compute() -> RankedList:
             return await self.pool.run(similar_list, serving, position, self._policy.size, self._clock())
 
-        return page_of(serving, await self._shared.get(serving, f"*similar:{item_id}", "", compute), limit, 0)
+        return await self._shared.page(serving, f"*similar:{item_id}", "", compute, limit)
 
     async def popular(self, genre: str | None, window: timedelta | None, limit: int) -> Page:
         """What most people use: within a window by the database's count, else by the model's figures."""
@@ -146,8 +146,7 @@ class RecommendationService:
                 return ranked.because("database_unavailable")
             return counted_list(serving, counts, filters, self._policy.size, now)
 
-        ranked = await self._shared.get(serving, "*popular", f"{genre}.{window}", compute)
-        return page_of(serving, ranked, limit, 0)
+        return await self._shared.page(serving, "*popular", f"{genre}.{window}", compute, limit)
 
     async def serving(self, wanted: str) -> Serving:
         """What answers this type: a model's state, or without one the database's own count of what is popular."""

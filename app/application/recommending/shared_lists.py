@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from app.application.recommending.list_memory import HeldList, ListMemory
+from app.application.recommending.lists import Page
+from app.application.recommending.paging import page_of
 from app.application.recommending.ranked_list import RankedList
 from app.application.recommending.single_flight import SingleFlight
 from app.application.recommending.wish import Key
@@ -23,22 +25,43 @@ class SharedLists:
 
     def found(self, serving: Serving, owner: str, name: str) -> RankedList | None:
         """The list, if it is in memory."""
-        held = self._memory.get(owner, _variant(serving, name))
-        return None if held is None or held.ranked.good_until <= self._clock().timestamp() else held.ranked
+        held = self._found(owner, _variant(serving, name))
+        return None if held is None else held.ranked
 
     async def get(
         self, serving: Serving, owner: str, name: str, compute: Callable[[], Awaitable[RankedList]]
     ) -> RankedList:
         """The list called `name` of this owner, as this Serving gives it."""
-        ranked = self.found(serving, owner, name)
-        if ranked is not None:
-            return ranked
+        return (await self._held(serving, owner, name, compute)).ranked
+
+    async def page(
+        self, serving: Serving, owner: str, name: str, compute: Callable[[], Awaitable[RankedList]], limit: int
+    ) -> Page:
+        """The first lines of that list: the same page as long as nothing has changed."""
+        held = await self._held(serving, owner, name, compute)
+        key = (serving.view.revision, 0, limit)
+        page = held.pages.get(key)
+        if page is None:
+            page = page_of(serving, held.ranked, limit, 0)
+            self._memory.put_page(held, key, page)
+        return page
+
+    def _found(self, owner: str, variant: str) -> HeldList | None:
+        held = self._memory.get(owner, variant)
+        return None if held is None or held.ranked.good_until <= self._clock().timestamp() else held
+
+    async def _held(
+        self, serving: Serving, owner: str, name: str, compute: Callable[[], Awaitable[RankedList]]
+    ) -> HeldList:
         variant, ticket = _variant(serving, name), self._memory.dropped(owner)
+        found = self._found(owner, variant)
+        if found is not None:
+            return found
 
         async def keep() -> HeldList:
             return self._memory.put(owner, variant, None, await compute(), ticket)
 
-        return (await self._flight.get((owner, variant, None, ticket), keep)).ranked
+        return await self._flight.get((owner, variant, None, ticket), keep)
 
     async def close(self) -> None:
         """Stop what is being computed."""

@@ -267,6 +267,23 @@ async def test_similar_items_share_the_genre_and_leave_out_the_item_itself(world
     assert "comedy-07" not in ids(page)
 
 
+async def test_a_page_for_everybody_is_made_once_and_anew_when_the_catalogue_changes(world: World) -> None:
+    async def both(limit: int) -> tuple[Page, Page]:
+        return await world.lists.similar("comedy-07", limit), await world.lists.popular(None, None, limit)
+
+    similar, popular = await both(10)
+    again = await both(10)
+    assert (again[0] is similar, again[1] is popular) == (True, True)
+    assert [len(page.items) for page in await both(3)] == [3, 3]
+
+    gone = ids(similar)[0]
+    await world.stack.catalog.remove_items([gone, ids(popular)[0]])
+    await world.server.refresh_catalogue()
+
+    assert gone not in ids((await both(10))[0])
+    assert ids(popular)[0] not in ids((await both(10))[1])
+
+
 async def test_what_is_like_an_unknown_or_removed_item_is_not_found(world: World) -> None:
     await world.stack.catalog.remove_items(["comedy-07"])
     await world.server.refresh_catalogue()
