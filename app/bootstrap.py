@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from app.application.catalog import CatalogService
 from app.application.ingestion.events import EventIngestion
+from app.application.recommending.candidates import OpenIndex
 from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.list_renewal import ListRenewal
 from app.application.recommending.recommendation import RecommendationService
@@ -166,12 +167,21 @@ def _model_server(
         house=house_of(settings),
         pinned=pinned,
     )
-    index = IndexPolicy(
-        settings.vector_index, settings.vector_index_approximate_above, settings.vector_index_min_recall
-    )
-    open_index = partial(open_good_index, index)
     return ModelServer(
-        container.database, container.artifacts, container.recommenders, container.clock, policy, open_index
+        container.database,
+        container.artifacts,
+        container.recommenders,
+        container.clock,
+        policy,
+        index_opener(settings),
+    )
+
+
+def index_opener(settings: Settings) -> OpenIndex:
+    """What builds vector indexes, and refuses those that find too little."""
+    return partial(
+        open_good_index,
+        IndexPolicy(settings.vector_index, settings.vector_index_approximate_above, settings.vector_index_min_recall),
     )
 
 
@@ -186,6 +196,7 @@ def training_policy(settings: Settings) -> TrainingPolicy:
         # Four chances to be heard before the lease ends; and often enough that a cancellation is not waited for.
         heartbeat_seconds=min(0.5, settings.train_lease_seconds / 4),
         threads=settings.train_threads,
+        index_above=settings.vector_index_above,
     )
 
 
@@ -200,6 +211,7 @@ def make_trainer(container: Container) -> Trainer:
         training_policy(settings),
         seed=settings.train_seed,
         code_version=version("encore-recs"),
+        open_index=index_opener(settings),
     )
 
 

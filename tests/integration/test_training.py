@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid5
 
@@ -15,6 +16,7 @@ import pytest
 
 from app.application.artifacts.artifacts import load_model
 from app.application.demo.demo_data import HISTORY, DemoData, generate
+from app.application.recommending.candidates import OpenIndex
 from app.application.training.judging import TrainingPolicy
 from app.application.training.model_registry import Registry
 from app.application.training.model_training import (
@@ -40,6 +42,7 @@ from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate
 from app.infrastructure.jobs import LocalJobQueue
 from app.infrastructure.storage import open_artifact_store
+from app.infrastructure.vector_store import IndexPolicy, open_good_index
 from app.models import RECOMMENDERS
 
 ANCHOR = datetime(2025, 10, 20, tzinfo=UTC)
@@ -57,6 +60,7 @@ class House:
     folder: Path
     now: datetime = NOW
     policy: TrainingPolicy = POLICY
+    open_index: OpenIndex | None = None
 
     def clock(self) -> datetime:
         self.now += timedelta(milliseconds=1)
@@ -64,7 +68,14 @@ class House:
 
     def trainer(self, seed: int = 0) -> Trainer:
         return Trainer(
-            self.database, self.artifacts, RECOMMENDERS, self.clock, self.policy, seed=seed, code_version="test"
+            self.database,
+            self.artifacts,
+            RECOMMENDERS,
+            self.clock,
+            self.policy,
+            seed=seed,
+            code_version="test",
+            open_index=self.open_index,
         )
 
     def registry(self) -> Registry:
@@ -139,6 +150,19 @@ async def test_the_first_model_that_beats_popularity_becomes_champion(house: Hou
     loaded = await load_model(house.artifacts, champion.model, RECOMMENDERS)
     assert len(loaded.item_ids) == 100
     assert loaded.manifest.facts["window"]["interactions"] == await house.database.interactions.count()
+
+
+async def test_what_vector_indexes_over_a_large_model_find_stands_in_its_manifest(house: House) -> None:
+    house.policy = replace(POLICY, index_above=50)
+    house.open_index = partial(open_good_index, IndexPolicy("sq"))
+    await house.train()
+
+    champion = await house.database.models.champion(TYPE)
+    assert champion is not None
+    loaded = await load_model(house.artifacts, champion.model, RECOMMENDERS)
+    facts = loaded.manifest.facts["indexes"][TYPE]
+    assert facts["kind"] == "sq"
+    assert 0.9 <= facts["recall@100"] <= 1.0
 
 
 async def the_job(house: House, training_id: str) -> TrainingJob:

@@ -70,6 +70,15 @@ def index_towers(recommender: Recommender, open_index: OpenIndex, direct_below: 
     return CandidateSource(recommender.n_items, indexes, np.sort(popular).astype(np.int32), direct_below)
 
 
+def index_facts(
+    recommender: Recommender, open_index: OpenIndex | None, above: int
+) -> Mapping[str, Mapping[str, object]]:
+    """Tower → what its index says of itself, recall included; nothing where a server would build none. Blocking."""
+    if open_index is None or recommender.n_items <= above:
+        return {}
+    return {name: dict(index.facts) for name, index in index_towers(recommender, open_index).indexes.items()}
+
+
 def _parts(scorer: Scorer) -> Mapping[str, Scorer]:
     return scorer.members if isinstance(scorer, Blended) else {scorer.name: scorer}
 

@@ -39,6 +39,8 @@ class TrainingPolicy:
     keep_versions: int = 5
     heartbeat_seconds: float = 5.0
     threads: int = 1
+    index_above: int = 100_000
+    """Items beyond which a server builds vector indexes: a training tries them, its manifest says what they find."""
     refresh_margin: float = 0.01
     """How much worse than the champion its own recipe may be on newer data and still replace it."""
     max_quality_drop: float = 0.3

@@ -17,6 +17,7 @@ from uuid import uuid4
 from app.application.artifacts.artifacts import load_model, save_model
 from app.application.artifacts.canary import with_canary
 from app.application.evaluation.selection import MEMBERS
+from app.application.recommending.candidates import OpenIndex, index_facts
 from app.application.training import training_records as records
 from app.application.training.computing import Tracker, compute
 from app.application.training.judging import Decision, Judging, Snapshot, TrainingPolicy, dataset_of, fit
@@ -143,6 +144,7 @@ class Trainer:
         *,
         seed: int,
         code_version: str,
+        open_index: OpenIndex | None = None,
     ) -> None:
         self._database = database
         self._artifacts = artifacts
@@ -151,6 +153,7 @@ class Trainer:
         self._policy = policy
         self._seed = seed
         self._code_version = code_version
+        self._open_index = open_index
 
     async def run(self, training_id: str, listener: Listener | None = None) -> TrainingJob:
         """Run a queued training to its end and return it; one that is not queued is returned as it is.
@@ -256,19 +259,14 @@ class Trainer:
 
     async def _save(self, model: ModelVersion, recommender: Recommender, dataset: Dataset, work: _Work) -> ModelVersion:
         """Write the artifact under a key nobody else uses, and read it back as a server would."""
+        indexes = await asyncio.to_thread(index_facts, recommender, self._open_index, self._policy.index_above)
         key, manifest_sha256 = await save_model(
             self._artifacts,
             f"models/{model.model_type}/{model.version:06d}-{work.job.training_id}",
             recommender,
             dataset.items,
             dataset.item_features.names if dataset.item_features else (),
-            {
-                "model_type": model.model_type,
-                "window": model.lineage["window"],
-                "seed": work.seed,
-                "code_version": self._code_version,
-                "evaluation": work.decision.evaluation.summary(),
-            },
+            records.manifest_facts(model, work.decision, work.seed, self._code_version, indexes),
             user_feature_names=dataset.user_features.names if dataset.user_features else (),
         )
         saved = await asyncio.to_thread(with_canary, model, recommender)

@@ -108,6 +108,20 @@ def score_of(model: ModelVersion, metric: str) -> float:
     return float(score) if isinstance(score, int | float) else 0.0
 
 
+def manifest_facts(
+    model: ModelVersion, decision: Decision, seed: int, code_version: str, indexes: Mapping[str, Mapping[str, object]]
+) -> dict[str, object]:
+    """What an artifact says of itself: how it was made and judged, and what vector indexes over it find."""
+    return {
+        "model_type": model.model_type,
+        "window": model.lineage["window"],
+        "seed": seed,
+        "code_version": code_version,
+        "evaluation": decision.evaluation.summary(),
+        "indexes": indexes,
+    }
+
+
 def model_row(
     job: TrainingJob, decision: Decision, lineage: Lineage, version: int, created_at: datetime
 ) -> ModelVersion:
