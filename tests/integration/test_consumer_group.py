@@ -115,7 +115,7 @@ async def test_members_that_come_and_go_lose_nothing_and_write_nothing_twice(gro
     """E5: joins and leaves without end, half of them clean, half by dying; the fence admits one writer a partition."""
     dice = random.Random(5)
     members: list[tuple[StreamConsumer, asyncio.Task[None]]] = []
-    for turn in range(24):
+    for turn in range(60):
         await group.send(50)
         if len(members) < 3 and (not members or dice.random() < 0.6):
             member = await group.member()

@@ -157,7 +157,8 @@ class KafkaSource(EventSource):
         consumer.subscribe(pattern=pattern, listener=self._listener)
         try:
             await self._asked(consumer.start())
-        except BrokerUnavailableError:
+        except (BrokerUnavailableError, asyncio.CancelledError):
+            # Half started it would go on beating its heart, and hold partitions that nobody reads.
             await _stopped(consumer, self._timeout)
             raise
         self._consumer = consumer
@@ -178,11 +179,12 @@ class KafkaSource(EventSource):
         try:
             await asyncio.wait({task}, timeout=self._timeout)
             if not task.done():
-                task.cancel()
                 raise BrokerUnavailableError("the broker did not answer in time")
             return task.result()
         except (KafkaError, OSError) as exc:
             raise BrokerUnavailableError("the broker refused") from exc
+        finally:
+            task.cancel()  # where we are cancelled ourselves; nothing where it is done
 
     def _held(self) -> AIOKafkaConsumer:
         if self._consumer is None:
