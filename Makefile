@@ -57,10 +57,12 @@ proofs: dev ## Damaged artifacts are refused, killed trainings leave nothing hal
 	@$(BIN)/python -m benchmarks.damage --count 2000
 	@$(BIN)/python -m benchmarks.kill_training --points 10
 
-outages: dev ## Servers killed and frozen under load, SIGTERM under load, broker restarts (docs/real-servers.md)
+outages: dev ## Servers killed and frozen under load, SIGTERM under load, freshness through Kafka (docs/real-servers.md)
 	@$(BIN)/python -m benchmarks.outages $(SECONDS:%=--seconds %)
 	@$(BIN)/python -m benchmarks.stops
 	@$(BIN)/python -m benchmarks.broker_restarts
+	@$(BIN)/python -m benchmarks.database_outages
+	@$(BIN)/python -m benchmarks.kafka_freshness
 
 servers: dev ## Real PostgreSQL, Redis, Kafka and S3 for trying; Ctrl-C stops them
 	@$(BIN)/python -m tests.servers
