@@ -61,6 +61,8 @@ async def test_background_events_are_published_in_order() -> None:
         "recommendation_ids": ["v1"],
         "model_id": None,
         "timestamp": "2026-01-02T00:00:00Z",
+        "explored_place": None,
+        "propensity": 1.0,
     }
 
 
