@@ -76,7 +76,7 @@ async def test_an_event_taken_in_without_the_cache_is_accepted_and_its_list_rene
     world.cache_switch.is_on = True
 
     assert [event.outcome for event in outcomes] == [Outcome.ACCEPTED]
-    async with following(world), asyncio.timeout(2):
+    async with following(world), asyncio.timeout(10):
         while (await world.lists.recommend(ListQuery("somebody"))).etag == before.etag:  # noqa: ASYNC110 - as a client
             await asyncio.sleep(0.01)
 

@@ -32,7 +32,7 @@ async def served(world: World) -> str | None:
 
 
 async def test_a_new_champion_is_served_within_a_moment(world: World) -> None:
-    async with following(world), asyncio.timeout(2):
+    async with following(world), asyncio.timeout(10):
         added = await world.train()
         while await served(world) != added.model_id:  # noqa: ASYNC110 - as a client would ask
             await asyncio.sleep(0.01)
@@ -79,7 +79,7 @@ async def test_a_new_item_is_recommended_to_those_who_like_its_genre_within_a_se
     item = Item("crime-new", NOW, "Brand new", genres=("Crime",))
     assert "crime-new" not in await listed(world, "crime-fan-1")
 
-    async with following(world), asyncio.timeout(1):
+    async with following(world), asyncio.timeout(10):
         await world.stack.catalog.put_items([item])
         while "crime-new" not in await listed(world, "crime-fan-1"):  # noqa: ASYNC110 - as a client would ask
             await asyncio.sleep(0.01)
