@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python
+# Processes that share the tests, a file at a time, each with servers of its own; 0: one after the other, in one.
+WORKERS ?= 2
 
 # LightFM would compile for this very processor; we want wheels that run on any.
 export LIGHTFM_NO_CFLAGS := 1
@@ -22,8 +24,9 @@ dev: $(VENV)/.developed ## … and everything that tests and checks need
 demo: install ## A running service with a small catalogue, from nothing
 	@$(BIN)/encore demo
 
-test: dev ## Every test, with branch coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --durations=30
+test: dev ## Every test, with branch coverage; WORKERS=0 runs them one after the other
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+		--cov --cov-report=term:skip-covered --durations=30
 
 check: dev ## Format, lint, types, layers, dependencies, requirements, sizes
 	@$(BIN)/ruff format --check .

@@ -16,6 +16,7 @@ import redis
 
 from tests.servers import fleet as fleet_module
 from tests.servers.fleet import Fleet, obtain
+from tests.servers.plugin import share_of_databases
 from tests.servers.postgres import answers, execute
 from tests.servers.process import NOBODY, ServerFailedError, ServerMissingError, ServerProcess, free_ports
 from tests.servers.server import Server, run_sync
@@ -108,6 +109,14 @@ def test_each_test_gets_a_database_of_its_own(empty_postgres_url: str) -> None:
     name = run_sync(_value(empty_postgres_url, "SELECT current_database()"))
 
     assert empty_postgres_url.endswith(f"/{name}")
+
+
+def test_processes_that_share_a_redis_from_the_environment_use_different_databases() -> None:
+    shares = [
+        share_of_databases({"PYTEST_XDIST_WORKER": f"gw{worker}", "PYTEST_XDIST_WORKER_COUNT": "2"})
+        for worker in range(2)
+    ]
+    assert sorted([*shares[0], *shares[1]]) == list(share_of_databases({})) == list(range(1, 16))
 
 
 def test_servers_die_with_a_starter_that_is_killed() -> None:

@@ -23,8 +23,15 @@ from tests.servers.redis import start_redis
 from tests.servers.s3 import start_s3
 from tests.servers.server import Server
 
+
+def share_of_databases(environment: Mapping[str, str]) -> range:
+    """The Redis databases of this process among those that share the tests (`pytest -n`), and perhaps one server."""
+    worker = int(environment.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return range(1 + worker, 16, int(environment.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
 _FLEET = pytest.StashKey[Fleet]()
-_redis_databases = itertools.cycle(range(1, 16))
+_redis_databases = itertools.cycle(share_of_databases(os.environ))
 
 
 def pytest_configure(config: pytest.Config) -> None:
