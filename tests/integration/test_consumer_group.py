@@ -125,7 +125,7 @@ async def test_members_that_come_and_go_lose_nothing_and_write_nothing_twice(gro
             if turn % 2:
                 running.cancel()  # no last hint, no goodbye in time
             member.stop()
-            await asyncio.wait({running}, timeout=5)
+            await asyncio.wait({running}, timeout=30)
         await asyncio.sleep(0.3)
     await group.caught_up(30)
     for member, running in members:
