@@ -73,12 +73,15 @@ servers: dev ## Real PostgreSQL, Redis, Kafka and S3 for trying; Ctrl-C stops th
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	--python-version 3.11 --universal
 
+# All extras but `torch`, which is installed by hand where it is wanted (scripts/requirements_in_step.py leaves out the same).
+LOCKED := train files postgres redis kafka s3 celery
+
 # The image that serves: every adapter, no training library (scripts/requirements_in_step.py has the same list).
 SERVING := postgres redis kafka s3 celery
 
 lock: dev ## Compile requirements/*.txt anew (needs a package index)
-	@$(COMPILE) pyproject.toml --all-extras --output-file requirements/runtime.txt
-	@$(COMPILE) pyproject.toml --all-extras --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
+	@$(COMPILE) pyproject.toml $(LOCKED:%=--extra %) --output-file requirements/runtime.txt
+	@$(COMPILE) pyproject.toml $(LOCKED:%=--extra %) --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
 	@$(COMPILE) pyproject.toml $(SERVING:%=--extra %) --constraint requirements/runtime.txt --output-file requirements/serving.txt
 	@$(COMPILE) requirements/bootstrap.in --constraint requirements/dev.txt --output-file requirements/bootstrap.txt
 

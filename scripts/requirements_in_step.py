@@ -24,6 +24,9 @@ FILES = ("runtime.txt", "dev.txt", "serving.txt")
 SERVING = ("postgres", "redis", "kafka", "s3", "celery")
 """The extras of the image that serves: every adapter, no training library (the Makefile has the same list)."""
 
+APART = ("torch",)
+"""Extras that no file pins: torch's wheels for Linux bring gigabytes of CUDA (the Makefile locks all others)."""
+
 _BLOCK = re.compile(r"^(?P<pin>[A-Za-z0-9][^\s;\\]*==[^\s;\\]+)(?P<rest>(?:.*\n?)(?:[ \t]+.*\n?)*)", re.MULTILINE)
 _ADDRESS = re.compile(r"^\s*(?:--(?:index-url|extra-index-url|find-links|trusted-host)|.*\w+://)", re.MULTILINE)
 
@@ -81,16 +84,21 @@ def examine(project: Mapping[str, object], files: Mapping[str, str]) -> Sequence
     groups = project["dependency-groups"]
     assert isinstance(metadata, dict)
     assert isinstance(groups, dict)
-    runtime = [
-        *metadata["dependencies"],
-        *(line for extra in metadata["optional-dependencies"].values() for line in extra),
-    ]
     extras = metadata["optional-dependencies"]
+    locked = (line for name, lines in extras.items() if name not in APART for line in lines)
+    runtime = [*metadata["dependencies"], *locked]
     serving = [*metadata["dependencies"], *(line for name in SERVING if name in extras for line in extras[name])]
     asked = {"runtime.txt": runtime, "dev.txt": [*runtime, *groups["dev"]], "serving.txt": serving}
     pins = {name: read_pins(files[name]) for name in asked}
     found = [
         p for name, lines in asked.items() for p in problems(lines, pins[name], files[name], f"requirements/{name}")
+    ]
+    apart = {canonicalize_name(Requirement(line).name) for name in APART for line in extras.get(name, ())}
+    found += [
+        f"requirements/{name}: {pin.name} is pinned, but its extra is installed by hand"
+        for name in asked
+        for pin in pins[name]
+        if pin.name in apart
     ]
     found += disagreements("runtime.txt", pins["runtime.txt"], "dev.txt", pins["dev.txt"])
     found += disagreements("serving.txt", pins["serving.txt"], "runtime.txt", pins["runtime.txt"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from packaging.version import Version
 
-from scripts.requirements_in_step import DIRECT, ROOT, examine
+from scripts.requirements_in_step import APART, DIRECT, ROOT, SERVING, examine
 
 HASH = "    --hash=sha256:" + "0" * 64
 
@@ -24,7 +25,10 @@ GOOD = {
     "serving.txt": compiled("alpha==1.2"),
 }
 PROJECT: dict[str, object] = {
-    "project": {"dependencies": ["alpha>=1"], "optional-dependencies": {"x": ["Beta_Gamma[y]>=2"]}},
+    "project": {
+        "dependencies": ["alpha>=1"],
+        "optional-dependencies": {"x": ["Beta_Gamma[y]>=2"], "torch": ["torch>=2"]},
+    },
     "dependency-groups": {"dev": ["delta"]},
 }
 
@@ -54,6 +58,14 @@ def test_files_in_step_have_no_problem() -> None:
 def test_every_way_to_be_out_of_step_is_found(name: str, old: str, new: str, problem: str) -> None:
     files = {**GOOD, name: GOOD[name].replace(old, new, 1)}
     assert any(problem in line for line in examine(PROJECT, files)), examine(PROJECT, files)
+
+
+def test_the_makefile_locks_the_same_extras_as_the_check_expects() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    lists = {name: extras.split() for name, extras in re.findall(r"^([A-Z]+) := ([a-z0-9 ]+)$", makefile, re.MULTILINE)}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert sorted([*lists["LOCKED"], *APART]) == sorted(extras)
+    assert lists["SERVING"] == list(SERVING)
 
 
 @pytest.mark.parametrize(
