@@ -7,7 +7,7 @@ Training-only libraries are imported inside `fit`; `restore` and `score` need Nu
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -138,6 +138,13 @@ class Recommenders(Protocol):
     @abstractmethod
     def names(self) -> tuple[str, ...]:
         """Every name `build` knows."""
+
+    @abstractmethod
+    def optional(self) -> Collection[str]:
+        """Names that selection may try besides the usual ones: what they need is here, and they were asked for.
+
+        May load libraries: called by a training only.
+        """
 
     @abstractmethod
     def build(self, name: str, parameters: Mapping[str, object]) -> Recommender:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ from app.models.neighbours import NeighbourRecommender
 from app.models.popularity import Popularity
 from app.models.profile import ProfileRecommender
 from app.models.sequence import SequenceRecommender
+from app.models.transformer import TransformerRecommender, is_worth_trying
 
 
 class _Maker(Protocol):
@@ -56,12 +57,19 @@ _MAKERS: Mapping[str, _Maker] = {
     "graph": GraphRecommender,
     "ease": EaseRecommender,
     "sequence": SequenceRecommender,
+    "transformer": TransformerRecommender,
     "hybrid": _HybridMaker(),
 }
 
 
 class Table(Recommenders):
-    """Recommenders over the classes of this package."""
+    """Recommenders over the classes of this package. `transformer`: when selection tries it, one of its WHEN."""
+
+    def __init__(self, transformer: str = "never") -> None:
+        self._transformer = transformer
+
+    def optional(self) -> Collection[str]:
+        return ("transformer",) if is_worth_trying(self._transformer) else ()
 
     def names(self) -> tuple[str, ...]:
         return tuple(_MAKERS)

@@ -48,6 +48,20 @@ class Steps:
         starts = np.concatenate([[0], np.cumsum(counts)])
         return cls(user[order].astype(np.int64), histories.items[order].astype(np.int64), starts)
 
+    def windows(self, length: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(first step, number of steps ≤ `length`) of windows after whose every step another one comes.
+
+        Each step but a user's first is asked for once: a user's first window ends at a random place, the others follow.
+        """
+        asked = np.diff(self.starts) - 1
+        begins, asked = self.starts[:-1][asked > 0], asked[asked > 0]
+        cut = rng.integers(1, length + 1, len(asked))
+        counts = 1 + np.maximum(0, -((cut - asked) // length))
+        number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        cut, asked, begins = (np.repeat(one, counts) for one in (cut, asked, begins))
+        first = np.where(number == 0, 0, cut + (number - 1) * length)
+        return begins + first, np.minimum(cut + number * length, asked) - first
+
     def lags(self, gamma: float) -> int:
         """How many steps back still count."""
         if gamma <= 0.0:
@@ -147,7 +161,7 @@ def low_rank_weights(
     progress: Progress,
 ) -> tuple[Floats, Floats]:
     """(item vectors (n_items, factors), reading (2, n_items, factors)) of the ridge between singular vectors."""
-    vectors = _item_vectors(dataset, factors, seed)
+    vectors = singular_vectors(dataset, factors, seed)
     progress("sequence", 0.5)
     targets = _sampled_targets(steps)
     states = np.concatenate([_decayed(steps, targets, -1, gamma, vectors) for gamma in decays], axis=1)
@@ -163,8 +177,8 @@ def low_rank_weights(
     return vectors, np.ascontiguousarray(reading, dtype=np.float32)
 
 
-def _item_vectors(dataset: Dataset, factors: int, seed: int) -> Floats:
-    """(n_items, factors) right singular vectors of the interactions, users and items damped by their degrees."""
+def singular_vectors(dataset: Dataset, factors: int, seed: int) -> Floats:
+    """(n_items, ≤ factors) right singular vectors of the interactions, users and items damped by their degrees."""
     liked = positives(dataset, flat=True)
     lengths = np.maximum(np.diff(liked.indptr), 1).astype(np.float64)
     counts = np.maximum(np.bincount(liked.indices, minlength=liked.shape[1]), 1).astype(np.float64)

@@ -5,7 +5,7 @@ Shuffled labels are in test_training.py.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -102,6 +102,9 @@ class Poisoned(Recommenders):
 
     def names(self) -> tuple[str, ...]:
         return RECOMMENDERS.names()
+
+    def optional(self) -> Collection[str]:
+        return RECOMMENDERS.optional()
 
     def build(self, name: str, parameters: Mapping[str, object]) -> Recommender:
         return PoisonedContent(self._poison) if name == TYPE else RECOMMENDERS.build(name, parameters)

@@ -157,6 +157,26 @@ def test_large_catalogues_get_no_squares() -> None:
     assert all(rung["factors"] for rung in tried["sequence"].ladder)
 
 
+def test_the_transformer_is_tried_last_where_it_was_asked_for_and_times_tell() -> None:
+    small = Shape(
+        900, 1_600, 100_000, timed=True, clocked=True, weighted=False, item_features=True, user_features=False
+    )
+    assert "transformer" not in {family.name for family in families(small)}
+    assert [family.name for family in families(small, {"transformer"})][-1] == "transformer"
+    untimed = replace(small, timed=False)
+    assert "transformer" not in {family.name for family in families(untimed, {"transformer"})}
+
+
+def test_small_data_are_read_more_often_by_a_transformer() -> None:
+    def epochs(n_pairs: int) -> object:
+        shape = Shape(
+            900, 1_600, n_pairs, timed=True, clocked=True, weighted=False, item_features=False, user_features=False
+        )
+        return families(shape, {"transformer"})[-1].ladder[0]["epochs"]
+
+    assert [epochs(n_pairs) for n_pairs in (0, 100_000, 1_000_000, 100_000_000)] == [40, 40, 8, 2]
+
+
 def test_two_half_right_members_are_blended_and_a_useless_one_is_left_out() -> None:
     rng = np.random.default_rng(0)
     right = np.zeros((400, 30), dtype=bool)

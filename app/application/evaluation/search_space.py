@@ -5,7 +5,7 @@ Nothing here knows a data set by name: only sizes, whether times tell an order, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,9 @@ _DENSE_ITEMS = 4_500
 
 _QUICK_ITEMS = 2_000
 """Up to here such a square costs a second or two."""
+
+_READ_EVENTS = 8_000_000
+"""By a transformer, over all epochs: some minutes of two cores (ADR 0062)."""
 
 _SMALL, _LARGE = 200_000, 3_000_000
 
@@ -86,8 +89,11 @@ PRIORS = frozenset({"popularity", "trending", "profile"})
 """Recommenders that need no history."""
 
 
-def families(shape: Shape) -> Sequence[Family]:
-    """What to try, in order: priors, then what tends to win, then what may add to it."""
+def families(shape: Shape, optional: Collection[str] = ()) -> Sequence[Family]:
+    """What to try, in order: priors, then what tends to win, then what may add to it; last what costs most.
+
+    `optional`: names of those to try that not everybody has or wants (`Recommenders.optional`).
+    """
     # What newcomers start with may differ from what everybody has; without times nobody knows what came first.
     starts: Sequence[Parameters] = ({}, {"first": 40}, {"first": 20}) if shape.timed else ({},)
     tried = [Family("popularity", starts)]
@@ -104,6 +110,8 @@ def families(shape: Shape) -> Sequence[Family]:
         tried.append(Family("ease", [{"regularization": round(float(np.clip(4.0 * per_item, 50.0, 5_000.0)), 1)}]))
     if shape.item_features:
         tried.append(Family("content"))
+    if shape.timed and "transformer" in optional:
+        tried.append(_transformer(shape))
     return tried
 
 
@@ -115,6 +123,12 @@ def _sequence(shape: Shape) -> Family:
     strength = 300.0 if shape.n_pairs >= _SMALL else 100.0
     decays = ((0.5, 0.95), (0.0, 0.9)) if shape.n_items <= _QUICK_ITEMS else ((0.5, 0.95),)
     return Family("sequence", [{"fast": fast, "slow": slow, "regularization": strength} for fast, slow in decays])
+
+
+def _transformer(shape: Shape) -> Family:
+    """As many events in all, whatever the size: few pairs are read more often."""
+    epochs = int(np.clip(_READ_EVENTS // max(shape.n_pairs, 1), 2, 40))
+    return Family("transformer", [{"epochs": epochs}])
 
 
 def _graph(shape: Shape) -> Family:

@@ -175,7 +175,8 @@ def select(
         return _popular(train) if name == "hybrid" else Recipe(name, {})
     deadline = _spent() + budget_seconds
     search = Search(recommenders, asked, seed, deadline, progress)
-    space = families(Shape.of(train, timed=asked.by_time, clocked=asked.has_clock))
+    shape = Shape.of(train, timed=asked.by_time, clocked=asked.has_clock)
+    space = families(shape, {name, *recommenders.optional()})
     if name == "hybrid":
         return _blend(search, space, start)
     family = next((one for one in space if one.name == name), Family(name))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 
 from app.domain.dataset import Dataset, Features, Histories, IdMap
+from app.models.transformer import TransformerParameters, TransformerRecommender
+from app.models.transformer_forward import Weights
 
 DAY = 86_400.0
 NOW = 1_700_000_000.0
@@ -42,9 +47,22 @@ PARAMETERS: Mapping[str, Mapping[str, object]] = {
     "item-item": {},
     "graph": {"factors": 2},
     "sequence": {"regularization": 30.0},
+    "transformer": {
+        "factors": 8,
+        "hidden": 16,
+        "length": 6,
+        "epochs": 30,
+        "batch": 8,
+        "learning_rate": 0.01,
+        "dropout": 0.3,
+        "device": "cpu",
+    },
     "hybrid": HYBRID,
 }
 """Parameters that fit data of this size."""
+
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="the extra `torch` is not installed")
+"""What the transformer learns; what it does with weights it has is tested everywhere."""
 
 
 def silent(stage: str, fraction: float) -> None:
@@ -119,3 +137,21 @@ def without(entries: Histories, position: int) -> Histories:
     return Histories.single(
         entries.items[kept], entries.weights[kept], entries.times[kept], entries.now, entries.profiles
     )
+
+
+def drawn_transformer(
+    n_items: int, *, length: int = 6, unliked: Collection[int] = (), seed: int = 1
+) -> TransformerRecommender:
+    """With weights drawn at random, no zeros among them; item n has n + 1 likes, those of `unliked` none."""
+    parameters = TransformerParameters(factors=8, hidden=16, length=length)
+    p, rng = parameters, np.random.default_rng(seed)
+    first = Weights.drawn(n_items, p.factors, p.hidden, p.layers, p.heads, p.length, seed)
+    moved = {
+        name: (array + 0.3 * rng.standard_normal(array.shape)).astype(np.float32)
+        for name, array in first.arrays().items()
+    }
+    counts = np.arange(1, n_items + 1)
+    counts[list(unliked)] = 0
+    recommender = TransformerRecommender("transformer", parameters)
+    recommender.adopt(replace(first, **moved), counts)
+    return recommender
