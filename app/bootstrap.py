@@ -48,7 +48,7 @@ from app.domain.recommender import Recommenders
 from app.domain.signals import SignalPolicy
 from app.domain.stores import Database
 from app.infrastructure.vector_store import IndexPolicy, open_good_index
-from app.models import RECOMMENDERS
+from app.models import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,8 @@ async def open_container(settings: Settings, clock: Callable[[], datetime] = utc
         stack.push_async_callback(publisher.close)
         jobs = await connect_jobs(settings)
         stack.push_async_callback(jobs.close)
-        yield Container(settings, database, cache, artifacts, jobs, publisher, RECOMMENDERS, clock)
+        recommenders = Table(settings.train_transformer)
+        yield Container(settings, database, cache, artifacts, jobs, publisher, recommenders, clock)
 
 
 def signal_policy(settings: Settings) -> SignalPolicy:

@@ -124,6 +124,8 @@ class Settings(BaseSettings):
     train_test_fraction: Annotated[float, Field(gt=0, lt=0.9)] = 0.1
     train_gate_margin: Annotated[float, Field(ge=-1, le=1)] = 0.01
     train_time_budget_seconds: Seconds = 120
+    train_transformer: Literal["never", "gpu", "always"] = "never"
+    """When selection tries the transformer, where torch is installed: where there is a GPU, or everywhere."""
     guardrail: bool = True
     """Fall back to the model before when lists of the served one are empty, fail or are not taken up."""
     guardrail_window_seconds: Seconds = 900

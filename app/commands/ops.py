@@ -190,7 +190,7 @@ async def check_model(settings: Settings) -> Finding:
     return Finding("model", "ok", f"{champion.model.model_type} version {champion.model.version}")
 
 
-async def check_training(_settings: Settings) -> Finding:
+async def check_training(settings: Settings) -> Finding:
     """Are the libraries there that trainings need?"""
     missing = [library for library in TRAINING_LIBRARIES if find_spec(library) is None]
     if missing:
@@ -200,6 +200,9 @@ async def check_training(_settings: Settings) -> Finding:
             f"not installed: {', '.join(missing)}",
             "fine where nothing is trained; else extra `train`",
         )
+    if settings.train_transformer != "never" and find_spec("torch") is None:
+        advice = "install the extra `torch`, or set ENCORE_TRAIN_TRANSFORMER to never"
+        return Finding("training", "warning", "not installed: torch, so the transformer is not tried", advice)
     return Finding("training", "ok", "libraries installed")
 
 

@@ -85,6 +85,16 @@ async def test_missing_training_libraries_are_a_warning(monkeypatch: pytest.Monk
     assert (await check_training(SETTINGS)).status == "warning"
 
 
+async def test_a_transformer_that_is_asked_for_and_cannot_be_trained_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ops, "find_spec", lambda name: None if name == "torch" else name)
+    asked = SETTINGS.model_copy(update={"train_transformer": "gpu"})
+    finding = await check_training(asked)
+    assert (finding.status, finding.detail) == ("warning", "not installed: torch, so the transformer is not tried")
+    assert (await check_training(SETTINGS)).status == "ok"
+
+
 def test_the_command_ends_with_1_when_something_failed_and_0_when_nothing_did(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
