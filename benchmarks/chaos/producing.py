@@ -13,10 +13,10 @@ from benchmarks.chaos.ledger import Ledger, Record
 TICK_SECONDS = 0.05
 
 
-async def produce(brokers: str, ledger: Ledger, rate: int, stopping: asyncio.Event) -> None:
+async def produce(brokers: str, ledger: Ledger, rate: int, stopping: asyncio.Event, linger_ms: int = 5) -> None:
     """Until `stopping`; then wait for every acknowledgement."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=brokers, acks="all", enable_idempotence=True, linger_ms=5, compression_type="lz4"
+        bootstrap_servers=brokers, acks="all", enable_idempotence=True, linger_ms=linger_ms, compression_type="lz4"
     )
     await producer.start()
     waiting: set[asyncio.Task[None]] = set()

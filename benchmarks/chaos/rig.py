@@ -91,16 +91,25 @@ def is_at_work(process: ServerProcess) -> bool:
 @contextmanager
 def started_rig(topics: Mapping[str, int], consumers: int, tree: Path = ROOT, **settings: str) -> Iterator[Rig]:
     """PostgreSQL with fsync on, a real broker with empty topics, and consumers that have been started."""
+    kafka = start_kafka()
+    try:
+        asyncio.run(create_topics(urlsplit(kafka.url).netloc, topics))
+        with rig_on(kafka, consumers, tree, **settings) as rig:
+            yield rig
+    finally:
+        kafka.stop()
+
+
+@contextmanager
+def rig_on(kafka: Server, consumers: int, tree: Path = ROOT, **settings: str) -> Iterator[Rig]:
+    """The same on brokers that somebody else has started and will stop."""
     with ExitStack() as stack:
         postgres = start_postgres(durable=True)
         stack.callback(postgres.stop)
-        kafka = start_kafka()
-        stack.callback(kafka.stop)
         execute(postgres.url, "CREATE DATABASE chaos")
         url = on_database(postgres.url, "chaos")
         migrate(url)
         rig = Rig(postgres, kafka, url, stack.enter_context(snapshot(tree)), settings)
-        asyncio.run(create_topics(rig.brokers, topics))
         stack.callback(rig.stop_consumers)
         for _ in range(consumers):
             rig.add_consumer()
