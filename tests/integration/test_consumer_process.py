@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from benchmarks import poison
 from benchmarks.chaos.judging import Judge, Verdict
 from benchmarks.chaos.ledger import TOPICS, Ledger
 from benchmarks.chaos.producing import send
@@ -122,6 +123,12 @@ async def test_sigterm_finishes_the_batch_leaves_exact_hints_and_exits_0(rig: Ri
     stored = await query(rig, "SELECT topic, partition, next_offset FROM features.consumer_offsets")
     left = {place: offset for place, offset in (await hints(rig)).items() if offset}
     assert left == {(topic, partition): offset for topic, partition, offset in stored if offset}
+
+
+async def test_poison_stops_no_partition_and_much_of_it_sets_its_partition_aside(rig: Rig) -> None:
+    """E7, V21 in short: `python -m benchmarks.poison` takes longer and sends more."""
+    rig.settings = {"ENCORE_CONSUME_POISON_PAUSE_SECONDS": "3"}
+    assert await poison.prove(rig, 2_000, 8.0, 3.0)
 
 
 async def test_probes_tell_live_from_ready_and_metrics_count_what_came_in(rig: Rig) -> None:
