@@ -56,14 +56,20 @@ chaos: dev ## Kill, crash and freeze what takes in events: make chaos SEED=7 SEC
 mutants: dev ## Break the code on purpose, one way after the other: every way must be noticed
 	@$(BIN)/python -m benchmarks.mutants
 
-proofs: dev ## Damaged artifacts are refused, killed trainings leave nothing half-done
+proofs: dev ## Damaged artifacts, killed trainings, 10,000 requests from the document, 100 swaps
 	@$(BIN)/python -m benchmarks.damage --count 2000
 	@$(BIN)/python -m benchmarks.kill_training --points 10
+	@$(BIN)/python -m benchmarks.fuzz
+	@$(BIN)/python -m benchmarks.swaps 100
 
 outages: dev ## Servers killed and frozen under load, SIGTERM under load, freshness through Kafka (docs/real-servers.md)
 	@$(BIN)/python -m benchmarks.outages $(SECONDS:%=--seconds %)
 	@$(BIN)/python -m benchmarks.stops
 	@$(BIN)/python -m benchmarks.broker_restarts
+	@$(BIN)/python -m benchmarks.broker_faults
+	@$(BIN)/python -m benchmarks.poison
+	@$(BIN)/python -m benchmarks.rate_limit
+	@$(BIN)/python -m benchmarks.bounded_caches
 	@$(BIN)/python -m benchmarks.database_outages
 	@$(BIN)/python -m benchmarks.kafka_freshness
 

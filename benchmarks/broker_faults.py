@@ -60,7 +60,6 @@ AWAY, ALL_AWAY, LEADER, COORDINATOR, SLOW, HELD = (
     "broker slow",
     "rebalancing with a batch in hand",
 )
-"""The last one is directed: without it a consumer that commits before it writes was not caught by thirty faults."""
 
 DECK = (*[AWAY] * 5, ALL_AWAY, *[LEADER] * 3, *[COORDINATOR] * 2, SLOW, *[HELD] * 2, *REFUSED)
 """Twenty-two faults; shuffled anew when they are used up, so that every kind has its share."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import threading
+import time
 from pathlib import Path
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from alembic import command
@@ -15,6 +17,8 @@ from alembic.script import ScriptDirectory
 from app.domain.exceptions import ConfigurationError, DatabaseUnavailableError
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import alembic_config, migrate, run_on_database
+
+MAX_LOCK_SECONDS = 2.0
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.real_servers)])
@@ -92,6 +96,39 @@ def test_a_migration_that_fails_leaves_nothing(empty_url: str) -> None:
         run_on_database(empty_url, fail_late)
 
     assert tables(empty_url) == set()
+
+
+@pytest.mark.real_servers
+@pytest.mark.slow
+async def test_migrations_beside_writers_and_readers_hold_nobody_up(empty_postgres_url: str) -> None:
+    """D3: from the first revision to the newest and back, step by step, while others write and read."""
+    steps = [step.revision for step in ScriptDirectory.from_config(alembic_config()).walk_revisions()][::-1]
+    await asyncio.to_thread(migrate, empty_postgres_url, steps[0])
+    pool = await asyncpg.create_pool(empty_postgres_url.replace("+asyncpg", ""), min_size=3, max_size=3)
+    stopping, seconds = asyncio.Event(), list[float]()
+    write = (
+        "INSERT INTO features.users (user_id, attributes, fingerprint, updated_at) "
+        "SELECT gen_random_uuid()::text, '{}', '', now() FROM generate_series(1, 20)"
+    )
+
+    async def keep_on(sql: str) -> None:
+        while not stopping.is_set():
+            began = time.perf_counter()
+            await pool.execute(sql)
+            seconds.append(time.perf_counter() - began)
+            await asyncio.sleep(0.02)
+
+    others = [asyncio.create_task(keep_on(sql)) for sql in (write, "SELECT count(*) FROM features.interactions")]
+    for revision in [*steps[1:], *steps[-2::-1], *steps[1:]]:
+        await asyncio.to_thread(migrate, empty_postgres_url, revision)
+        await asyncio.sleep(0.1)
+    stopping.set()
+    await asyncio.gather(*others)
+
+    assert len(seconds) > 20
+    assert max(seconds) < MAX_LOCK_SECONDS
+    assert await pool.fetchval("SELECT count(*) FROM features.users") > 200
+    await pool.close()
 
 
 async def test_a_database_says_whether_its_schema_is_current(empty_url: str) -> None:

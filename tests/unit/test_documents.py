@@ -45,3 +45,29 @@ def test_every_setting_that_the_documents_name_exists() -> None:
         named = set(re.findall(r"\bENCORE_[A-Z0-9_]+\b", document.read_text(encoding="utf-8")))
         unknown = {name for name in named - known if not name.startswith("ENCORE_TEST_")}  # addresses for tests
         assert unknown <= {"ENCORE_SERVICE_HOST"}, document
+
+
+LAST = {"E": 11, "T": 6, "C": 7, "D": 5, "M": 8, "V": 24}
+PROMISES = {f"{letter}{number}" for letter, last in LAST.items() for number in range(1, last + 1)} | {"O3", "O6", "A1"}
+
+
+def exists(witness: str) -> bool:
+    """Whether a test (`folder/test_x.py::TestY::test_z`), a command or a target of make is there."""
+    if witness.startswith("make "):
+        return f"\n{witness.removeprefix('make ')}: " in (ROOT / "Makefile").read_text(encoding="utf-8")
+    if witness.startswith("python -m "):
+        return (ROOT / (witness.removeprefix("python -m ").replace(".", "/") + ".py")).exists()
+    path, *names = witness.split("::")
+    file = ROOT / "tests" / path
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    return bool(text) and all(re.search(rf"^ *(async def|def|class) {name}\b", text, re.MULTILINE) for name in names)
+
+
+def test_every_promise_names_tests_and_commands_that_exist() -> None:
+    text = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([A-Z]\d+) \| [^|]+ \| ([^|]+) \|", text, re.MULTILINE)
+    shown = {promise: re.findall(r"`([^`]+)`", cell) for promise, cell in rows}
+    assert shown.keys() == PROMISES
+    assert all(shown.values())
+    named = {witness for witnesses in shown.values() for witness in witnesses if "ENCORE_TEST_" not in witness}
+    assert [witness for witness in sorted(named) if not exists(witness)] == []
