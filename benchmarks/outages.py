@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping
@@ -75,6 +76,7 @@ async def frozen_row(world: World, api: Api, seconds: float) -> tuple[bool, Fact
     postgres, port = world.servers["postgres"].control, port_of(api)
     began, loop = asyncio.get_running_loop().time(), asyncio.get_running_loop()
     slowest, answers = 0.0, dict[int, int]()
+    before = wakings(api.metrics())
     await asyncio.to_thread(postgres.pause)
 
     async def caller(number: int) -> None:
@@ -88,6 +90,7 @@ async def frozen_row(world: World, api: Api, seconds: float) -> tuple[bool, Fact
             await asyncio.sleep(0.5)
 
     await asyncio.gather(*(caller(number) for number in range(200)))
+    lag = lag_p99_ms(before, wakings(await asyncio.to_thread(api.metrics)))
     await asyncio.to_thread(postgres.resume)
     connections = await settled(world)
     held = (
@@ -97,7 +100,20 @@ async def frozen_row(world: World, api: Api, seconds: float) -> tuple[bool, Fact
         and set(connections) <= {"idle"}
     )
     shown = {str(status): count for status, count in answers.items()}
-    return held, {"slowest_seconds": round(slowest, 2), "statuses": shown, "connections": dict(connections)}
+    facts: Facts = {"statuses": shown, "connections": dict(connections), "loop_lag_p99_below_ms": lag}
+    return held, {"slowest_seconds": round(slowest, 2), **facts}
+
+
+def wakings(metrics: str) -> Mapping[float, float]:
+    """How often the server's loop woke a timer so late or less: bucket (seconds) → count."""
+    found = re.findall(r'^encore_event_loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)$', metrics, re.MULTILINE)
+    return {float(bucket): float(wakings) for bucket, wakings in found}
+
+
+def lag_p99_ms(before: Mapping[float, float], after: Mapping[float, float]) -> float:
+    """The bucket that holds all but one in a hundred of the timers in between."""
+    grown = {bucket: count - before[bucket] for bucket, count in after.items()}
+    return min(bucket for bucket, count in grown.items() if count >= 0.99 * max(grown.values())) * 1_000
 
 
 async def aborted_row(world: World, api: Api, seconds: float, *, aborted: int = 1_500) -> tuple[bool, Facts]:
