@@ -12,7 +12,7 @@ _MEANING = {
     400: "Malformed: the address, the JSON or a cursor.",
     401: "Credentials are missing or not valid.",
     403: "The credentials do not allow this.",
-    404: "Nothing by that name.",
+    404: "Nothing by that name; nothing has a name with a slash, a backslash or an escaped percent sign in it.",
     408: "The request did not arrive in time.",
     409: "The present state does not allow this.",
     413: "The body is too large.",

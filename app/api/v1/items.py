@@ -73,7 +73,7 @@ async def get_item(item_id: ItemIdPath, uses: Uses) -> ItemAnswer:
 
 
 @routes.put(
-    "/{item_id}", operation_id="putItem", response_model=ItemAnswer, responses=problems(*CLOSED, *WITH_BODY, 409)
+    "/{item_id}", operation_id="putItem", response_model=ItemAnswer, responses=problems(*CLOSED, *WITH_BODY, 404, 409)
 )
 @guarded(WRITE)
 async def put_item(item_id: ItemIdPath, body: ItemBody, uses: Uses) -> ItemAnswer:

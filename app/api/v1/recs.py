@@ -40,7 +40,7 @@ async def recommend_for_session(body: SessionBody, uses: Uses, call: TheCall, re
     "/{user_id}",
     operation_id="recommendForUser",
     response_model=ListAnswer,
-    responses={**problems(*CLOSED), 304: {"description": "The list is the one you have."}},
+    responses={**problems(*CLOSED, 404), 304: {"description": "The list is the one you have."}},
 )
 @guarded(LIST_POLICY)
 async def recommend_for_user(
@@ -59,7 +59,7 @@ LIST_ROUTE = routes.routes[-1]
     "/{user_id}",
     operation_id="recommendByRules",
     response_model=ListAnswer,
-    responses=problems(*CLOSED, *WITH_BODY),
+    responses=problems(*CLOSED, *WITH_BODY, 404),
 )
 @guarded(allow("recs:read", owner="user_id", for_anyone=True))
 async def recommend_by_rules(

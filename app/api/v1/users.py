@@ -46,7 +46,9 @@ async def get_user(user_id: UserIdPath, uses: Uses) -> UserAnswer:
     return UserAnswer.of(await uses.catalog.get_user(user_id))
 
 
-@routes.put("/{user_id}", operation_id="putUser", response_model=UserAnswer, responses=problems(*CLOSED, *WITH_BODY))
+@routes.put(
+    "/{user_id}", operation_id="putUser", response_model=UserAnswer, responses=problems(*CLOSED, *WITH_BODY, 404)
+)
 @guarded(WRITE)
 async def put_user(user_id: UserIdPath, body: UserBody, uses: Uses) -> UserAnswer:
     """Write a profile whole. Answers what is stored then: the newer of the two."""
