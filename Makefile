@@ -66,6 +66,7 @@ outages: dev ## Servers killed and frozen under load, SIGTERM under load, freshn
 	@$(BIN)/python -m benchmarks.outages $(SECONDS:%=--seconds %)
 	@$(BIN)/python -m benchmarks.stops
 	@$(BIN)/python -m benchmarks.broker_restarts
+	@$(BIN)/python -m benchmarks.two_beats
 	@$(BIN)/python -m benchmarks.broker_faults
 	@$(BIN)/python -m benchmarks.poison
 	@$(BIN)/python -m benchmarks.rate_limit
