@@ -112,18 +112,21 @@ def test_a_new_item_is_recommended_within_a_second_of_its_upsert(trained: Home) 
         assert found
 
 
-def test_the_running_server_follows_promote_and_rollback(trained: Home) -> None:
+def test_running_servers_follow_promote_and_rollback(trained: Home) -> None:
+    """M7: both within ten seconds."""
     first = trained.ask("models", "list")["models"][0]["model_id"]
     second = Home(trained.folder, trained.secret, {**trained.settings, "ENCORE_TRAIN_GATE_MARGIN": "-1"})
     training = second.ask("train", "--seed", "5")
     assert training["status"] == "promoted", training["reason"]
 
-    with trained.serve() as server:
-        assert server.list_for("user-002")["model"]["id"] == training["model_id"]
+    with trained.serve() as one, trained.serve() as two:
+        for server in (one, two):
+            assert server.list_for("user-002")["model"]["id"] == training["model_id"]
         for command in (("promote", first), ("promote", training["model_id"]), ("rollback",)):
             trained.run("models", *command)
             expected = training["model_id"] if command[-1] == training["model_id"] else first
-            for _ in until(15):
-                if server.list_for("user-002")["model"]["id"] == expected:
+            for _ in until(10):
+                served = {server.list_for("user-002")["model"]["id"] for server in (one, two)}
+                if served == {expected}:
                     break
-            assert server.list_for("user-002")["model"]["id"] == expected
+            assert served == {expected}
