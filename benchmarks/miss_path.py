@@ -157,7 +157,7 @@ async def measure(n_items: int, folder: Path) -> None:
 
         percentiles(await timed(session), "session of 200", **facts)
         parts(serving.server.current, facts)
-        await hits(serving.lists.cached_page, serving.lists.recommend, facts)
+        await hits(serving.lists.recommend, facts)
 
 
 async def timed(step: Callable[[int], Any], before: Callable[[int], Any] | None = None) -> Sequence[float]:
@@ -184,14 +184,10 @@ def parts(serving: Any, facts: Mapping[str, object]) -> None:
     percentiles(seconds, "computation alone", **facts)
 
 
-async def hits(cached: Callable[[ListQuery], Any], recommend: Callable[[ListQuery], Any], facts: Any) -> None:
-    """Lists found: in process memory alone, and after asking the cache for the generation."""
+async def hits(recommend: Callable[[ListQuery], Any], facts: Any) -> None:
+    """Lists found in process memory, after asking the cache for the generation."""
     query = ListQuery("p0")
     await recommend(query)
-    started = time.perf_counter()
-    for _ in range(20_000):
-        assert cached(query) is not None
-    report(BENCHMARK, "cached page", (time.perf_counter() - started) / 20_000 * 1e6, "us", **facts)
     started = time.perf_counter()
     for _ in range(20_000):
         await recommend(query)

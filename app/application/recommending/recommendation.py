@@ -94,19 +94,6 @@ class RecommendationService:
         _answered(query.type, page.fallback_reason or "none").inc()
         return Answer(page, quota)
 
-    def cached_page(self, query: ListQuery) -> Page | None:
-        """The page, if it can be had from process memory at once: no await, no thread, no cache."""
-        serving = self._current(query.type)
-        if serving.model is None or query.explain:
-            return None
-        held = self._memory.get(query.user_id, f"{serving.view.layout}.{variant_of(serving, query)}")
-        if held is None or held.ranked.good_until <= self._clock().timestamp():
-            return None
-        _NEAR_HIT.inc()
-        page = self._plain_page(serving, query, held, from_cache=True)
-        _answered(query.type, page.fallback_reason or "none").inc()
-        return page
-
     async def session(self, query: SessionQuery) -> Page:
         """A list for a history that came with the request; nothing is stored."""
         serving, now = await self.serving(query.type), self._clock()
@@ -185,10 +172,15 @@ class RecommendationService:
         self.pool.close()
 
     async def _held(self, wish: Wish, reply: CacheReply | None) -> HeldList | None:
-        """The list from memory, if it is of the present generation, else what the cache has just given."""
+        """The list from memory, if it is of the present generation, else what the cache has just given.
+
+        While the cache is away nobody knows the generation. What is held for some seconds more is then as good as what
+        would be computed now and held as long, and a thousand users do not all compute in the moment it goes.
+        """
         now = self._clock().timestamp()
         held = self._memory.get(wish.user_id, wish.near_variant)
-        if held is not None and held.generation == wish.generation and held.ranked.good_until > now:
+        is_current = held is not None and (reply is None or held.generation == wish.generation)
+        if held is not None and is_current and held.ranked.good_until > now:
             _NEAR_HIT.inc()
             return held
         _NEAR_MISS.inc()

@@ -21,7 +21,8 @@ _MAX_PAUSE_SECONDS = 2.0
 class RedisListener:
     """One subscription for all listeners of this process; `broadcast` hands the messages out.
 
-    Before a gap (the connection is lost) and after it (subscribed again) listeners get None: what they hold may be old.
+    After a gap (subscribed again) listeners get None: what they hold may be old. Not before: while nothing is heard,
+    what would be made anew would be as old as soon.
     """
 
     def __init__(self, address: RedisAddress, channel: str, broadcast: Broadcast) -> None:
@@ -68,7 +69,6 @@ class RedisListener:
             await _watch(connection, gone)
         finally:
             connection.close()
-            self._broadcast.send((None,))
 
     def _receive(self, payload: bytes) -> None:
         try:

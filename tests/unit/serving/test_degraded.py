@@ -68,6 +68,20 @@ async def test_without_the_cache_lists_are_computed_and_nobody_counts(world: Wor
     assert not answer.page.is_fallback
 
 
+async def test_without_the_cache_a_list_in_hand_is_given_until_an_event_changes_it(world: World) -> None:
+    await world.rate("somebody", "crime-05")
+    expected = await world.lists.recommend(ListQuery("somebody"))
+    world.cache_switch.is_on = False
+
+    again = await world.lists.recommend(ListQuery("somebody"))
+    await world.rate("somebody", expected.items[0].item_id)
+    changed = await world.lists.recommend(ListQuery("somebody"))
+
+    assert (again.from_cache, again.etag) == (True, expected.etag)
+    assert not changed.from_cache
+    assert expected.items[0].item_id not in {line.item_id for line in changed.items}
+
+
 async def test_an_event_taken_in_without_the_cache_is_accepted_and_its_list_renewed_later(world: World) -> None:
     before = await world.lists.recommend(ListQuery("somebody"))
     world.cache_switch.is_on = False

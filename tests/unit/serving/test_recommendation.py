@@ -76,20 +76,6 @@ async def test_a_list_found_in_the_shared_cache_equals_the_computed_one(world: W
         )
 
 
-async def test_the_cached_page_needs_no_await_and_vanishes_with_an_event(world: World) -> None:
-    query = ListQuery("somebody")
-    assert world.lists.cached_page(query) is None
-    await world.rate("somebody", "crime-05")
-    computed = await world.lists.recommend(query)
-
-    cached = world.lists.cached_page(query)
-
-    assert cached is not None
-    assert (cached.items, cached.etag) == (computed.items, computed.etag)
-    await world.rate("somebody", "crime-06")
-    assert world.lists.cached_page(query) is None
-
-
 async def test_a_bump_by_another_process_counts_before_its_message_is_heard(world: World) -> None:
     before = await world.lists.recommend(ListQuery("somebody"))
     event = decode(rated("somebody", "crime-05"), world.clock.now)
