@@ -51,6 +51,21 @@ async def test_a_new_event_is_accepted_and_makes_its_user_and_item_known(databas
     assert await database.catalog.get_item("i1") is None
 
 
+async def test_writes_that_are_cancelled_anywhere_leave_the_database_to_others(database: Database) -> None:
+    """Also while somebody still looks at the errors: what they hold must not hold a lock."""
+    errors: list[object] = []
+    for step in range(60):
+        writing = asyncio.create_task(database.interactions.ingest(IngestBatch([event(step)])))
+        await asyncio.sleep(step * 0.0002)
+        writing.cancel()
+        errors += await asyncio.gather(writing, return_exceptions=True)
+
+        async with asyncio.timeout(3):
+            result = await database.interactions.ingest(IngestBatch([event(1_000 + step)]))
+        assert result.outcomes == (Outcome.ACCEPTED,)
+    assert any(isinstance(error, asyncio.CancelledError) for error in errors)
+
+
 async def test_the_same_event_again_is_a_duplicate_and_touches_nobody(database: Database) -> None:
     await database.interactions.ingest(IngestBatch([event(1)]))
 

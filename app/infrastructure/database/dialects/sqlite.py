@@ -26,6 +26,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util.concurrency import in_greenlet
 
 from app.infrastructure.database import staging
 from app.infrastructure.database.columns import EPOCH, micros
@@ -193,7 +194,18 @@ def _engine(url: URL, pool_size: int, timeout_seconds: float, *, busy_timeout_se
         execution_options={"schema_translate_map": _NO_SCHEMAS},
     )
     sa.event.listen(engine.sync_engine, "connect", _pragmas(busy_timeout_seconds))
+    sa.event.listen(engine.sync_engine, "invalidate", _roll_back)
     return engine
+
+
+def _roll_back(connection: DBAPIConnection, _record: object, _exc: BaseException | None) -> None:
+    """Before a connection is closed because its task was cancelled in the midst of a statement.
+
+    SQLite only closes it for good when nobody holds its cursors any more, and whoever keeps the error keeps them: until
+    then nobody else could write (https://www.sqlite.org/c3ref/close.html).
+    """
+    if in_greenlet():
+        connection.rollback()
 
 
 def _pragmas(busy_timeout_seconds: float) -> Callable[[DBAPIConnection, object], None]:
