@@ -87,8 +87,8 @@ def interactions(n_items: int) -> Sequence[Interaction]:
     random = np.random.default_rng(1)
     events = []
     for person in range(PEOPLE):
-        ranks = random.choice(n_items // GENRES, HISTORY, replace=False)
-        for number, rank in enumerate(ranks.tolist()):
+        ranks = random.choice(n_items // GENRES, HISTORY // 2, replace=False)
+        for number, rank in enumerate(np.repeat(ranks, 2).tolist()):
             item = rank * GENRES + (person + number % 2) % GENRES
             at = NOW - timedelta(minutes=number)
             identity = UUID(int=person * HISTORY + number)
