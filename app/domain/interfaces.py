@@ -85,7 +85,8 @@ class Cache(Protocol):
     def invalidations(self) -> AsyncIterator[str | None]:
         """User ids bumped by any process; None means messages may have been lost: drop everything held nearby.
 
-        The first message is None: from then on nothing is missed without saying so. Ends when the cache is closed.
+        The first message is None: from then on nothing is missed without saying so, once messages come again. Ends when
+        the cache is closed.
         """
 
     @abstractmethod

@@ -179,8 +179,7 @@ class RecommendationService:
         """
         now = self._clock().timestamp()
         held = self._memory.get(wish.user_id, wish.near_variant)
-        is_current = held is not None and (reply is None or held.generation == wish.generation)
-        if held is not None and is_current and held.ranked.good_until > now:
+        if held is not None and (reply is None or held.generation == wish.generation) and held.ranked.good_until > now:
             _NEAR_HIT.inc()
             return held
         _NEAR_MISS.inc()
