@@ -35,15 +35,18 @@ class Round:
     told: str
 
 
-def fuzz(server: Process, folder: Path, seed: int, examples: int, phases: str) -> Round:
-    """Up to `examples` requests of each operation, and as many again that break its rules."""
+def fuzz(server: Process, folder: Path, seed: int, examples: int, phases: str, timeout_seconds: int = 60) -> Round:
+    """Up to `examples` requests of each operation, and as many again that break its rules.
+
+    The document promises no time for an answer, and a busy machine may stand still for a while: hence the timeout.
+    """
     options = {
         "--checks": "all",
         "--exclude-checks": EXCLUDED,
         "--exclude-operation-id": "startTraining",  # it starts processes, one after the other, for as long as we ask
         "--phases": phases,
         "--max-examples": str(examples),
-        "--request-timeout": "60",  # the document promises no time; a busy machine may well stand still for a while
+        "--request-timeout": str(timeout_seconds),
         "--seed": str(seed),
         "--header": f"Authorization: {ADMIN['Authorization']}",
     }
