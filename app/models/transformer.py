@@ -30,7 +30,7 @@ _RARE_SHARE = 0.1
 WHEN = ("never", "gpu", "always")
 """When selection tries it, where torch is installed: where there is a GPU, or everywhere."""
 
-INSTALL = "uv pip install 'encore-recs[torch]'"
+INSTALL = "uv pip install 'torch>=2.6'"
 
 
 @dataclass(frozen=True, slots=True)
