@@ -108,6 +108,8 @@ class CatalogStore(Protocol):
     async def upsert_items(self, items: Sequence[Item]) -> int:
         """Write items whole; one with an older `updated_at` than the stored loses silently. Returns how many won.
 
+        Raises InputError for a reserved item id.
+
         Every call that changes anything gives the changed items a new, higher `revision`.
         """
 

@@ -23,13 +23,11 @@ from app.api.v1.schemas.common import CursorPage, ItemIdPath
 from app.api.v1.schemas.lists import ListAnswer, PopularParams, SimilarParams
 from app.domain.exceptions import ConflictError, InputError, NotFoundError
 from app.domain.keys import key_text
+from app.domain.models import RESERVED_ITEM_IDS
 
 routes = router("/api/v1/items", "items")
 READ = allow("recs:read", "catalog:write")
 WRITE = allow("catalog:write")
-
-RESERVED_ITEM_IDS = frozenset({"popular", "bulk"})
-"""Path words under /api/v1/items: an item of that name could be written and never read."""
 
 
 @routes.get("/popular", operation_id="listPopularItems", response_model=ListAnswer, responses=problems(*CLOSED))
