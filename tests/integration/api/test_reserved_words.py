@@ -82,7 +82,10 @@ def test_no_file_names_such_a_user_or_item(shared: House) -> None:
 
 
 def test_no_route_writes_such_a_user_or_item(shared: House) -> None:
-    doors = (("item_id", "items", {"title": "x"}), ("user_id", "users", {}))
+    doors: tuple[tuple[str, str, dict[str, str]], ...] = (
+        ("item_id", "items", {"title": "x"}),
+        ("user_id", "users", {}),
+    )
     for parameter, plural, body in doors:
         for word in words(parameter, shared.folder):
             written = shared.client.put(f"/api/v1/{plural}/{word}", json=body, headers=ADMIN)
