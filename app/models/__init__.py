@@ -54,6 +54,7 @@ _MAKERS: Mapping[str, _Maker] = {
     "content": ContentRecommender,
     "rp3": NeighbourRecommender,
     "item-item": NeighbourRecommender,
+    "transitions": NeighbourRecommender,
     "graph": GraphRecommender,
     "ease": EaseRecommender,
     "sequence": SequenceRecommender,
