@@ -86,12 +86,12 @@ def shop(seed: int, scale: float = 1.0, pairs: int = 190_000, items: int = 12_00
             way = rng.random()
             if seen and way < 0.5:
                 before = seen[-1] if way < 0.35 or len(seen) < 2 else seen[-2]
-                item = int(successors[before, min(_drawn(rng, steps), 7)])
+                chosen = int(successors[before, min(_drawn(rng, steps), 7)])
             else:
                 kind = int(tastes[person, rng.integers(2)])
-                item = int(within[kind][min(_drawn(rng, tails[kind]), len(within[kind]) - 1)])
-            if item not in seen or rng.random() < 0.02:
-                seen = [one for one in seen if one != item] + [item]
+                chosen = int(within[kind][min(_drawn(rng, tails[kind]), len(within[kind]) - 1)])
+            if chosen not in seen or rng.random() < 0.02:
+                seen = [one for one in seen if one != chosen] + [chosen]
         past.append(seen)
 
     def oracle(user: int) -> Floats:
@@ -364,14 +364,18 @@ def latent(seed: int, n_users: int, n_items: int, n_pairs: int) -> Generated:
 def _thresholds() -> Mapping[str, Callable[[int, float], Generated]]:
     """At .9 and 1.1 of every size at which selection once changed its mind."""
 
-    def at(n_users: int, n_items: int, n_pairs: int) -> Callable[[int, float], Generated]:
-        return lambda seed, scale: latent(seed, int(n_users * scale), int(n_items * scale), int(n_pairs * scale))
+    def pairs(share: float) -> Callable[[int, float], Generated]:
+        return lambda seed, _: latent(seed, int(8_000 * share), 3_000, int(200_000 * share))
 
-    found = {}
+    def items(n_items: int) -> Callable[[int, float], Generated]:
+        # Users in step with the items, so that the pairs of an item stay the same.
+        return lambda seed, _: shop(seed, n_items / 12_000, 190_000)
+
+    found: dict[str, Callable[[int, float], Generated]] = {}
     for share in (0.9, 1.1):
-        found[f"pairs-200k-{share}"] = at(int(8_000 * share), 3_000, int(200_000 * share))
-        found[f"items-4500-{share}"] = at(8_000, int(4_500 * share), 160_000)
-        found[f"items-2000-{share}"] = at(6_000, int(2_000 * share), 120_000)
+        found[f"pairs-200k-{share}"] = pairs(share)
+        found[f"items-4500-{share}"] = items(int(4_500 * share))
+        found[f"items-2000-{share}"] = items(int(2_000 * share))
     return found
 
 

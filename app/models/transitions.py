@@ -31,20 +31,20 @@ class TransitionParameters:
 def transition_weights(dataset: Dataset, parameters: TransitionParameters) -> sp.csr_matrix:
     """(n_items, n_items) float32 CSR without a diagonal. Raises NotEnoughDataError where nobody took two steps."""
     steps = Steps.of(dataset.histories)
-    sources, targets, weights = [], [], []
+    shape = (dataset.n_items, dataset.n_items)
+    followed = sp.csr_matrix(shape, dtype=np.float32)
+    # Lag by lag: all pairs of a wide window at once would take more memory than everything else in a training.
     for lag in range(1, parameters.window + 1):
         before, after = np.arange(len(steps.item) - lag), np.arange(lag, len(steps.item))
         kept = (steps.user[before] == steps.user[after]) & (steps.item[before] != steps.item[after])
         before, after = before[kept], after[kept]
-        weight = np.full(len(before), parameters.step ** (lag - 1))
+        weight = np.full(len(before), parameters.step ** (lag - 1), dtype=np.float32)
         tied = steps.time[before] == steps.time[after]
-        weight[tied] *= 0.5
-        sources += [steps.item[before], steps.item[after[tied]]]
-        targets += [steps.item[after], steps.item[before[tied]]]
-        weights += [weight, weight[tied]]
-    shape = (dataset.n_items, dataset.n_items)
-    cells = (np.concatenate(weights), (np.concatenate(sources), np.concatenate(targets)))
-    followed = sp.csr_matrix(cells, shape=shape)
+        weight[tied] *= np.float32(0.5)
+        sources = np.concatenate([steps.item[before], steps.item[after[tied]]]).astype(np.int32)
+        targets = np.concatenate([steps.item[after], steps.item[before[tied]]]).astype(np.int32)
+        cells = (np.concatenate([weight, weight[tied]]), (sources, targets))
+        followed = followed + sp.csr_matrix(cells, shape=shape)
     counts = np.maximum(np.bincount(steps.item, minlength=dataset.n_items), 1).astype(np.float64)
     normal = sp.diags(counts**-parameters.alpha) @ followed @ sp.diags(counts**-parameters.beta)
     return sp.csr_matrix(normal, dtype=np.float32)
