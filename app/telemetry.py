@@ -100,7 +100,7 @@ TRAININGS = _counter("trainings_total", "Trainings by final status.", "model_typ
 TRAINING_SECONDS = _histogram("training_seconds", "One training, start to verdict.", "model_type", buckets=_LONG)
 LAST_TRAINING = _gauge(
     "last_training_timestamp_seconds",
-    "When the newest training with this outcome ended, as the database knows it: trainings run in processes of their own.",
+    "When the newest training with this outcome ended, as the database knows it.",
     "model_type",
     "status",
 )
