@@ -1,7 +1,7 @@
 """What Kubernetes schemas cannot say about deploy/k8s: `python -m scripts.manifests FILE…` on rendered manifests.
 
-Objects that must fit together (selectors, named ports, references), and what Encore wants of each workload: settings and
-commands that exist, probes that are routes, no rights. Exits 1 and prints a line for each problem.
+Objects that must fit together (selectors, named ports, references), and what Encore wants of each workload: settings
+and commands that exist, probes that are routes, no rights. Exits 1 and prints a line for each problem.
 """
 
 from __future__ import annotations
