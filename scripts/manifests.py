@@ -163,7 +163,7 @@ def _probe_problems(workload: Object, container: Object) -> Iterator[str]:
 
 def _grace_problems(workload: Object, objects: Sequence[Object]) -> Iterator[str]:
     """Kubernetes must not kill what still finishes: drain and requests, or a training."""
-    settings = next((item["data"] for item in objects if item["kind"] == "ConfigMap"), {})
+    settings: Mapping[str, str] = next((item["data"] for item in objects if item["kind"] == "ConfigMap"), {})
     grace = _pod(workload)["spec"].get("terminationGracePeriodSeconds", 30)
     needed = {
         "api": float(settings.get("ENCORE_DRAIN_SECONDS", 0)) + 20 + 10,
