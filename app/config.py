@@ -14,7 +14,15 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from app.config_checks import refuse_impossible
-from app.config_names import FILE_SETTING, read_file, refuse_unknown_names, setting_name
+from app.config_names import (
+    FILE_SETTING,
+    FILE_SUFFIX,
+    may_come_from_a_file,
+    read_file,
+    read_secret_files,
+    refuse_unknown_names,
+    setting_name,
+)
 from app.config_rules import rules_of
 from app.config_secrets import MIN_SECRET_BYTES
 from app.domain.cron import Cron
@@ -191,15 +199,16 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """The settings in force: arguments, environment, the YAML file, defaults, in this order.
+    """The settings in force: arguments, environment, files with secrets, the YAML file, defaults, in this order.
 
     Raises ConfigurationError naming the setting to blame, never its value.
     """
     fields = Settings.model_fields
     refuse_unknown_names(os.environ, fields)
+    secrets = read_secret_files(os.environ, fields)
     from_file = {name: value for name, value in read_file(fields).items() if setting_name(name) not in os.environ}
     try:
-        settings = Settings(**{**from_file, **overrides})  # type: ignore[arg-type]  # pydantic checks every value
+        settings = Settings(**{**from_file, **secrets, **overrides})  # type: ignore[arg-type]  # pydantic checks every value
     except ValidationError as error:
         raise _first_problem(error) from None  # the original would carry the value
     except SettingsError as error:
@@ -219,12 +228,14 @@ def require_credentials(settings: Settings) -> None:
 
 
 def described(settings: Settings) -> dict[str, dict[str, object]]:
-    """Every setting with its value (secrets masked) and where it comes from: environment, file or default."""
+    """Every setting with its value (secrets masked) and its source: environment, secret file, file or default."""
     in_file = read_file(Settings.model_fields)
 
     def source(field: str) -> str:
         if setting_name(field) in os.environ:
             return "environment"
+        if setting_name(field) + FILE_SUFFIX in os.environ and may_come_from_a_file(field):
+            return "secret file"
         return "file" if field in in_file else "default"
 
     return {

@@ -271,3 +271,56 @@ def test_what_is_in_force_is_shown_with_secrets_and_passwords_masked(monkeypatch
 
 def test_settings_do_not_show_their_secret() -> None:
     assert GOOD_SECRET not in repr(Settings(jwt_secret=GOOD_SECRET))
+
+
+def test_a_secret_may_come_from_a_file_as_docker_and_kubernetes_mount_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "jwt").write_text(f"{GOOD_SECRET}\n")
+    (tmp_path / "database").write_text("postgresql+asyncpg://encore:pw@db/encore\r\n")
+    monkeypatch.setenv("ENCORE_JWT_SECRET_FILE", str(tmp_path / "jwt"))
+    monkeypatch.setenv("ENCORE_DATABASE_URL_FILE", str(tmp_path / "database"))
+
+    settings = load_settings()
+
+    assert settings.jwt_secret is not None
+    assert settings.jwt_secret.get_secret_value() == GOOD_SECRET
+    assert settings.database_url == "postgresql+asyncpg://encore:pw@db/encore"
+    assert described(settings)["ENCORE_JWT_SECRET"] == {"value": "***", "source": "secret file"}
+
+
+def test_a_secret_from_a_file_is_judged_like_any_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "jwt").write_text("short")
+
+    assert refusal(monkeypatch, ENCORE_JWT_SECRET_FILE=str(tmp_path / "jwt")).setting == "ENCORE_JWT_SECRET"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(None, "cannot be read"), (b"", "empty"), (b" \n", "empty"), (b"\xff\xfe", "UTF-8"), (b"x" * 65_537, "more than")],
+)
+def test_a_secret_file_that_is_missing_or_no_secret_names_the_variable_and_never_what_is_in_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None, problem: str
+) -> None:
+    if content is not None:
+        (tmp_path / HOSTILE_VALUE).write_bytes(content)
+
+    error = refusal(monkeypatch, ENCORE_CURSOR_SECRET_FILE=str(tmp_path / HOSTILE_VALUE))
+
+    assert error.setting == "ENCORE_CURSOR_SECRET_FILE"
+    assert problem in str(error)
+    assert HOSTILE_VALUE not in str(error)
+
+
+def test_a_secret_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "jwt").write_text(GOOD_SECRET)
+
+    error = refusal(monkeypatch, ENCORE_JWT_SECRET=GOOD_SECRET, ENCORE_JWT_SECRET_FILE=str(tmp_path / "jwt"))
+
+    assert error.setting == "ENCORE_JWT_SECRET_FILE"
+
+
+def test_settings_that_hold_no_secret_come_from_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "port").write_text("80")
+
+    assert refusal(monkeypatch, ENCORE_PORT_FILE=str(tmp_path / "port")).setting == "ENCORE_PORT_FILE"
