@@ -19,13 +19,13 @@ from time import process_time
 import numpy as np
 from numpy.typing import NDArray
 
-from app.application.evaluation.held_out import HoldOut
+from app.application.evaluation.hold_out import HoldOut
 from app.application.evaluation.pipeline import prepare, train
 from app.application.evaluation.top_lists import hits_of, top_lists
 from app.domain import metrics
 from app.domain.dataset import Dataset, Histories
+from app.domain.entities import KINDS, EventColumns
 from app.domain.exceptions import NotEnoughDataError
-from app.domain.models import KINDS, EventColumns
 from app.domain.recommender import Scorer
 from app.models import RECOMMENDERS
 from benchmarks.machine import report
@@ -125,16 +125,16 @@ class Truth(Scorer):
 
 def figures(scorer: Scorer, made: Generated, dataset: Dataset, asked: HoldOut) -> Mapping[str, float]:
     """Means over users: among everything, and among the cold items where the shape has some."""
-    depth = max(metrics.parse(name)[1] for name in made.metrics)
+    depth = max(metrics.parse_metric(name)[1] for name in made.metrics)
     found: dict[str, float] = {}
-    for label, allowed in _catalogues(made, dataset):
+    for label, allowed in _catalogs(made, dataset):
         lists = _lists(scorer, asked, depth, allowed)
-        values = metrics.compute(hits_of(lists, asked.relevant), asked.n_relevant, made.metrics)
+        values = metrics.compute_metrics(hits_of(lists, asked.relevant), asked.n_relevant, made.metrics)
         found |= {f"{label}{name}": float(value.mean(dtype=np.float64)) for name, value in values.items()}
     return found
 
 
-def _catalogues(made: Generated, dataset: Dataset) -> Sequence[tuple[str, NDArray[np.bool_] | None]]:
+def _catalogs(made: Generated, dataset: Dataset) -> Sequence[tuple[str, NDArray[np.bool_] | None]]:
     if made.cold is None:
         return [("", None)]
     return [("", None), ("cold ", made.cold[np.array([int(item) for item in dataset.items.ids])])]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.application.evaluation.event_table import plain_columns
-from app.domain.models import EventColumns, Item, Kind, User
+from app.domain.entities import EventColumns, Item, Kind, User
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -161,7 +161,7 @@ def tags(seed: int, scale: float = 1.0) -> Generated:
         columns += found.tolist()
     user, item = np.array(rows), np.array(columns)
     lost = cold[item]
-    catalogue = tuple(
+    catalog = tuple(
         Item(str(paper), _CHANGED, tags=tuple(f"t{tag}" for tag in np.unique(marks[paper]))) for paper in range(n_items)
     )
     return Generated(
@@ -169,7 +169,7 @@ def tags(seed: int, scale: float = 1.0) -> Generated:
         _columns(user[lost], item[lost], None),
         chances,
         ("recall@20", "ndcg@20"),
-        catalogue,
+        catalog,
         cold=cold,
     )
 
@@ -294,7 +294,7 @@ def posts(seed: int, scale: float = 1.0, shown: int | None = None) -> Generated:
         kept = ~newcomer[user] | (place < shown)
         held = newcomer[user] & (place >= shown) & (place < shown + 20)
     times = _START + _MINUTE * (60.0 * place + rng.random(n_users)[user] * 60.0 * 24.0 * 300.0)
-    catalogue = tuple(
+    catalog = tuple(
         Item(
             str(post),
             _CHANGED,
@@ -327,7 +327,7 @@ def posts(seed: int, scale: float = 1.0, shown: int | None = None) -> Generated:
             occurred_at=events.occurred_at[rows],
         )
 
-    return Generated(part(kept), part(held), chances, ("ndcg@20", "recall@20"), catalogue, people)
+    return Generated(part(kept), part(held), chances, ("ndcg@20", "recall@20"), catalog, people)
 
 
 def latent(seed: int, n_users: int, n_items: int, n_pairs: int) -> Generated:

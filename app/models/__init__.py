@@ -65,7 +65,7 @@ _MAKERS: Mapping[str, _Maker] = {
 }
 
 
-class Table(Recommenders):
+class RecommenderTable(Recommenders):
     """Recommenders over the classes of this package. `transformer`: when selection tries it, one of its WHEN."""
 
     def __init__(self, transformer: str = "never") -> None:
@@ -106,4 +106,4 @@ class Table(Recommenders):
             raise ArtifactDamagedError("manifest.json", "unknown parameters") from exc
 
 
-RECOMMENDERS: Recommenders = Table()
+RECOMMENDERS: Recommenders = RecommenderTable()

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Features, Histories
 from app.domain.exceptions import NotEnoughDataError
-from app.domain.recommender import PlacesNew, Progress, Recommender, Tower
+from app.domain.recommender import PlacesNew, ProgressCallback, Recommender, Tower
 from app.models.base import (
     Array,
     Floats,
     as_parameters,
     csr_arrays,
     known,
-    parse,
+    parse_parameters,
     positives,
     take_csr,
     take_floats,
@@ -52,7 +52,7 @@ class ContentRecommender(Recommender, PlacesNew):
     @classmethod
     def build(cls, name: str, parameters: Mapping[str, object]) -> ContentRecommender:
         """Unfitted, from JSON parameters: a tower where there are factors."""
-        parsed = parse(ContentParameters, parameters)
+        parsed = parse_parameters(ContentParameters, parameters)
         return ContentTower(name, parsed) if parsed.factors > 0 else ContentRecommender(name, parsed)
 
     @classmethod
@@ -71,7 +71,7 @@ class ContentRecommender(Recommender, PlacesNew):
     def n_items(self) -> int:
         return int(self._vectors.shape[0])
 
-    def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+    def fit(self, dataset: Dataset, *, seed: int, progress: ProgressCallback) -> None:
         features = dataset.item_features
         if features is None or not features.matrix.nnz:
             raise NotEnoughDataError("no item has features that others share")

@@ -2,7 +2,7 @@
 
 weight(a → b) = Σ step^(lag - 1) over all places where b came `lag` ≤ window steps after a in the likes of a user, over
 count(a) ** alpha · count(b) ** beta. Steps of the same time have no order and count half in either direction. It costs
-window · events, whatever the size of the catalogue: where the dense sequence does not fit, order still counts.
+window · events, whatever the size of the catalog: where the dense sequence does not fit, order still counts.
 """
 
 from __future__ import annotations

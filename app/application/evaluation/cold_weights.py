@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.application.evaluation.blending import DEPTH, ascend, is_gain, pool
+from app.application.evaluation.blending import DEPTH, candidate_pool, coordinate_ascent, is_gain
 from app.application.evaluation.new_items import NewItems
 from app.application.evaluation.search import Search, Trial, values
 from app.application.evaluation.search_space import Family
@@ -65,7 +65,7 @@ def weights_of_new_items(
     if new is None or not asked:
         return None
     scorers = search.recommenders.as_new(asked, search.asked.train, new.items)
-    weights, value = ascend(pool(scorers, scales, new.among))
+    weights, value = coordinate_ascent(candidate_pool(scorers, scales, new.among))
     level = _level(scorers, scales, usual, weights, new)
     row = {"recommender": "blend", "history": "new items", "weights": dict(weights), "level": level}
     search.table.append({**row, f"ndcg@{DEPTH}": round(value, 5)})
@@ -84,7 +84,7 @@ def _level(
         "others": _Part("others", scorers, {name: usual[name] / scales[name] for name in scorers}, ~new.items),
         "new": _Part("new", scorers, {name: cold[name] / scales[name] for name in scorers}, new.items),
     }
-    asked = pool(parts, dict.fromkeys(parts, 1.0), new.everything)
+    asked = candidate_pool(parts, dict.fromkeys(parts, 1.0), new.everything)
     best, present = 1.0, asked.values({"others": 1.0, "new": 1.0})
     for level in _LEVELS:
         tried = asked.values({"others": 1.0, "new": level})

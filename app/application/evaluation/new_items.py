@@ -8,8 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from app.application.evaluation.blending import Question
-from app.application.evaluation.held_out import take_rows
+from app.application.evaluation.blending import RankingQuery
+from app.application.evaluation.hold_out import take_rows
 from app.domain.dataset import Dataset, Histories
 from app.domain.splits import keep_entries
 
@@ -17,7 +17,7 @@ JUDGES, JUDGED_TARGETS = 1_500, 6_000
 """At least so many users are asked, and so many that they have this number of targets: one target each is noise."""
 
 _CELLS = 60_000_000
-"""At most so many scores per trial (users x items), so that a trial stays within seconds on large catalogues."""
+"""At most so many scores per trial (users x items), so that a trial stays within seconds on large catalogs."""
 
 _HIDDEN_SHARE, _FEWEST, _FEWEST_USERS = 0.2, 20, 20
 
@@ -27,8 +27,8 @@ class NewItems:
     """`items`: (n_items,) bool, hidden. `among`: they alone are ranked. `everything`: they among all others."""
 
     items: NDArray[np.bool_]
-    among: Question
-    everything: Question
+    among: RankingQuery
+    everything: RankingQuery
 
 
 def evenly(rows: NDArray[np.int64], *, n_items: int, targets: float = float(JUDGED_TARGETS)) -> NDArray[np.int64]:
@@ -37,12 +37,12 @@ def evenly(rows: NDArray[np.int64], *, n_items: int, targets: float = float(JUDG
     `targets`: how many right answers each has, on average.
     """
     wanted = int(np.clip(JUDGED_TARGETS / max(targets, 1.0), JUDGES, JUDGED_TARGETS))
-    # With so much noise more judges are worth seconds on large catalogues too.
+    # With so much noise more judges are worth seconds on large catalogs too.
     limit = max(100, min(wanted, _CELLS * wanted // JUDGES // max(n_items, 1)))
     return rows if len(rows) <= limit else rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
 
 
-def hidden_items(train: Dataset, whole: Question, seed: int) -> NewItems | None:
+def hidden_items(train: Dataset, whole: RankingQuery, seed: int) -> NewItems | None:
     """A fifth of the described and liked items, at random. None without features, or where too few can be asked."""
     if train.item_features is None:
         return None
@@ -59,7 +59,7 @@ def hidden_items(train: Dataset, whole: Question, seed: int) -> NewItems | None:
     rows = evenly(asked, n_items=train.n_items, targets=float(targets.lengths[asked].mean()))
     right = take_rows(targets, rows).matrix(train.n_items).astype(bool)
     nothing = sp.csr_matrix(right.shape, dtype=np.float32)
-    among = Question(take_rows(shown, rows), nothing, right, hidden)
+    among = RankingQuery(take_rows(shown, rows), nothing, right, hidden)
     return NewItems(hidden, among, replace(whole, histories=_without(whole.histories, hidden)))
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from app.application.evaluation.blending import DEPTH, Question
-from app.application.evaluation.questions import Examination
-from app.application.evaluation.search_space import PRIORS, Family, Parameters
+from app.application.evaluation.blending import DEPTH, RankingQuery
+from app.application.evaluation.search_space import PRIOR_FAMILIES, Family, Parameters
+from app.application.evaluation.selection_queries import SelectionQueries
 from app.application.evaluation.top_lists import hits_of, top_lists
 from app.domain.exceptions import NotEnoughDataError
 from app.domain.metrics import ndcg
-from app.domain.recommender import Progress, Recommender, Recommenders, Scorer
+from app.domain.recommender import ProgressCallback, Recommender, Recommenders, Scorer
 
 _HOPELESS = 0.6
 """A family that reaches less than this share of the best one is not tuned any further."""
@@ -42,10 +42,10 @@ class Search:
     """State of one selection: the cut, who is asked, what was tried, when to stop."""
 
     recommenders: Recommenders
-    asked: Examination
+    asked: SelectionQueries
     seed: int
     deadline: float
-    progress: Progress
+    progress: ProgressCallback
     table: list[dict[str, object]] = field(default_factory=list)
     best: float = 0.0
 
@@ -55,7 +55,7 @@ class Search:
         fitted_with = parameters if whole else {**parameters, **family.trial}
         candidate = self.recommenders.build(family.name, fitted_with)
         try:
-            candidate.fit(self.asked.train, seed=self.seed, progress=self._unheard)
+            candidate.fit(self.asked.train, seed=self.seed, progress=self._no_op_listener)
         except NotEnoughDataError:
             return None
         return self._judged(family, candidate, fitted_with, parameters, began)
@@ -70,21 +70,21 @@ class Search:
         self, family: Family, candidate: Recommender, fitted_with: Parameters, parameters: Parameters, began: float
     ) -> Trial:
         value = float(values(candidate, self._question(family.name)).mean())
-        if family.name not in PRIORS | {_DESCRIBING}:
+        if family.name not in PRIOR_FAMILIES | {_DESCRIBING}:
             self.best = max(self.best, value)
         figures = {f"ndcg@{DEPTH}": round(value, 5), "seconds": round(spent() - began, 2)}
         self.table.append({"recommender": family.name, "parameters": dict(fitted_with), **figures})
         self.progress("selection", self.share())
         return Trial(candidate, parameters, value)
 
-    def _question(self, name: str) -> Question:
+    def _question(self, name: str) -> RankingQuery:
         """A prior is judged by what it is for, users without a history; content by items without one."""
-        if name in PRIORS:
+        if name in PRIOR_FAMILIES:
             return self.asked.short.get(0, self.asked.whole)
         new = self.asked.new_items
         return new.among if name == _DESCRIBING and new is not None else self.asked.whole
 
-    def _unheard(self, stage: str, fraction: float) -> None:
+    def _no_op_listener(self, stage: str, fraction: float) -> None:
         # Only cancellation must get through; the fraction of one trial would jump about.
         self.progress("selection", self.share())
 
@@ -153,7 +153,7 @@ class Search:
         return best
 
     def _is_hopeless(self, family: Family, best: Trial) -> bool:
-        return family.name not in PRIORS | {_DESCRIBING} and best.value < _HOPELESS * self.best
+        return family.name not in PRIOR_FAMILIES | {_DESCRIBING} and best.value < _HOPELESS * self.best
 
     def _climb(self, family: Family, best: Trial, rungs: range) -> Trial:
         """As long as it gets better, there is time, and the family is in the race at all."""
@@ -172,7 +172,7 @@ def spent() -> float:
     return time.process_time()
 
 
-def values(scorer: Scorer, question: Question) -> NDArray[np.float64]:
+def values(scorer: Scorer, question: RankingQuery) -> NDArray[np.float64]:
     """(n_users,) NDCG@20 of the answers."""
     lists, _ = top_lists(scorer, question.histories, DEPTH, hidden=question.hidden, allowed=question.allowed)
     return ndcg(hits_of(lists, question.relevant), np.diff(question.relevant.indptr), DEPTH)

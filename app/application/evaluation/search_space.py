@@ -31,7 +31,7 @@ FACTORS = (64, 128, 256, 512)
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class DatasetShape:
     """What decides which families make sense."""
 
     n_users: int
@@ -44,7 +44,7 @@ class Shape:
     user_features: bool
 
     @classmethod
-    def of(cls, dataset: Dataset, *, timed: bool, clocked: bool) -> Shape:
+    def of(cls, dataset: Dataset, *, timed: bool, clocked: bool) -> DatasetShape:
         """The shape of a training set."""
         liked = dataset.histories.weights[dataset.histories.weights > 0]
         return cls(
@@ -88,11 +88,11 @@ class Family:
         }
 
 
-PRIORS = frozenset({"popularity", "trending", "profile"})
+PRIOR_FAMILIES = frozenset({"popularity", "trending", "profile"})
 """Recommenders that need no history."""
 
 
-def families(shape: Shape, optional: Collection[str] = ()) -> Sequence[Family]:
+def families(shape: DatasetShape, optional: Collection[str] = ()) -> Sequence[Family]:
     """What to try, in order: priors, then what tends to win, then what may add to it; last what costs most.
 
     `optional`: names of those to try that not everybody has or wants (`Recommenders.optional`).
@@ -135,7 +135,7 @@ def _transitions() -> Family:
     return Family("transitions", spans, 1, variants=({"beta": 0.0}, {"beta": 0.6}), readings=fading)
 
 
-def _sequence(shape: Shape) -> Family:
+def _sequence(shape: DatasetShape) -> Family:
     """Which decays: a matter of how people choose, so the quick fits try more than one pair."""
     if shape.n_items > _DENSE_ITEMS:
         slow = [{"factors": FACTORS[0], "fast": 0.0, "slow": slow} for slow in (0.8, 0.95)]
@@ -151,17 +151,17 @@ def _lightfm() -> Family:
     return Family("lightfm", [{"components": 32, "epochs": 15}], variants=({"epochs": 40},))
 
 
-def _transformer(shape: Shape) -> Family:
+def _transformer(shape: DatasetShape) -> Family:
     """As many events in all, whatever the size: few pairs are read more often."""
     epochs = int(np.clip(_READ_EVENTS // max(shape.n_pairs, 1), 2, 40))
     return Family("transformer", [{"epochs": epochs}])
 
 
-def _ials(shape: Shape) -> Family:
+def _ials(shape: DatasetShape) -> Family:
     """Unobserved weight and regularisation in proportion to the data.
 
     alpha follows the root of the density. The ladder is over λ of a typical user, λ = regularization · (n + alpha ·
-    items): the best was between 2 and 8 on catalogues of 3,700 and 41,000 items alike, while the best raw
+    items): the best was between 2 and 8 on catalogs of 3,700 and 41,000 items alike, while the best raw
     regularisation differed tenfold (ADR 0005).
     """
     per_user = shape.n_pairs / max(shape.n_users, 1)

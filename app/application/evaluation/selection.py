@@ -11,17 +11,17 @@ from dataclasses import dataclass
 
 from threadpoolctl import threadpool_limits
 
-from app.application.evaluation.blending import DEPTH, PLAIN, ascend, pool, proven
+from app.application.evaluation.blending import DEPTH, PLAIN, candidate_pool, coordinate_ascent, proven
 from app.application.evaluation.cold_weights import learn_placing, least_shares, weights_of_new_items
-from app.application.evaluation.questions import examination
 from app.application.evaluation.search import Search, Trial, spent
-from app.application.evaluation.search_space import PRIORS, Family, Shape, families
+from app.application.evaluation.search_space import PRIOR_FAMILIES, DatasetShape, Family, families
+from app.application.evaluation.selection_queries import selection_queries
 from app.domain.dataset import Dataset
 from app.domain.exceptions import InputError, NotEnoughDataError
-from app.domain.recommender import PlacesNew, Progress, Recommender, Recommenders
+from app.domain.recommender import PlacesNew, ProgressCallback, Recommender, Recommenders
 from app.domain.scaling import score_scale
 
-MEMBERS: Mapping[str, str] = {
+MEMBER_OF_TYPE: Mapping[str, str] = {
     "collaborative": "ials",
     "content": "content",
     "sequential": "sequence",
@@ -51,7 +51,7 @@ def select(
     *,
     seed: int,
     budget_seconds: float,
-    progress: Progress,
+    progress: ProgressCallback,
     start: Mapping[str, object] | None = None,
 ) -> Recipe:
     """The recipe for this training set, chosen on a validation cut of it.
@@ -62,14 +62,14 @@ def select(
     tried beside the others. Where nobody has two likes there is nothing to choose on, and a hybrid is popularity.
     Raises InputError for an unknown type, NotEnoughDataError where nothing can be learnt.
     """
-    name = MEMBERS.get(model_type, model_type)
+    name = MEMBER_OF_TYPE.get(model_type, model_type)
     if name not in recommenders.names():
         raise InputError("unknown model type", "model_type")
-    asked = examination(train, seed)
+    asked = selection_queries(train, seed)
     if asked is None:
         return _popular(train) if name == "hybrid" else Recipe(name, {})
     search = Search(recommenders, asked, seed, spent() + budget_seconds, progress)
-    shape = Shape.of(train, timed=asked.by_time, clocked=asked.has_clock)
+    shape = DatasetShape.of(train, timed=asked.by_time, clocked=asked.has_clock)
     space = families(shape, {name, *recommenders.optional()})
     if name == "hybrid":
         return _blend(search, space, start)
@@ -135,12 +135,12 @@ def _weights_by_length(
     found: list[dict[str, float]] = []
     weights: dict[str, float] | None = None
     names = tuple(members)
-    kept = {name for name, member in members.items() if name in PRIORS or isinstance(member, PlacesNew)}
+    kept = {name for name, member in members.items() if name in PRIOR_FAMILIES or isinstance(member, PlacesNew)}
     # Where two members say the same, the first to be weighed gets the weight: the one that also places new items.
     members = dict(sorted(members.items(), key=lambda one: one[0] not in kept))
     for length in reversed(lengths):
-        asked = pool(members, scales, questions[length])
-        weights, value = ascend(asked, weights)
+        asked = candidate_pool(members, scales, questions[length])
+        weights, value = coordinate_ascent(asked, weights)
         if length == lengths[-1]:
             weights = proven(asked, weights)
             value = asked.value(weights)

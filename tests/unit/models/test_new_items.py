@@ -9,8 +9,8 @@ import pytest
 import scipy.sparse as sp
 
 from app.application.evaluation.new_items import hidden_items
-from app.application.evaluation.questions import examination
 from app.application.evaluation.selection import select
+from app.application.evaluation.selection_queries import selection_queries
 from app.domain.dataset import Dataset, Features
 from app.domain.exceptions import InputError
 from app.domain.recommender import Blended, Tower
@@ -90,7 +90,7 @@ def test_weights_of_new_items_must_be_numbers_of_members(cold: object) -> None:
 
 def test_the_question_hides_a_fifth_of_the_items_and_shows_none_of_them() -> None:
     data = described()
-    asked = examination(data, seed=0)
+    asked = selection_queries(data, seed=0)
     assert asked is not None
     new = asked.new_items
     assert new is not None
