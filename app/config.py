@@ -66,12 +66,22 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     max_body_bytes: Annotated[int, Field(ge=1_024, le=67_108_864)] = 65_536
     max_bulk_body_bytes: Annotated[int, Field(ge=1_024, le=67_108_864)] = 4_194_304
+    person_batch_events: Annotated[int, Field(ge=1, le=5_000)] = 100
+    """Events that a person may send in one request; a service may send `service_batch_events`."""
+    person_batch_bytes: Annotated[int, Field(ge=1_024, le=67_108_864)] = 65_536
+    service_batch_events: Annotated[int, Field(ge=1, le=5_000)] = 5_000
+    max_bodies_per_person: Annotated[int, Field(ge=1, le=1_000)] = 24
+    """Bodies that have begun to come and are not whole, at once."""
+    max_bodies_per_service: Annotated[int, Field(ge=1, le=10_000)] = 64
+    max_bodies_per_address: Annotated[int, Field(ge=1, le=10_000)] = 128
+    max_bodies_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 134_217_728
+    """What they may hold of memory, all together; one caller a quarter of it."""
     request_deadline_seconds: Seconds = 10
     max_concurrent_requests: Annotated[int, Field(ge=1, le=10_000)] = 64
     rate_limit_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 500
     replicas: Annotated[int, Field(ge=1, le=1_000)] = 1
     """API processes behind one address: while the cache is away each allows its share of the rate limit."""
-    service_rate_limit_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] = 60_000
+    service_rate_limit_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] = 600_000
     trusted_proxies: Annotated[str, Field(pattern=r"^[0-9a-fA-F.:/, ]*$")] = ""
     """Addresses whose X-Forwarded-For is believed, with commas; everybody (`*`) is not a choice."""
     operations_open: bool = True
@@ -259,6 +269,13 @@ def _impossible(settings: Settings) -> Iterator[tuple[str, str]]:
         yield setting_name(given[1]), f"only one of it and {setting_name(given[0])} can verify tokens"
     if settings.max_bulk_body_bytes < settings.max_body_bytes:
         yield "ENCORE_MAX_BULK_BODY_BYTES", "is smaller than ENCORE_MAX_BODY_BYTES"
+    if settings.person_batch_bytes > settings.max_bulk_body_bytes:
+        yield "ENCORE_PERSON_BATCH_BYTES", "is larger than ENCORE_MAX_BULK_BODY_BYTES"
+    if settings.max_bodies_bytes < 4 * settings.max_bulk_body_bytes:
+        yield (
+            "ENCORE_MAX_BODIES_BYTES",
+            "is less than four times ENCORE_MAX_BULK_BODY_BYTES: no bulk body could come in",
+        )
     if settings.memory_list_ttl_seconds > settings.list_ttl_seconds:
         yield "ENCORE_MEMORY_LIST_TTL_SECONDS", "is longer than ENCORE_LIST_TTL_SECONDS"
     if settings.database_timeout_seconds > settings.request_deadline_seconds:

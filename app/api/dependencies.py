@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from app.api.cursors import Cursors
 from app.api.exchange import Call, call_of
+from app.api.limits import RateLimiter
 from app.api.lists import UserLists
 from app.api.security import Principal
 from app.application.catalog import CatalogService
@@ -38,12 +39,26 @@ class Readiness:
 
 
 @dataclass(frozen=True, slots=True)
+class Batches:
+    """How many events a request may hold."""
+
+    person: int
+    service: int
+
+    def of(self, caller: Principal) -> int:
+        """The most that this caller may send at once."""
+        return self.service if caller.acts_for_anyone else self.person
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """Everything routes call."""
 
     recommendation: RecommendationService
     user_lists: UserLists
     events: EventIngestion
+    batches: Batches
+    limiter: RateLimiter
     catalog: CatalogService
     registry: Registry
     model_changed: Callable[[], None]

@@ -1,4 +1,4 @@
-"""One suite for what counts hits: the window in memory and the script in Redis, under a clock of ours, against a model."""
+"""One suite for what counts hits: the window in memory and the script in Redis, under our clock, against a model."""
 
 from __future__ import annotations
 

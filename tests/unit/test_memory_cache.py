@@ -142,12 +142,11 @@ def test_ten_thousand_hits_of_one_key_cost_as_much_as_one_a_second() -> None:
 
 def test_a_key_at_its_limit_is_remembered_while_thousands_of_others_come_and_go() -> None:
     """Exact windows of 32 bytes a hit forgot the limits of 4,400 requests a second and more."""
-    windows, others = SlidingWindows(8 * MEGABYTE), 0
+    windows = SlidingWindows(8 * MEGABYTE)
     for number in range(60_000):
         now = number / 1_200
         assert windows.hit("busy", 50, now).allowed == (number < 50)
-        windows.hit(f"user-{others % 10_000}", 500, now)
-        others += 1
+        windows.hit(f"user-{number % 10_000}", 500, now)
 
     assert windows.size_bytes <= 8 * MEGABYTE
 

@@ -73,7 +73,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 HIT = f"""{_COUNT}
 return count(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), now)
 """
-"""KEYS: limit. ARGV: limit, hits. → allowed (0/1), remaining, ms until the oldest hit (refused: enough of them) leaves."""
+"""KEYS: limit. ARGV: limit, hits. → allowed (0/1), remaining, ms until the oldest hit, or enough of them, leave."""
 
 READ = f"""{_COUNT}
 local counted = false
