@@ -10,10 +10,10 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
-from app.api.exchange import Call, bounds_of, call_of, exchange_of, state_of
 from app.api.limits import Sender
+from app.api.request_context import RequestContext, bounds_of, exchange_of, request_context_of, state_of
 from app.api.security import Policy, authorise, policy_of
-from app.api.strict_json import parse
+from app.api.strict_json import parse_json
 from app.application.offloading import apart
 from app.domain.exceptions import CacheUnavailableError
 
@@ -23,7 +23,7 @@ class StrictRequest(Request):
 
     async def json(self) -> Any:
         body = await self.body()
-        return await apart(len(body), parse, body)
+        return await apart(len(body), parse_json, body)
 
 
 class SecuredRoute(APIRoute):
@@ -34,7 +34,7 @@ class SecuredRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
-            call = call_of(request.scope)
+            call = request_context_of(request.scope)
             authorise(policy, call.principal, request.path_params)
             if policy.needs_limiter and call.is_uncounted:
                 raise CacheUnavailableError("requests cannot be counted at the moment")
@@ -50,7 +50,7 @@ class SecuredRoute(APIRoute):
         return super().matches(scope)
 
 
-async def take_body(scope: Scope, policy: Policy, call: Call) -> None:
+async def take_body(scope: Scope, policy: Policy, call: RequestContext) -> None:
     """Wait for the body, if there is one, and only then take a place. Raises what `Exchange.take_body` does."""
     exchange, bounds = exchange_of(scope), bounds_of(scope)
     if not exchange.has_body or policy.public:

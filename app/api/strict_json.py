@@ -50,7 +50,7 @@ class UnacceptableJsonError(InputError):
         super().__init__("the body holds a value that cannot be stored", "body")
 
 
-def parse(raw: bytes) -> object:
+def parse_json(raw: bytes) -> object:
     """The value. Raises MalformedJsonError or UnacceptableJsonError, never anything else, whatever the bytes.
 
     How deep and how rich it is, is looked at first: the parser is one call that holds the interpreter to its end.

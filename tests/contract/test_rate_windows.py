@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.infrastructure.cache.redis_scripts import HIT
-from app.infrastructure.cache.window import SlidingWindows
+from app.infrastructure.cache.sliding_window import SlidingWindows
 
 Answer = tuple[bool, int, int]
 """allowed, remaining, milliseconds until reset"""

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api.house import ADMIN, House, api_key, bearer, is_problem, opened_copy, rated
+from tests.integration.api.running_service import ADMIN, RunningService, api_key, bearer, is_problem, opened_copy, rated
 
 
-def test_each_event_of_many_has_an_outcome(house: House) -> None:
+def test_each_event_of_many_has_an_outcome(running: RunningService) -> None:
     good, again = rated("u1", "crime-01"), rated("u1", "crime-01")
     again["timestamp"] = good["timestamp"]
     events = [good, again, rated("u1", "crime-02", rating=6), {"user_id": "u1"}, 7, rated("u2", "crime-03")]
-    answer = house.client.post("/api/v1/events", json=events, headers=ADMIN)
+    answer = running.client.post("/api/v1/events", json=events, headers=ADMIN)
     assert answer.status_code == 202
     body = answer.json()
     assert (body["accepted"], body["duplicates"], body["rejected"]) == (2, 1, 3)
@@ -32,7 +32,7 @@ def test_each_event_of_many_has_an_outcome(house: House) -> None:
     assert body["results"][2]["field"] == "rating"
 
 
-def test_the_other_events_of_the_contract_are_taken_in_too(house: House) -> None:
+def test_the_other_events_of_the_contract_are_taken_in_too(running: RunningService) -> None:
     base = {"user_id": "u1", "timestamp": rated("u1", "x")["timestamp"]}
     events = [
         {**base, "type": "VideoWatched", "video_id": "crime-01", "watched_duration": 60, "total_duration": 120},
@@ -40,27 +40,27 @@ def test_the_other_events_of_the_contract_are_taken_in_too(house: House) -> None
         {**base, "type": "ItemInteracted", "item_id": "post-1", "kind": "like"},
         {"specversion": "1.0", "id": "e1", "source": "app", "type": "VideoRated", "data": rated("u1", "crime-04")},
     ]
-    answer = house.client.post("/api/v1/events", json=events, headers=ADMIN)
+    answer = running.client.post("/api/v1/events", json=events, headers=ADMIN)
     assert answer.json()["accepted"] == 4
 
 
-def test_an_event_that_cannot_be_taken_in_is_an_error_when_it_is_alone(house: House) -> None:
-    answer = house.client.post("/api/v1/events", json=rated("u1", "crime-01", rating=9), headers=ADMIN)
+def test_an_event_that_cannot_be_taken_in_is_an_error_when_it_is_alone(running: RunningService) -> None:
+    answer = running.client.post("/api/v1/events", json=rated("u1", "crime-01", rating=9), headers=ADMIN)
     assert is_problem(answer, 422)
     assert answer.json()["errors"] == [{"in": "body", "pointer": "#/rating", "code": "rating_range"}]
 
 
-def test_an_event_id_cannot_be_used_for_another_event(house: House) -> None:
+def test_an_event_id_cannot_be_used_for_another_event(running: RunningService) -> None:
     event = {**rated("u1", "crime-01"), "event_id": "0b8f6c1e-5c0f-4a55-9d67-000000000001"}
-    assert house.client.post("/api/v1/events", json=event, headers=ADMIN).json()["accepted"] == 1
-    assert house.client.post("/api/v1/events", json=event, headers=ADMIN).json()["duplicates"] == 1
-    answer = house.client.post("/api/v1/events", json={**event, "rating": 1.0}, headers=ADMIN)
+    assert running.client.post("/api/v1/events", json=event, headers=ADMIN).json()["accepted"] == 1
+    assert running.client.post("/api/v1/events", json=event, headers=ADMIN).json()["duplicates"] == 1
+    answer = running.client.post("/api/v1/events", json={**event, "rating": 1.0}, headers=ADMIN)
     assert is_problem(answer, 409, "conflict")
 
 
-def test_people_send_their_own_events(house: House) -> None:
+def test_people_send_their_own_events(running: RunningService) -> None:
     mine = bearer("u1", "events:write")
-    assert house.client.post("/api/v1/events", json=rated("u1", "crime-01"), headers=mine).status_code == 202
+    assert running.client.post("/api/v1/events", json=rated("u1", "crime-01"), headers=mine).status_code == 202
 
 
 MINE = bearer("u1", "events:write", "recs:read")
@@ -71,41 +71,41 @@ def ratings(number: int, user: str = "u1") -> list[dict[str, Any]]:
 
 
 def test_people_send_a_hundred_events_at_once_and_services_five_thousand(built: Path, tmp_path: Path) -> None:
-    with opened_copy(built, tmp_path, rate_limit_per_minute=1_000) as house:
+    with opened_copy(built, tmp_path, rate_limit_per_minute=1_000) as running:
         service = {"Authorization": "Bearer " + api_key(tmp_path, "shop", ["events:write"])}
-        assert house.client.post("/api/v1/events", json=ratings(100), headers=MINE).json()["accepted"] == 100
-        assert is_problem(house.client.post("/api/v1/events", json=ratings(101), headers=MINE), 422)
-        many = house.client.post("/api/v1/events", json=ratings(5_000, "u2"), headers=service)
+        assert running.client.post("/api/v1/events", json=ratings(100), headers=MINE).json()["accepted"] == 100
+        assert is_problem(running.client.post("/api/v1/events", json=ratings(101), headers=MINE), 422)
+        many = running.client.post("/api/v1/events", json=ratings(5_000, "u2"), headers=service)
         assert many.json()["accepted"] == 5_000
         assert [result["index"] for result in many.json()["results"]] == list(range(5_000))
-        assert is_problem(house.client.post("/api/v1/events", json=ratings(5_001, "u2"), headers=service), 422)
+        assert is_problem(running.client.post("/api/v1/events", json=ratings(5_001, "u2"), headers=service), 422)
 
 
-def test_people_send_64_kilobytes_of_events_at_once(house: House) -> None:
+def test_people_send_64_kilobytes_of_events_at_once(running: RunningService) -> None:
     large = json.dumps({**rated("u1", "crime-01"), "x": "y" * 65_536})
     headers = {"Content-Type": "application/json"}
-    refused = house.client.post("/api/v1/events", content=large, headers=MINE | headers)
+    refused = running.client.post("/api/v1/events", content=large, headers=MINE | headers)
     assert is_problem(refused, 413, "body-too-large")
     assert refused.headers["connection"] == "close"
-    assert house.client.post("/api/v1/events", content=large, headers=ADMIN | headers).status_code == 202
+    assert running.client.post("/api/v1/events", content=large, headers=ADMIN | headers).status_code == 202
 
 
 def test_each_event_counts_against_the_limit_all_of_a_request_or_none(built: Path, tmp_path: Path) -> None:
-    with opened_copy(built, tmp_path, rate_limit_per_minute=10) as house:
-        first = house.client.post("/api/v1/events", json=ratings(7), headers=MINE)
+    with opened_copy(built, tmp_path, rate_limit_per_minute=10) as running:
+        first = running.client.post("/api/v1/events", json=ratings(7), headers=MINE)
         assert first.headers["ratelimit"].startswith('"default";r=3;')
-        refused = house.client.post("/api/v1/events", json=ratings(9)[7:] * 2, headers=MINE)
+        refused = running.client.post("/api/v1/events", json=ratings(9)[7:] * 2, headers=MINE)
         assert is_problem(refused, 429, "rate-limited")
         assert len(refused.headers.get_list("ratelimit")) == 1
-        assert house.get("/api/v1/recs/u1", MINE).headers["ratelimit"].startswith('"default";r=1;')
-        assert house.client.post("/api/v1/events", json=ratings(11), headers=MINE).status_code == 422
+        assert running.get("/api/v1/recs/u1", MINE).headers["ratelimit"].startswith('"default";r=1;')
+        assert running.client.post("/api/v1/events", json=ratings(11), headers=MINE).status_code == 422
 
 
 @pytest.mark.parametrize("limit", [2, 3])
 def test_a_refusal_says_once_how_much_is_left(built: Path, tmp_path: Path, limit: int) -> None:
-    with opened_copy(built, tmp_path, rate_limit_per_minute=limit) as house:
+    with opened_copy(built, tmp_path, rate_limit_per_minute=limit) as running:
         for path in ("/api/v1/recs/u1", "/api/v1/items/crime-00") * 2:
-            answer = house.get(path, MINE)
+            answer = running.get(path, MINE)
             for name in ("ratelimit", "ratelimit-policy", "retry-after", "x-request-id", "vary"):
                 assert len(answer.headers.get_list(name)) <= 1, (path, name)
         assert answer.status_code == 429

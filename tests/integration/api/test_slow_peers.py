@@ -14,8 +14,8 @@ from http.client import HTTPConnection
 import pytest
 
 from app.application.credentials import SCOPES
-from tests.integration.api.house import bearer, build, rated
 from tests.integration.api.processes import FAN, HOST, JSON, Process, post, read_all, serving
+from tests.integration.api.running_service import bearer, build, rated
 
 PLACES = 4
 SLOW = 48
@@ -23,7 +23,7 @@ SLOW = 48
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """One process with few places, and a catalogue whose pages are large."""
+    """One process with few places, and a catalog whose pages are large."""
     folder = tmp_path_factory.mktemp("served")
     build(folder)
     with serving(folder, ENCORE_MAX_CONCURRENT_REQUESTS=str(PLACES)) as process:
@@ -55,7 +55,7 @@ def ask(
 
 
 def others(server: Process, seconds: float) -> list[int]:
-    """The statuses that other callers see meanwhile: an event, a page of the catalogue, a list, round and round."""
+    """The statuses that other callers see meanwhile: an event, a page of the catalog, a list, round and round."""
     until, statuses = time.monotonic() + seconds, []
     while time.monotonic() < until:
         statuses.append(
@@ -67,7 +67,7 @@ def others(server: Process, seconds: float) -> list[int]:
 
 
 def test_bodies_that_drip_hold_no_places(server: Process) -> None:
-    """48 sessions that came a byte per half second made everybody's events and catalogue reads 503."""
+    """48 sessions that came a byte per half second made everybody's events and catalog reads 503."""
     stop, refused = threading.Event(), 0
     with contextlib.ExitStack() as stack:
         slow = [

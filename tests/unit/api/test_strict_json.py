@@ -17,7 +17,7 @@ from app.api.strict_json import (
     MalformedJsonError,
     UnacceptableJsonError,
     _refuse_monstrous,
-    parse,
+    parse_json,
 )
 
 JSON = st.recursive(
@@ -58,7 +58,7 @@ JSON = st.recursive(
 )
 def test_what_is_not_json_or_is_ambiguous_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedJsonError):
-        parse(body)
+        parse_json(body)
 
 
 @pytest.mark.parametrize(
@@ -68,23 +68,23 @@ def test_what_is_not_json_or_is_ambiguous_is_malformed(body: bytes) -> None:
 )
 def test_values_nothing_can_hold_are_unacceptable(body: bytes) -> None:
     with pytest.raises(UnacceptableJsonError):
-        parse(body)
+        parse_json(body)
 
 
 def test_whole_surrogate_pairs_are_one_character() -> None:
-    assert parse(b'"\\ud83d\\ude00"') == "\N{GRINNING FACE}"
+    assert parse_json(b'"\\ud83d\\ude00"') == "\N{GRINNING FACE}"
 
 
 @given(JSON)
 def test_everything_else_reads_as_the_standard_parser_reads_it(value: object) -> None:
     text = json.dumps(value)
-    assert parse(text.encode()) == json.loads(text)
+    assert parse_json(text.encode()) == json.loads(text)
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_whatsoever_raise_anything_else(body: bytes) -> None:
     with contextlib.suppress(MalformedJsonError, UnacceptableJsonError):
-        parse(body)
+        parse_json(body)
 
 
 DEEP = MAX_DEPTH + 1
@@ -108,7 +108,7 @@ def test_json_too_deep_or_too_rich_is_refused_before_it_is_read(body: bytes, ref
     with pytest.raises(refusal):
         _refuse_monstrous(body)
     with pytest.raises(refusal):
-        parse(body)
+        parse_json(body)
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,14 @@ def test_json_too_deep_or_too_rich_is_refused_before_it_is_read(body: bytes, ref
 )
 def test_brackets_and_commas_in_texts_are_letters(value: str) -> None:
     for body in (json.dumps(value), json.dumps([[value], {value: value}])):
-        assert parse(body.encode()) == json.loads(body)
+        assert parse_json(body.encode()) == json.loads(body)
 
 
 def test_the_greatest_depth_and_number_are_accepted() -> None:
     deep = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
-    assert parse(deep) == json.loads(deep)
+    assert parse_json(deep) == json.loads(deep)
     many = b"[" + b",".join([b"[]"] * (MAX_CONTAINERS - 1)) + b"]"
-    assert parse(many) == json.loads(many)
+    assert parse_json(many) == json.loads(many)
 
 
 @given(JSON, st.integers(50, 70))
@@ -150,5 +150,5 @@ def test_an_object_with_far_too_many_members_is_refused_fast() -> None:
     body = json.dumps({f"k{n}": 0 for n in range(300_000)}).encode()
     started = time.perf_counter()
     with pytest.raises(UnacceptableJsonError):
-        parse(body)
+        parse_json(body)
     assert time.perf_counter() - started < 2.0
