@@ -24,7 +24,7 @@ from app.api.limits import Bodies, BodyCaps, ConcurrencyLimiter, RateLimiter
 from app.api.list_responses import UserLists
 from app.api.middleware import BoundaryMiddleware, RequestGuards
 from app.api.readiness import ReadinessCheck
-from app.api.request_context import Bounds
+from app.api.request_context import RequestLimits
 from app.api.routing import bulk_paths, literal_paths, methods_at, refuse_undeclared, refuse_unreachable
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
@@ -97,9 +97,9 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def bounds_of(settings: Settings, app: FastAPI) -> Bounds:
+def bounds_of(settings: Settings, app: FastAPI) -> RequestLimits:
     """Caps on one request."""
-    return Bounds(
+    return RequestLimits(
         max_body_bytes=settings.max_body_bytes,
         max_bulk_body_bytes=settings.max_bulk_body_bytes,
         bulk_paths=bulk_paths(app.routes),

@@ -27,6 +27,7 @@ from app.api.request_context import (
     ClientGoneError,
     Exchange,
     RequestContext,
+    RequestLimits,
     request_id_from,
     state_of,
 )

@@ -34,7 +34,7 @@ DEFAULT_HEADERS: Sequence[tuple[bytes, bytes]] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class RequestLimits:
     """Caps on one request. `bulk_paths` get the larger body cap; `person_batch_bytes` where a policy says so."""
 
     max_body_bytes: int
@@ -63,9 +63,9 @@ def exchange_of(scope: Scope) -> Exchange:
     return exchange
 
 
-def bounds_of(scope: Scope) -> Bounds:
+def bounds_of(scope: Scope) -> RequestLimits:
     """The bounds that the boundary of this scope keeps."""
-    bounds: Bounds = scope["state"]["bounds"]
+    bounds: RequestLimits = scope["state"]["bounds"]
     return bounds
 
 
