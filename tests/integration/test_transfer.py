@@ -20,7 +20,8 @@ from app.application.transfer import catalog_rows, exporting, interaction_rows
 from app.application.transfer.catalog_rows import Reading
 from app.application.transfer.interaction_rows import InteractionRows
 from app.application.transfer.movielens import import_folder, layout_of
-from app.application.transfer.transfer import REJECT_COLUMNS, Importer, Rejects, Tally
+from app.application.transfer.tally import REJECT_COLUMNS, Rejects, Tally
+from app.application.transfer.transfer import Importer
 from app.domain.identifiers import is_id
 from app.domain.interfaces import Cache
 from app.domain.models import RESERVED_USER_IDS, Interaction, Item, Kind, User
@@ -183,9 +184,9 @@ async def test_bad_rows_go_to_the_rejects_file_with_line_and_reason(
     assert (tally.read, tally.accepted, tally.duplicates, tally.rejected) == (4, 1, 0, 3)
     rejects = [json.loads(line) for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
     assert {(reject["line"], reject["reason"]) for reject in rejects} == {
-        (3, "a rating is a number from 0.5 to 5"),
+        (3, "a rating is a number from 0.5 to 5; --scale 1..10 converts others"),
         (4, "1 columns instead of 4"),
-        (5, "timestamp is neither RFC 3339 nor Unix seconds"),
+        (5, "timestamp is neither RFC 3339 nor a number of seconds since 1970"),
     }
     assert {reject["file"] for reject in rejects} == {"events.csv"}
 
