@@ -14,7 +14,7 @@ import msgspec
 
 from app.domain.files import Unreadable
 from app.domain.identifiers import ID_RULE, as_id
-from app.domain.models import RESERVED_USER_IDS
+from app.domain.models import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST = EPOCH + timedelta(days=1)  # day zero is what a broken exporter writes for "unknown"
@@ -78,8 +78,11 @@ def checked_user(value: object) -> str:
 
 @lru_cache(maxsize=65_536, typed=True)
 def checked_item(value: object) -> str:
-    """The value as an item id."""
-    return _checked(value, "item_id")
+    """The value as an item id that may be stored."""
+    text = _checked(value, "item_id")
+    if text in RESERVED_ITEM_IDS:
+        raise RowError("item_id is reserved")
+    return text
 
 
 def _checked(value: object, name: str) -> str:

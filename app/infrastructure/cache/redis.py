@@ -60,7 +60,7 @@ class RedisCache(Cache):
                 *(
                     self._generation_key(user_id),
                     self._list_key(user_id, variant),
-                    self._limit_key(limit_key or user_id),
+                    self._limit_key(limit_key or f"user:{user_id}"),
                     self._turn_key(user_id, variant),
                 ),
                 "" if limit_per_minute is None else limit_per_minute,
