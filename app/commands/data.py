@@ -22,21 +22,21 @@ from app.commands.file_options import (
     WhereOption,
     kinds_of,
 )
-from app.commands.shared import JsonFlag, guarded, output, prepare
+from app.commands.shared import JsonFlag, exit_on_error, output, prepare
 from app.commands.transfers import (
     DryRunOption,
-    Job,
     Manner,
     MaxRejectsOption,
     RejectsOption,
     Tallies,
+    TransferContext,
     each_file,
     names_in,
     run_export,
     run_import,
 )
+from app.domain.entities import Kind
 from app.domain.exceptions import InputError
-from app.domain.models import Kind
 
 if TYPE_CHECKING:  # loading the adapters is the work of the command, not of `encore --help`
     from app.application.transfer.movielens import Part
@@ -63,7 +63,7 @@ def register(app: typer.Typer) -> None:
 
 def migrate(as_json: JsonFlag = False) -> None:
     """Bring the database schema up to date. Safe to repeat, and to run by several processes at once."""
-    with guarded():
+    with exit_on_error():
         settings = prepare()
         from app.infrastructure.database.migrate import migrate as upgrade
         from app.infrastructure.database.migrate import newest_revision
@@ -84,7 +84,7 @@ def import_movielens(
 ) -> None:
     """Take in a folder of ratings: its items, its users, its ratings."""
 
-    async def work(job: Job) -> Tallies:
+    async def work(job: TransferContext) -> Tallies:
         from app.application.transfer.movielens import import_folder, layout_of
         from app.infrastructure.files import open_reader
 
@@ -132,8 +132,8 @@ def import_interactions(
         mapping, delimiter, encoding, no_header, columns, None, time_unit, time_zone, tuple(where or ())
     )
 
-    async def work(job: Job) -> Tallies:
-        from app.application.transfer.interaction_rows import COLUMNS, USUAL_COLUMNS, InteractionRows
+    async def work(job: TransferContext) -> Tallies:
+        from app.application.transfer.interaction_file_rows import COLUMNS, USUAL_COLUMNS, InteractionRows
         from app.application.transfer.scales import scale_of
 
         rows = InteractionRows(
@@ -174,8 +174,8 @@ def import_items(
         mapping, delimiter, encoding, no_header, columns, list_separator, time_unit, time_zone, tuple(where or ())
     )
 
-    async def work(job: Job) -> Tallies:
-        from app.application.transfer.catalog_rows import ITEM_COLUMNS
+    async def work(job: TransferContext) -> Tallies:
+        from app.application.transfer.catalog_file_rows import ITEM_COLUMNS
 
         fields = given.mapping_of(ITEM_COLUMNS, ("item_id", "title", "genres"))
         take = each_file(
@@ -206,8 +206,8 @@ def import_users(
         mapping, delimiter, encoding, no_header, columns, None, time_unit, time_zone, tuple(where or ())
     )
 
-    async def work(job: Job) -> Tallies:
-        from app.application.transfer.catalog_rows import USER_COLUMNS
+    async def work(job: TransferContext) -> Tallies:
+        from app.application.transfer.catalog_file_rows import USER_COLUMNS
 
         fields = given.mapping_of(USER_COLUMNS, ("user_id",))
         take = each_file(
@@ -224,7 +224,7 @@ def export_interactions(file: OutFile, as_json: JsonFlag = False) -> None:
 
 
 def export_items(file: OutFile, as_json: JsonFlag = False) -> None:
-    """Write every item of the catalogue."""
+    """Write every item of the catalog."""
     run_export(file, "items", output(as_json))
 
 

@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
+from app.domain.entities import Kind
 from app.domain.exceptions import InputError
-from app.domain.models import Kind
 
 if TYPE_CHECKING:  # loading the adapters is the work of the command, not of `encore --help`
-    from app.application.transfer.catalog_rows import Reading
+    from app.application.transfer.catalog_file_rows import Reading
     from app.application.transfer.columns import Condition
     from app.application.transfer.row_values import Times
     from app.domain.files import ReadOptions, RowReader
@@ -119,8 +119,8 @@ class FileOptions:
         )
 
     def reading(self, reader: RowReader, mapping: Mapping[str, str], now: datetime) -> Reading:
-        """How rows of a catalogue file are read; GroupLens files by what is known of them."""
-        from app.application.transfer.catalog_rows import Reading
+        """How rows of a catalog file are read; GroupLens files by what is known of them."""
+        from app.application.transfer.catalog_file_rows import Reading
         from app.application.transfer.movielens import part_of
 
         changed = datetime.fromtimestamp(reader.modified(), UTC)

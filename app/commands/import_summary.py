@@ -10,8 +10,8 @@ from app.commands.shared import Output, fail, print_table
 
 if TYPE_CHECKING:  # loading the application is the work of the command, not of `encore --help`
     from app.application.transfer.tally import Tally
+    from app.domain.entities import Interaction, Item, User
     from app.domain.files import Findings
-    from app.domain.models import Interaction, Item, User
 
 _SHOWN_REASONS = 5
 _NUMBERS = ("read", "accepted", "duplicates", "older", "rejected")
@@ -77,8 +77,8 @@ def _times(tally: Tally) -> str | None:
     """Where times came from."""
     column = tally.used.get("timestamp") or tally.used.get("updated_at")
     if not tally.undated:
-        is_catalogue = "user_id" not in tally.used or "item_id" not in tally.used
-        return f"column {column}" if column else "when the file was changed" if is_catalogue and tally.used else None
+        is_catalog = "user_id" not in tally.used or "item_id" not in tally.used
+        return f"column {column}" if column else "when the file was changed" if is_catalog and tally.used else None
     order = "dated by order, from 2000-01-01 on"
     return f"{tally.undated:,} rows of column {column} are empty: {order}" if column else f"no timestamps: {order}"
 

@@ -15,13 +15,13 @@ import typer
 
 from app.commands.file_options import share_of
 from app.commands.import_summary import end, preview, summarise
-from app.commands.shared import Output, guarded, prepare, progress, run
+from app.commands.shared import Output, exit_on_error, prepare, progress, run
 from app.domain.exceptions import InputError
 
 if TYPE_CHECKING:  # loading the adapters is the work of the command, not of `encore --help`
     from app.application.transfer.columns import Condition
+    from app.application.transfer.importing import Rehearsal, Taker
     from app.application.transfer.tally import Tally
-    from app.application.transfer.transfer import Rehearsal, Taker
     from app.bootstrap import Container
     from app.domain.files import ReadOptions, RowReader, RowWriter
 
@@ -37,7 +37,7 @@ DryRunOption = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TransferContext:
     """What a command's work is given."""
 
     importer: Taker
@@ -54,9 +54,9 @@ class Manner:
     conditions: Callable[[], Sequence[Condition]] = tuple
 
 
-def run_import(work: Callable[[Job], Awaitable[Tallies]], manner: Manner, out: Output) -> None:
+def run_import(work: Callable[[TransferContext], Awaitable[Tallies]], manner: Manner, out: Output) -> None:
     """Open everything, do the work, print the summary; exit 1 if too much was refused."""
-    with guarded():
+    with exit_on_error():
         most = share_of(manner.max_rejects)
     if manner.dry_run:
         rehearsal, tallies, seconds = _rehearse(work, manner)
@@ -67,21 +67,23 @@ def run_import(work: Callable[[Job], Awaitable[Tallies]], manner: Manner, out: O
     end(tallies, most)
 
 
-def _take_in(work: Callable[[Job], Awaitable[Tallies]], manner: Manner, out: Output) -> tuple[Tallies, float]:
-    from app.application.ingestion.bumps import Bumps
+def _take_in(
+    work: Callable[[TransferContext], Awaitable[Tallies]], manner: Manner, out: Output
+) -> tuple[Tallies, float]:
+    from app.application.invalidation.generation_bumps import PendingBumps
+    from app.application.transfer.importing import Importer
     from app.application.transfer.tally import Rejects
-    from app.application.transfer.transfer import Importer
     from app.commands.serve import tune_collector
 
     async def inside(container: Container) -> tuple[Tallies, float]:
         tune_collector()  # rows come and go by the hundred thousand, and none of them is in a cycle
         started = time.perf_counter()
         writer = _rejects_writer(manner.rejects)
-        bumps = Bumps(container.cache)
+        bumps = PendingBumps(container.cache)
         with progress("importing") as bar:
             try:
                 importer = Importer(container.database, bumps, Rejects(writer), bar.update, manner.conditions())
-                tallies = await work(Job(importer, container.clock()))
+                tallies = await work(TransferContext(importer, container.clock()))
             finally:  # what was rejected before an error or Ctrl-C is worth keeping
                 if writer is not None:
                     writer.close()
@@ -92,18 +94,20 @@ def _take_in(work: Callable[[Job], Awaitable[Tallies]], manner: Manner, out: Out
     return run(inside)
 
 
-def _rehearse(work: Callable[[Job], Awaitable[Tallies]], manner: Manner) -> tuple[Rehearsal, Tallies, float]:
+def _rehearse(
+    work: Callable[[TransferContext], Awaitable[Tallies]], manner: Manner
+) -> tuple[Rehearsal, Tallies, float]:
+    from app.application.transfer.importing import Rehearsal
     from app.application.transfer.tally import Rejects
-    from app.application.transfer.transfer import Rehearsal
 
-    with guarded():
+    with exit_on_error():
         prepare()
         started = time.perf_counter()
         writer = _rejects_writer(manner.rejects)
         with progress("reading") as bar:
             try:
                 rehearsal = Rehearsal(Rejects(writer), bar.update, manner.conditions())
-                tallies = asyncio.run(_awaited(work(Job(rehearsal, datetime.now(UTC)))))
+                tallies = asyncio.run(_awaited(work(TransferContext(rehearsal, datetime.now(UTC)))))
             finally:
                 if writer is not None:
                     writer.close()
@@ -138,13 +142,13 @@ async def each_file(
 
 def run_export(file: Path, what: str, out: Output) -> None:
     """Write a whole table to a file and say how many rows it has."""
-    from app.application.transfer import catalog_rows, exporting, interaction_rows
+    from app.application.transfer import catalog_file_rows, exporting, interaction_file_rows
     from app.infrastructure.files import open_writer
 
     columns, rows_of = {
-        "interactions": (interaction_rows.COLUMNS, exporting.interaction_rows),
-        "items": (catalog_rows.ITEM_COLUMNS, exporting.item_rows),
-        "users": (catalog_rows.USER_COLUMNS, exporting.user_rows),
+        "interactions": (interaction_file_rows.COLUMNS, exporting.interaction_rows),
+        "items": (catalog_file_rows.ITEM_COLUMNS, exporting.item_rows),
+        "users": (catalog_file_rows.USER_COLUMNS, exporting.user_rows),
     }[what]
 
     async def inside(container: Container) -> int:

@@ -21,7 +21,7 @@ import typer
 from typer.testing import CliRunner
 
 from app.commands import data
-from app.domain.models import Interaction, Item, User
+from app.domain.entities import Interaction, Item, User
 from app.domain.stores import Database
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from app.application.transfer.catalog_rows import CatalogRows, Reading
+from app.application.transfer.catalog_file_rows import CatalogRows, Reading
 from app.application.transfer.columns import Condition, wanted
-from app.application.transfer.interaction_rows import InteractionRows
+from app.application.transfer.interaction_file_rows import InteractionRows
+from app.domain.entities import Interaction, Item, User
 from app.domain.files import BrokenRow, RowBatch, RowReader
-from app.domain.models import Interaction, Item, User
 
 T = TypeVar("T")
 Entry = TypeVar("Entry", bound=Item | User)

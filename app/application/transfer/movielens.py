@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from app.application.transfer.catalog_rows import Reading
-from app.application.transfer.interaction_rows import InteractionRows
+from app.application.transfer.catalog_file_rows import Reading
+from app.application.transfer.importing import Taker
+from app.application.transfer.interaction_file_rows import InteractionRows
 from app.application.transfer.tally import Tally
-from app.application.transfer.transfer import Taker
+from app.domain.entities import Kind
 from app.domain.files import RowReader
-from app.domain.models import Kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from app.application.transfer.row_values import (
     number_of,
 )
 from app.application.transfer.scales import Scale
+from app.domain.entities import Kind
 from app.domain.interaction_table import InteractionTable
-from app.domain.models import Kind
 
 Columns = Mapping[str, Sequence[object] | None]
 _PLAIN, _NOT_PLAIN = ("user_id", "item_id", "value", "timestamp"), ("event_id", "kind", "duration", "device")

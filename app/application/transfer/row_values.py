@@ -12,9 +12,9 @@ from functools import lru_cache
 
 import msgspec
 
+from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.files import Unreadable
 from app.domain.identifiers import ID_RULE, as_id
-from app.domain.models import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST = EPOCH + timedelta(days=1)  # day zero is what a broken exporter writes for "unknown"

@@ -16,7 +16,7 @@ _MAX_REJECT_CHARACTERS = 4_096
 class Tally:
     """Numbers of rows. `older`: something newer is stored; `left_out`: not asked for; `undated`: without a time.
 
-    `used`: the column of each field; `others`: the columns that are none, which the catalogue keeps as attributes.
+    `used`: the column of each field; `others`: the columns that are none, which the catalog keeps as attributes.
     """
 
     read: int = 0

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from uuid import UUID
 
 from app.application.ingestion.event_decoding import EVENT_NAMESPACE
-from app.domain.models import Interaction, Kind
+from app.domain.entities import Interaction, Kind
 
 UNDATED_START = datetime(2000, 1, 1, tzinfo=UTC)
 """A row without a timestamp happened at this moment plus one millisecond per row above it in its file."""
