@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from app.commands.shared import Output, fail, print_table
 
 if TYPE_CHECKING:  # loading the application is the work of the command, not of `encore --help`
-    from app.application.transfer.tally import Tally
+    from app.application.transfer.import_summary import ImportSummary
     from app.domain.entities import Interaction, Item, User
     from app.domain.files import Findings
 
@@ -18,7 +18,7 @@ _NUMBERS = ("read", "accepted", "duplicates", "older", "rejected")
 _MOST_CELL = 40
 
 
-def summarise(tallies: Mapping[str, Tally], seconds: float, out: Output, *, is_rehearsal: bool = False) -> None:
+def summarise(tallies: Mapping[str, ImportSummary], seconds: float, out: Output, *, is_rehearsal: bool = False) -> None:
     """Rows read, accepted, duplicate, older, rejected; columns, times, encodings; seconds and rows a second."""
     read = sum(tally.read for tally in tallies.values())
     rate = read / seconds if seconds else 0.0
@@ -34,7 +34,7 @@ def summarise(tallies: Mapping[str, Tally], seconds: float, out: Output, *, is_r
     out.note(f"{read:,} rows in {seconds:.1f} s ({rate:,.0f} rows/s)")
 
 
-def _as_data(name: str, tally: Tally) -> Mapping[str, object]:
+def _as_data(name: str, tally: ImportSummary) -> Mapping[str, object]:
     numbers: dict[str, object] = {field: getattr(tally, field) for field in (*_NUMBERS, "left_out", "undated")}
     return numbers | {
         "reasons": dict(tally.reasons.most_common()),
@@ -50,7 +50,7 @@ def _other_columns(name: str) -> str:
     return "columns_not_used" if name == "interactions" else "columns_kept_as_attributes"
 
 
-def _notes(name: str, tally: Tally) -> Sequence[str]:
+def _notes(name: str, tally: ImportSummary) -> Sequence[str]:
     notes = [f"{count:,} rejected: {reason}" for reason, count in tally.reasons.most_common(_SHOWN_REASONS)]
     more = len(tally.reasons) - _SHOWN_REASONS
     if more > 0:
@@ -73,7 +73,7 @@ def _use(field: str, column: str) -> str:
     return field if field == column else f"{field} = {column}"
 
 
-def _times(tally: Tally) -> str | None:
+def _times(tally: ImportSummary) -> str | None:
     """Where times came from."""
     column = tally.used.get("timestamp") or tally.used.get("updated_at")
     if not tally.undated:
@@ -91,7 +91,7 @@ def _found(findings: Findings) -> str:
     return f"{findings.encoding}, separator {findings.separator}, {header}{ends}"
 
 
-def end(tallies: Mapping[str, Tally], most: float) -> None:
+def end(tallies: Mapping[str, ImportSummary], most: float) -> None:
     """Exit 1 if a file gave nothing, or too many of its rows were refused."""
     for name, tally in tallies.items():
         hint = f"; --undo {tally.import_id} takes back what was taken" if tally.import_id and tally.accepted else ""
@@ -101,7 +101,7 @@ def end(tallies: Mapping[str, Tally], most: float) -> None:
             fail(f"{tally.rejected:,} of {tally.read:,} rows of {name} were refused, more than --max-rejects{hint}")
 
 
-def _why_none(tally: Tally) -> str:
+def _why_none(tally: ImportSummary) -> str:
     if tally.read == 0:
         return "there is no row"
     return "every row was left out by --where" if tally.left_out == tally.read else "every row was refused"

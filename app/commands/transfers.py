@@ -20,12 +20,12 @@ from app.domain.exceptions import InputError
 
 if TYPE_CHECKING:  # loading the adapters is the work of the command, not of `encore --help`
     from app.application.transfer.columns import Condition
+    from app.application.transfer.import_summary import ImportSummary
     from app.application.transfer.importing import Rehearsal, Taker
-    from app.application.transfer.tally import Tally
     from app.bootstrap import Container
     from app.domain.files import ReadOptions, RowReader, RowWriter
 
-Tallies = Mapping[str, "Tally"]
+Tallies = Mapping[str, "ImportSummary"]
 
 RejectsOption = Annotated[Path | None, typer.Option(help="Where rows go that are not taken (.csv or .jsonl).")]
 MaxRejectsOption = Annotated[
@@ -71,8 +71,8 @@ def _take_in(
     work: Callable[[TransferContext], Awaitable[Tallies]], manner: Manner, out: Output
 ) -> tuple[Tallies, float]:
     from app.application.invalidation.generation_bumps import PendingBumps
+    from app.application.transfer.import_summary import Rejects
     from app.application.transfer.importing import Importer
-    from app.application.transfer.tally import Rejects
     from app.commands.serve import tune_collector
 
     async def inside(container: Container) -> tuple[Tallies, float]:
@@ -97,8 +97,8 @@ def _take_in(
 def _rehearse(
     work: Callable[[TransferContext], Awaitable[Tallies]], manner: Manner
 ) -> tuple[Rehearsal, Tallies, float]:
+    from app.application.transfer.import_summary import Rejects
     from app.application.transfer.importing import Rehearsal
-    from app.application.transfer.tally import Rejects
 
     with exit_on_error():
         prepare()
@@ -119,21 +119,21 @@ async def _awaited(tallies: Awaitable[Tallies]) -> Tallies:
 
 
 def _rejects_writer(path: Path | None) -> RowWriter | None:
-    from app.application.transfer.tally import REJECT_COLUMNS
+    from app.application.transfer.import_summary import REJECT_COLUMNS
     from app.infrastructure.files import open_writer
 
     return None if path is None else open_writer(path, REJECT_COLUMNS)
 
 
 async def each_file(
-    files: Sequence[Path], options: ReadOptions, take: Callable[[RowReader], Awaitable[Tally]]
-) -> Tally:
+    files: Sequence[Path], options: ReadOptions, take: Callable[[RowReader], Awaitable[ImportSummary]]
+) -> ImportSummary:
     """One tally over several files."""
+    from app.application.transfer.import_summary import ImportSummary
     from app.application.transfer.movielens import part_of
-    from app.application.transfer.tally import Tally
     from app.infrastructure.files import open_reader
 
-    total = Tally()
+    total = ImportSummary()
     for file in files:
         part = part_of(file.name)
         total.add(await take(open_reader(file, None if part is None else part.columns, options)))

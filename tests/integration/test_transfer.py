@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from app.application.invalidation.generation_bumps import PendingBumps
 from app.application.transfer import catalog_file_rows, exporting, interaction_file_rows
 from app.application.transfer.catalog_file_rows import Reading
+from app.application.transfer.import_summary import REJECT_COLUMNS, ImportSummary, Rejects
 from app.application.transfer.importing import Importer
 from app.application.transfer.interaction_file_rows import InteractionRows
 from app.application.transfer.movielens import import_folder, layout_of
-from app.application.transfer.tally import REJECT_COLUMNS, Rejects, Tally
 from app.domain.entities import RESERVED_USER_IDS, Interaction, Item, Kind, User
 from app.domain.identifiers import is_id
 from app.domain.interfaces import Cache
@@ -128,7 +128,7 @@ async def export_all(database: Database, folder: Path, suffix: str) -> None:
         await exporting.export(rows(database), writer, lambda _rows: None)
 
 
-async def import_all(database: Database, cache: Cache, folder: Path, suffix: str) -> Sequence[Tally]:
+async def import_all(database: Database, cache: Cache, folder: Path, suffix: str) -> Sequence[ImportSummary]:
     work = importer(database, cache)
     reading = Reading(NOW, NOW)
     return [

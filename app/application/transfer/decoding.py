@@ -18,7 +18,7 @@ Entry = TypeVar("Entry", bound=Item | User)
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded(Generic[T]):
+class DecodedBatch(Generic[T]):
     """One batch: `places` of the fields in `columns`, `read` rows of which `left_out` were not asked for."""
 
     good: Sequence[T]
@@ -31,7 +31,7 @@ class Decoded(Generic[T]):
 
 def decoded_events(
     reader: RowReader, rows: InteractionRows, conditions: Sequence[Condition], size: int
-) -> Iterator[Decoded[Interaction]]:
+) -> Iterator[DecodedBatch[Interaction]]:
     """The interactions of a file, at most `size` at a time."""
 
     def decode(batch: RowBatch, above: int) -> tuple[Sequence[Interaction], Sequence[BrokenRow]]:
@@ -42,7 +42,7 @@ def decoded_events(
 
 def decoded_entries(
     reader: RowReader, rows: CatalogRows[Entry], reading: Reading, conditions: Sequence[Condition], size: int
-) -> Iterator[Decoded[Entry]]:
+) -> Iterator[DecodedBatch[Entry]]:
     """The items or users of a file, at most `size` at a time."""
 
     def decode(batch: RowBatch, above: int) -> tuple[Sequence[Entry], Sequence[BrokenRow]]:
@@ -57,7 +57,7 @@ def _decoded(
     places: Callable[[Sequence[str]], Mapping[str, int]],
     conditions: Sequence[Condition],
     size: int,
-) -> Iterator[Decoded[T]]:
+) -> Iterator[DecodedBatch[T]]:
     above = 0
     for batch in reader.batches(size):
         kept = wanted(batch, conditions, is_first=not above)
@@ -65,7 +65,7 @@ def _decoded(
         read = len(batch.rows) + len(batch.broken)
         above += read
         left_out = len(batch.rows) - len(kept.rows)
-        yield Decoded(good, [*batch.broken, *bad], batch.columns, places(batch.columns), read, left_out)
+        yield DecodedBatch(good, [*batch.broken, *bad], batch.columns, places(batch.columns), read, left_out)
 
 
 async def ahead(values: Iterator[T]) -> AsyncIterator[T]:

@@ -15,9 +15,9 @@ from typing import TypeVar
 from app.application.invalidation.generation_bumps import PendingBumps
 from app.application.transfer.catalog_file_rows import ITEMS, USERS, CatalogRows, Reading
 from app.application.transfer.columns import Condition
-from app.application.transfer.decoding import ahead, decoded_entries, decoded_events
+from app.application.transfer.decoding import DecodedBatch, ahead, decoded_entries, decoded_events
+from app.application.transfer.import_summary import ImportSummary, Rejects
 from app.application.transfer.interaction_file_rows import InteractionRows
-from app.application.transfer.tally import Rejects
 from app.application.transfer.undated import UndatedRows, is_undated
 from app.domain.entities import IngestOutcome, Interaction, Item, User
 from app.domain.files import BrokenRow, RowReader
@@ -73,7 +73,7 @@ class Importer:
         return tally
 
     async def _note(
-        self, tally: ImportSummary, reader: RowReader, decoded: DecodedRow[Interaction] | DecodedRow[Entry]
+        self, tally: ImportSummary, reader: RowReader, decoded: DecodedBatch[Interaction] | DecodedBatch[Entry]
     ) -> None:
         tally.read += decoded.read
         tally.left_out += decoded.left_out
@@ -173,7 +173,7 @@ class Rehearsal:
         return tally
 
     def _note(
-        self, tally: ImportSummary, reader: RowReader, decoded: DecodedRow[Interaction] | DecodedRow[Entry]
+        self, tally: ImportSummary, reader: RowReader, decoded: DecodedBatch[Interaction] | DecodedBatch[Entry]
     ) -> None:
         tally.read += decoded.read
         tally.left_out += decoded.left_out

@@ -13,7 +13,7 @@ _MAX_REJECT_CHARACTERS = 4_096
 
 
 @dataclass(slots=True)
-class Tally:
+class ImportSummary:
     """Numbers of rows. `older`: something newer is stored; `left_out`: not asked for; `undated`: without a time.
 
     `used`: the column of each field; `others`: the columns that are none, which the catalog keeps as attributes.
@@ -32,7 +32,7 @@ class Tally:
     files: dict[str, Findings] = field(default_factory=dict)
     import_id: str | None = None
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: ImportSummary) -> None:
         """Count another's rows too."""
         for name in ("read", "accepted", "duplicates", "older", "rejected", "left_out", "undated"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -64,7 +64,7 @@ class Rejects:
     def __init__(self, writer: RowWriter | None = None) -> None:
         self._writer = writer
 
-    def take(self, tally: Tally, file: str, rows: Sequence[BrokenRow]) -> None:
+    def take(self, tally: ImportSummary, file: str, rows: Sequence[BrokenRow]) -> None:
         """Count rows and write them down."""
         tally.rejected += len(rows)
         tally.reasons.update(row.reason for row in rows)
