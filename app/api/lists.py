@@ -11,10 +11,10 @@ from app.api.cursors import Cursors
 from app.api.exchange import Call
 from app.api.limits import RateLimiter, make_room
 from app.api.rendering import completed, page_head
-from app.api.v1.schemas.lists import MAX_OFFSET, ListParams
+from app.api.v1.schemas.lists import ListParams
 from app.application.recommending.lists import ListQuery, Page
 from app.application.recommending.recommendation import RecommendationService
-from app.domain.exceptions import CursorError, RateLimitedError
+from app.domain.exceptions import RateLimitedError
 from app.domain.keys import key_text
 
 Headers = list[tuple[bytes, bytes]]
@@ -48,11 +48,13 @@ class UserLists:
         Raises CursorError, RateLimitedError and what the service raises.
         """
         binding = key_text(user_id, params.binding)
-        offset = params.offset
-        if params.cursor is not None:
-            offset = position(self._cursors.open(binding, params.cursor))
-        query = ListQuery(user_id, params.type, params.limit, offset, params.filters, params.explain, params.shape)
-        page = await self._page(query, call)
+        query = ListQuery(
+            user_id, params.type, params.limit, params.offset, params.filters, params.explain, params.shape
+        )
+        if params.cursor is None:
+            page = await self._page(query, call)
+        else:
+            page = await self._next_page(query, self._cursors.open_bytes(binding, params.cursor), call)
         return conditional(page.etag, self._head(page, user_id, binding), call, headers)
 
     async def by_rules(self, query: ListQuery, call: Call) -> Answer:
@@ -67,9 +69,7 @@ class UserLists:
 
     def _head(self, page: Page, user_id: str, binding: str) -> bytes:
         def render() -> bytes:
-            following = page.offset + len(page.items)
-            is_last = following >= page.total or not page.items
-            cursor = None if is_last else self._cursors.seal(binding, str(following))
+            cursor = self._cursors.seal_bytes(binding, page.rest) if page.rest else None
             return page_head(page, ("user_id", user_id), cursor)
 
         return self._kept(page, binding, render)
@@ -84,6 +84,11 @@ class UserLists:
         self._heads[id(page)] = (page, binding, head)
         return head
 
+    async def _next_page(self, query: ListQuery, rest: bytes, call: Call) -> Page:
+        if call.principal is not None and call.quota is None:
+            call.quota = await self._limiter.hit(call.principal.limit_key, call.principal.is_service)
+        return await self._service.continuing.page(query, rest)
+
     async def _page(self, query: ListQuery, call: Call) -> Page:
         principal = call.principal
         if principal is None or call.quota is not None:
@@ -95,13 +100,6 @@ class UserLists:
         if found.page is None:
             raise RateLimitedError(call.quota.reset_seconds)
         return found.page
-
-
-def position(text: str) -> int:
-    """The offset in a cursor of ours. Raises CursorError if it is of another kind of list."""
-    if not text.isdecimal() or int(text) > MAX_OFFSET:
-        raise CursorError
-    return int(text)
 
 
 def shown(

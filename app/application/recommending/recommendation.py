@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cache
@@ -11,11 +11,13 @@ from types import MappingProxyType
 
 from app import telemetry
 from app.application.recommending.audience import EVERYONE, Audience, Person, segment_of
-from app.application.recommending.explanation import explain
+from app.application.recommending.carried import pack
+from app.application.recommending.continuing import Continuing
+from app.application.recommending.explaining import Explaining
 from app.application.recommending.list_making import Task, make_list, moment_of_ranking
 from app.application.recommending.list_memory import HeldList, ListMemory
 from app.application.recommending.list_policy import ListPolicy
-from app.application.recommending.lists import Filters, ListQuery, Page, Reason, SessionQuery
+from app.application.recommending.lists import Filters, ListQuery, Page, SessionQuery
 from app.application.recommending.paging import page_of
 from app.application.recommending.ranked_list import RankedList
 from app.application.recommending.refreshed import Refreshed, unheard
@@ -68,6 +70,8 @@ class RecommendationService:
         self._audience = Audience(database, policy.signals, policy.history_limit)
         self._stand_in = StandIn(database.interactions, clock)
         self.pool = ScoringPool(policy.threads, policy.max_waiting)
+        self._explaining = Explaining(self._audience, self.pool, clock)
+        self.continuing = Continuing(self.serving, self._caught_up, self._explaining, self.pool, clock)
 
     async def recommend(self, query: ListQuery) -> Page:
         """The page asked for. Raises OverloadedError only if there is no simpler list to give either."""
@@ -103,8 +107,9 @@ class RecommendationService:
         seed = key_text(*(event.item_id for event in query.history))
         task = Task(query.type, query.filters, history, query.limit, None, query.shape, seed)
         ranked = await self.pool.run(self.making, serving, task, now)
-        person = Person(history)
-        reasons = await self._reasons(serving, ranked, query.type, person, 0, query.limit) if query.explain else ()
+        if not query.explain:
+            return page_of(serving, ranked, query.limit, 0)
+        reasons = await self._explaining.for_person(serving, ranked, query.type, Person(history), 0, query.limit)
         return page_of(serving, ranked, query.limit, 0, reasons)
 
     async def similar(self, item_id: str, limit: int) -> Page:
@@ -143,8 +148,14 @@ class RecommendationService:
         return serving if serving.model is not None else await self._stand_in.serving(serving)
 
     def _current(self, wanted: str) -> Serving:
+        return self._answering(wanted).current
+
+    def _answering(self, wanted: str) -> ModelServer:
         server = self._by_type.get(wanted)
-        return self._server.current if server is None or server.current.model is None else server.current
+        return self._server if server is None or server.current.model is None else server
+
+    async def _caught_up(self, wanted: str) -> None:
+        await self._answering(wanted).refresh_catalogue()
 
     def forget(self, user_ids: Collection[str]) -> None:
         """Drop what process memory holds for these users: their next list is computed, or read from the cache."""
@@ -259,29 +270,24 @@ class RecommendationService:
         query, serving = wish.query, wish.serving
         if not query.explain:
             return self._plain_page(serving, query, held, from_cache=from_cache)
-        try:
-            person = await self._audience.person(query.user_id, serving, self._clock())
-        except DatabaseUnavailableError:
-            person = Person()
-        reasons = await self._reasons(serving, held.ranked, query.type, person, query.offset, query.limit)
-        return page_of(serving, held.ranked, query.limit, query.offset, reasons, from_cache=from_cache)
+        reasons = await self._explaining.for_user(serving, held.ranked, query, query.offset)
+        rest = self._rest(serving, query, held.ranked)
+        return page_of(serving, held.ranked, query.limit, query.offset, reasons, from_cache=from_cache, rest=rest)
+
+    def _rest(self, serving: Serving, query: ListQuery, ranked: RankedList) -> bytes:
+        now = self._clock().timestamp()
+        return pack(serving.view, serving.model, ranked, query.offset + query.limit, now)
 
     def _plain_page(self, serving: Serving, query: ListQuery, held: HeldList, *, from_cache: bool) -> Page:
         key = (serving.view.revision, query.offset, query.limit)
         page = held.pages.get(key)
         if page is None:
-            page = page_of(serving, held.ranked, query.limit, query.offset, from_cache=from_cache)
+            rest = self._rest(serving, query, held.ranked)
+            page = page_of(serving, held.ranked, query.limit, query.offset, from_cache=from_cache, rest=rest)
             # Asked for a second time: it may be asked for a third.
             if from_cache:
                 self._memory.put_page(held, key, page)
         return page
-
-    async def _reasons(
-        self, serving: Serving, ranked: RankedList, wanted: str, person: Person, offset: int, limit: int
-    ) -> Sequence[tuple[Reason, ...]]:
-        recommender, _reason = serving.answering(wanted)
-        shown = ranked.positions[offset : offset + limit]
-        return await self.pool.run(explain, serving, recommender, person.history, shown, self._clock(), person.profile)
 
 
 def _renewed(computation: asyncio.Task[HeldList]) -> None:

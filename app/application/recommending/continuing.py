@@ -1,0 +1,79 @@
+"""The pages after the first: the list that a cursor carries, as the present catalogue shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+from app.application.recommending.carried import Carried, Finder, pack, unpack
+from app.application.recommending.explaining import Explaining
+from app.application.recommending.lists import ListQuery, Page, Reason
+from app.application.recommending.paging import page_of
+from app.application.recommending.ranked_list import RankedList
+from app.application.recommending.scoring_pool import ScoringPool
+from app.application.serving.serving import Serving
+from app.domain.exceptions import DatabaseUnavailableError
+
+_ROUNDING = 1e-4
+"""Contributions are rounded to six decimals, each of them, and so is the score."""
+
+
+class Continuing:
+    """Needs neither the cache nor what this process remembers."""
+
+    def __init__(
+        self,
+        serving: Callable[[str], Awaitable[Serving]],
+        caught_up: Callable[[str], Awaitable[object]],
+        explaining: Explaining,
+        pool: ScoringPool,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """`serving`: the present state for a type of list; `caught_up`: read the newest catalogue for that type."""
+        self._serving = serving
+        self._caught_up = caught_up
+        self._explaining = explaining
+        self._pool = pool
+        self._clock = clock
+        self._finder = Finder()
+
+    async def page(self, query: ListQuery, data: bytes) -> Page:
+        """The next page. Raises CursorError, ExpiredCursorError, OverloadedError."""
+        carried = unpack(data, self._clock().timestamp())
+        serving = await self._at_least(carried.revision, query.type)
+        ranked = await self._pool.run(self._resumed, carried, serving, query)
+        reasons = await self._reasons(serving, ranked, carried, query) if query.explain else ()
+        rest = pack(serving.view, carried.model, ranked, carried.offset + query.limit, self._clock().timestamp())
+        return page_of(serving, ranked, query.limit, carried.offset, reasons, model=carried.model, rest=rest)
+
+    async def _at_least(self, revision: int, wanted: str) -> Serving:
+        """Another replica may know newer items than this process does."""
+        serving = await self._serving(wanted)
+        if serving.view.revision >= revision:
+            return serving
+        with suppress(DatabaseUnavailableError):
+            await self._caught_up(wanted)
+        return await self._serving(wanted)
+
+    def _resumed(self, carried: Carried, serving: Serving, query: ListQuery) -> RankedList:
+        return self._finder.resumed(carried, serving, serving.allowed(query.filters, self._clock()))
+
+    async def _reasons(
+        self, serving: Serving, ranked: RankedList, carried: Carried, query: ListQuery
+    ) -> Sequence[tuple[Reason, ...]]:
+        """Those that still add up to the score: after another event, or under another model, they explain nothing."""
+        shown = slice(carried.offset, carried.offset + query.limit)
+        nothing: Sequence[tuple[Reason, ...]] = [()] * len(ranked.positions[shown])
+        if carried.model is None or serving.model != carried.model:
+            return nothing
+        found = await self._explaining.for_user(serving, ranked, query, carried.offset)
+        return [
+            reasons if _adds_up(reasons, score) else ()
+            for reasons, score in zip(found, ranked.scores[shown].tolist(), strict=True)
+        ]
+
+
+def _adds_up(reasons: tuple[Reason, ...], score: float) -> bool:
+    total = sum(reason.contribution for reason in reasons)
+    return abs(total - score) <= _ROUNDING * max(1.0, abs(score))
