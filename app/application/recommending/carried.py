@@ -18,11 +18,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.application.recommending.lists import ModelRef
-from app.application.recommending.ranked_list import RankedList
-from app.application.serving.catalogue_view import CatalogueView
-from app.application.serving.serving import Serving
+from app.application.ranking.serving_state import ServingState
+from app.domain.catalog_view import CatalogView
 from app.domain.exceptions import CursorError, ExpiredCursorError
+from app.domain.list_query import ModelRef
+from app.domain.ranked_list import RankedList
 
 CURSOR_SECONDS = 3_600.0
 """A cursor is good for an hour: as long as a list is by default."""
@@ -61,7 +61,7 @@ _DECODER = msgspec.msgpack.Decoder(_Packed)
 class Carried:
     """What is left of a list: `refs` (n,) uint64, `scores` float32, `sources` uint8, from line `offset` + 1 on.
 
-    `revision`: of the catalogue that the list was made from. `slot`: the row of the whole list that explores.
+    `revision`: of the catalog that the list was made from. `slot`: the row of the whole list that explores.
     """
 
     revision: int
@@ -77,7 +77,7 @@ class Carried:
     propensity: float
 
 
-def pack(view: CatalogueView, model: ModelRef | None, ranked: RankedList, offset: int, now: float) -> bytes:
+def pack(view: CatalogView, model: ModelRef | None, ranked: RankedList, offset: int, now: float) -> bytes:
     """The lines of `ranked` from `offset` on, for an hour; empty where there are none."""
     rest = slice(offset, offset + MAX_CARRIED)
     positions = ranked.positions[rest].tolist()
@@ -136,7 +136,7 @@ class Finder:
     def __init__(self) -> None:
         self._tables: OrderedDict[int, tuple[NDArray[np.uint64], NDArray[np.int64]]] = OrderedDict()
 
-    def resumed(self, carried: Carried, serving: Serving, allowed: NDArray[np.bool_]) -> RankedList:
+    def resumed(self, carried: Carried, serving: ServingState, allowed: NDArray[np.bool_]) -> RankedList:
         """The list from line `carried.offset` on; what stands before it is not known any more, and is item 0.
 
         Items that may not be shown any more, or that nobody knows any more, are left out; the others move up. Blocking:
@@ -160,7 +160,7 @@ class Finder:
             carried.propensity if has_slot else 1.0,
         )
 
-    def _positions(self, refs: NDArray[np.uint64], view: CatalogueView) -> NDArray[np.int64]:
+    def _positions(self, refs: NDArray[np.uint64], view: CatalogView) -> NDArray[np.int64]:
         """(len(refs),) where these items are in the view, -1 for those that are not."""
         known, order = self._table(view)
         if not len(known):
@@ -169,7 +169,7 @@ class Finder:
         found = order[places]
         return np.where(known[found] == refs, found, -1)
 
-    def _table(self, view: CatalogueView) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    def _table(self, view: CatalogView) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         """The references of all items by position, and their order. Later views of a layout only have more items."""
         known, order = self._tables.get(view.layout, (np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64)))
         if len(known) < len(view):

@@ -1,4 +1,4 @@
-"""The pages after the first: the list that a cursor carries, as the present catalogue shows it."""
+"""The pages after the first: the list that a cursor carries, as the present catalog shows it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
+from app.application.ranking.serving_state import ServingState
 from app.application.recommending.carried import Carried, Finder, pack, unpack
 from app.application.recommending.explaining import Explaining
-from app.application.recommending.lists import ListQuery, Page, Reason
-from app.application.recommending.paging import page_of
-from app.application.recommending.ranked_list import RankedList
+from app.application.recommending.pages import build_page
 from app.application.recommending.scoring_pool import ScoringPool
-from app.application.serving.serving import Serving
 from app.domain.exceptions import DatabaseUnavailableError
+from app.domain.list_query import ListQuery, Page, Reason
+from app.domain.ranked_list import RankedList
 
 _ROUNDING = 1e-4
 """Contributions are rounded to six decimals, each of them, and so is the score."""
@@ -24,13 +24,13 @@ class Continuing:
 
     def __init__(
         self,
-        serving: Callable[[str], Awaitable[Serving]],
+        serving: Callable[[str], Awaitable[ServingState]],
         caught_up: Callable[[str], Awaitable[object]],
         explaining: Explaining,
         pool: ScoringPool,
         clock: Callable[[], datetime],
     ) -> None:
-        """`serving`: the present state for a type of list; `caught_up`: read the newest catalogue for that type."""
+        """`serving`: the present state for a type of list; `caught_up`: read the newest catalog for that type."""
         self._serving = serving
         self._caught_up = caught_up
         self._explaining = explaining
@@ -45,9 +45,9 @@ class Continuing:
         ranked = await self._pool.run(self._resumed, carried, serving, query)
         reasons = await self._reasons(serving, ranked, carried, query) if query.explain else ()
         rest = pack(serving.view, carried.model, ranked, carried.offset + query.limit, self._clock().timestamp())
-        return page_of(serving, ranked, query.limit, carried.offset, reasons, model=carried.model, rest=rest)
+        return build_page(serving, ranked, query.limit, carried.offset, reasons, model=carried.model, rest=rest)
 
-    async def _at_least(self, revision: int, wanted: str) -> Serving:
+    async def _at_least(self, revision: int, wanted: str) -> ServingState:
         """Another replica may know newer items than this process does."""
         serving = await self._serving(wanted)
         if serving.view.revision >= revision:
@@ -56,11 +56,11 @@ class Continuing:
             await self._caught_up(wanted)
         return await self._serving(wanted)
 
-    def _resumed(self, carried: Carried, serving: Serving, query: ListQuery) -> RankedList:
+    def _resumed(self, carried: Carried, serving: ServingState, query: ListQuery) -> RankedList:
         return self._finder.resumed(carried, serving, serving.allowed(query.filters, self._clock()))
 
     async def _reasons(
-        self, serving: Serving, ranked: RankedList, carried: Carried, query: ListQuery
+        self, serving: ServingState, ranked: RankedList, carried: Carried, query: ListQuery
     ) -> Sequence[tuple[Reason, ...]]:
         """Those that still add up to the score: after another event, or under another model, they explain nothing."""
         shown = slice(carried.offset, carried.offset + query.limit)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.application.recommending.lists import Filters, ListQuery, Page, RankedItem
 from app.domain.exceptions import CursorError, ExpiredCursorError
+from app.domain.list_query import Filters, ListQuery, Page, RankedItem
 from tests.unit.serving.world import ITEMS, NOW, World, open_world, rated
 
 QUERY = ListQuery("crime-fan-1", limit=7, filters=Filters(exclude_seen=False))
@@ -49,11 +49,11 @@ async def another_model(world: World, draw: random.Random) -> None:
     await world.server.refresh_model()
 
 
-async def a_catalogue_change(world: World, draw: random.Random) -> None:
+async def a_catalog_change(world: World, draw: random.Random) -> None:
     item = draw.choice(ITEMS)
     new = replace(item, item_id=f"new-{draw.randrange(10**6)}", title=f"New {draw.random()}", genres=("Crime",))
     await world.database.catalog.upsert_items([replace(item, title=f"Again {draw.random()}"), new])
-    await world.server.refresh_catalogue()
+    await world.server.refresh_catalog()
 
 
 async def a_lost_cache(world: World, draw: random.Random) -> None:
@@ -62,7 +62,7 @@ async def a_lost_cache(world: World, draw: random.Random) -> None:
 
 
 CHANGES: tuple[Callable[[World, random.Random], Awaitable[None]], ...] = (
-    an_event, another_model, a_catalogue_change, a_lost_cache,
+    an_event, another_model, a_catalog_change, a_lost_cache,
 )  # fmt: skip
 
 
@@ -86,7 +86,9 @@ async def test_no_item_comes_twice_and_none_is_lost_whatever_happens_between_pag
     assert page.total == len(expected)
 
 
-async def test_another_process_goes_on_where_the_first_ended_without_a_common_cache(world: World, tmp_path: Path) -> None:
+async def test_another_process_goes_on_where_the_first_ended_without_a_common_cache(
+    world: World, tmp_path: Path
+) -> None:
     expected = await whole(world)
     first = await world.lists.recommend(QUERY)
     await world.rate(QUERY.user_id, "comedy-01")
@@ -95,13 +97,13 @@ async def test_another_process_goes_on_where_the_first_ended_without_a_common_ca
         assert await all_pages(other, first) == expected
 
 
-async def test_a_replica_that_does_not_know_a_new_item_yet_reads_the_catalogue_first(
+async def test_a_replica_that_does_not_know_a_new_item_yet_reads_the_catalog_first(
     world: World, tmp_path: Path
 ) -> None:
     async with open_world(tmp_path / "world") as behind:
         await behind.stack.start()
         await world.database.catalog.upsert_items([replace(ITEMS[-1], item_id="zz-new", title="New")])
-        await world.server.refresh_catalogue()
+        await world.server.refresh_catalog()
         first, expected = await world.lists.recommend(QUERY), await whole(world)
         assert "zz-new" in [line.item_id for line in expected[7:]]
 
@@ -135,7 +137,7 @@ async def test_what_was_withdrawn_is_not_shown_and_the_others_move_up(world: Wor
     first = await world.lists.recommend(QUERY)
     gone = expected[9].item_id
     await world.database.catalog.remove_items([gone], world.clock())
-    await world.server.refresh_catalogue()
+    await world.server.refresh_catalog()
 
     lines = await all_pages(world, first)
 
