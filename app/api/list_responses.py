@@ -89,7 +89,7 @@ class UserLists:
     async def _next_page(self, query: ListQuery, rest: bytes, call: RequestContext) -> Page:
         if call.principal is not None and call.quota is None:
             call.quota = await self._limiter.hit(call.principal.limit_key, call.principal.is_service)
-        return await self._service.continuing.page(query, rest)
+        return await self._service.next_pages.page(query, rest)
 
     async def _page(self, query: ListQuery, call: RequestContext) -> Page:
         principal = call.principal

@@ -95,7 +95,7 @@ class ModelRef:
 class Page:
     """One page of a ranked list. `etag` changes whenever the body would (request id, times and cursor apart).
 
-    `rest`: what a cursor carries of the lines after it (carried.py); empty on the last page, and where no cursor goes.
+    `rest`: what a cursor carries of the lines after it (list_cursor.py); empty on the last page and without cursors.
     """
 
     items: tuple[RankedItem, ...]

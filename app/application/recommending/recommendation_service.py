@@ -13,12 +13,12 @@ from app import telemetry
 from app.application.ranking.item_lists import counted_list, popular_list, similar_list
 from app.application.ranking.list_ranking import RankingTask, rank_list, ranking_time
 from app.application.ranking.serving_state import ServingState
-from app.application.recommending.carried import pack
-from app.application.recommending.continuing import Continuing
-from app.application.recommending.explaining import Explaining
+from app.application.recommending.list_cursor import pack
 from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.list_request import NO_FILTERS, ListRequest, ListResponse, RequestKey, variant_of
 from app.application.recommending.local_cache import LocalList, LocalListCache
+from app.application.recommending.next_pages import NextPages
+from app.application.recommending.page_reasons import PageReasons
 from app.application.recommending.pages import build_page
 from app.application.recommending.popularity_fallback import MAX_COUNTED, PopularityFallback
 from app.application.recommending.refresh_events import RefreshListener, no_op_listener
@@ -70,8 +70,8 @@ class RecommendationService:
         self._user_reader = UserContextReader(database, policy.signals, policy.history_limit)
         self._popularity_fallback = PopularityFallback(database.interactions, clock)
         self.pool = ScoringPool(policy.threads, policy.max_waiting)
-        self._explaining = Explaining(self._user_reader, self.pool, clock)
-        self.continuing = Continuing(self.serving, self._caught_up, self._explaining, self.pool, clock)
+        self._page_reasons = PageReasons(self._user_reader, self.pool, clock)
+        self.next_pages = NextPages(self.serving, self._caught_up, self._page_reasons, self.pool, clock)
 
     async def recommend(self, query: ListQuery) -> Page:
         """The page asked for. Raises OverloadedError only if there is no simpler list to give either."""
@@ -111,7 +111,7 @@ class RecommendationService:
         ranked = await self.pool.run(self.rank, serving, task, now)
         if not query.explain:
             return build_page(serving, ranked, query.limit, 0)
-        reasons = await self._explaining.for_person(serving, ranked, query.type, UserContext(history), 0, query.limit)
+        reasons = await self._page_reasons.for_person(serving, ranked, query.type, UserContext(history), 0, query.limit)
         return build_page(serving, ranked, query.limit, 0, reasons)
 
     async def similar(self, item_id: str, limit: int) -> Page:
@@ -276,7 +276,7 @@ class RecommendationService:
         query, serving = request.query, request.serving
         if not query.explain:
             return self._plain_page(serving, query, held, from_cache=from_cache)
-        reasons = await self._explaining.for_user(serving, held.ranked, query, query.offset)
+        reasons = await self._page_reasons.for_user(serving, held.ranked, query, query.offset)
         rest = self._rest(serving, query, held.ranked)
         return build_page(serving, held.ranked, query.limit, query.offset, reasons, from_cache=from_cache, rest=rest)
 

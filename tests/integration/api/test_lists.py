@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.api.fast_lane import FastLane
-from app.application.recommending import carried
+from app.application.recommending import list_cursor
 from tests.integration.api.conftest import never
 from tests.integration.api.running_service import (
     ADMIN,
@@ -252,7 +252,7 @@ def test_pages_go_on_after_a_restart(built: Path, tmp_path: Path) -> None:
 
 
 def test_a_cursor_that_has_expired_says_so(shared: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(carried, "CURSOR_SECONDS", 0.0)
+    monkeypatch.setattr(list_cursor, "CURSOR_SECONDS", 0.0)
     cursor = shared.get(LIST + "?limit=3&exclude=comedy-09").json()["pagination"]["next_cursor"]
     answer = shared.get(f"{LIST}?limit=3&exclude=comedy-09&cursor={cursor}")
     assert is_problem(answer, 400, "expired-cursor")

@@ -18,7 +18,7 @@ QUERY = ListQuery("crime-fan-1", limit=7, filters=Filters(exclude_seen=False))
 
 
 async def next_page(world: World, page: Page, query: ListQuery = QUERY) -> Page:
-    return await world.lists.continuing.page(query, page.rest)
+    return await world.lists.next_pages.page(query, page.rest)
 
 
 async def all_pages(world: World, first: Page, query: ListQuery = QUERY) -> list[RankedItem]:
@@ -157,7 +157,7 @@ async def test_a_cursor_ends_after_its_hour_and_says_so(world: World) -> None:
 @pytest.mark.parametrize("data", [b"", b"v7", b"\x78\x01\x03\x00\x00\x00\x00\x01"])
 async def test_the_cursor_of_another_kind_of_list_is_refused(world: World, data: bytes) -> None:
     with pytest.raises(CursorError):
-        await world.lists.continuing.page(QUERY, data)
+        await world.lists.next_pages.page(QUERY, data)
 
 
 async def test_the_fallback_of_people_without_history_goes_on_as_it_began(world: World) -> None:

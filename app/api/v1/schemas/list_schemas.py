@@ -69,7 +69,7 @@ class ListParams(FilterParams):
     cursor: Annotated[
         Cursor | None,
         Field(
-            description="From `pagination.next_cursor`, instead of offset: goes on with the list that began, for an hour."
+            description="From `pagination.next_cursor`, instead of offset: continues the list that began, for an hour."
         ),
     ] = None
     type: ListType = "hybrid"

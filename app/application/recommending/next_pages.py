@@ -7,8 +7,8 @@ from contextlib import suppress
 from datetime import datetime
 
 from app.application.ranking.serving_state import ServingState
-from app.application.recommending.carried import Carried, Finder, pack, unpack
-from app.application.recommending.explaining import Explaining
+from app.application.recommending.list_cursor import Carried, Finder, pack, unpack
+from app.application.recommending.page_reasons import PageReasons
 from app.application.recommending.pages import build_page
 from app.application.recommending.scoring_pool import ScoringPool
 from app.domain.exceptions import DatabaseUnavailableError
@@ -19,21 +19,21 @@ _ROUNDING = 1e-4
 """Contributions are rounded to six decimals, each of them, and so is the score."""
 
 
-class Continuing:
+class NextPages:
     """Needs neither the cache nor what this process remembers."""
 
     def __init__(
         self,
         serving: Callable[[str], Awaitable[ServingState]],
         caught_up: Callable[[str], Awaitable[object]],
-        explaining: Explaining,
+        page_reasons: PageReasons,
         pool: ScoringPool,
         clock: Callable[[], datetime],
     ) -> None:
         """`serving`: the present state for a type of list; `caught_up`: read the newest catalog for that type."""
         self._serving = serving
         self._caught_up = caught_up
-        self._explaining = explaining
+        self._page_reasons = page_reasons
         self._pool = pool
         self._clock = clock
         self._finder = Finder()
@@ -67,7 +67,7 @@ class Continuing:
         nothing: Sequence[tuple[Reason, ...]] = [()] * len(ranked.positions[shown])
         if carried.model is None or serving.model != carried.model:
             return nothing
-        found = await self._explaining.for_user(serving, ranked, query, carried.offset)
+        found = await self._page_reasons.for_user(serving, ranked, query, carried.offset)
         return [
             reasons if _adds_up(reasons, score) else ()
             for reasons, score in zip(found, ranked.scores[shown].tolist(), strict=True)

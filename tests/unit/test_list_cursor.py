@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from app.application.ranking.serving_state import ServingState
-from app.application.recommending.carried import MAX_CARRIED, Finder, pack, unpack
+from app.application.recommending.list_cursor import MAX_CARRIED, Finder, pack, unpack
 from app.domain.catalog_view import CatalogView
 from app.domain.dataset import IdMap
 from app.domain.list_query import ModelRef
@@ -69,7 +69,7 @@ def test_nothing_follows_the_last_line() -> None:
 def test_items_that_became_known_later_are_found_beside_the_others() -> None:
     view, finder = CatalogView.of_model(IdMap(["a", "b"])), Finder()
     later = CatalogView.of_model(IdMap(["c", "b", "d"]))
-    listed = RankedList(0.0, np.inf, None, None, *([np.array([0, 2, 1], dtype=np.int32)] + [np.zeros(3, np.float32)]),
+    listed = RankedList(0.0, np.inf, None, None, np.array([0, 2, 1], dtype=np.int32), np.zeros(3, np.float32),
                         np.zeros(3, np.uint8), ("popular",))  # fmt: skip
     carried = unpack(pack(later, None, listed, 0, 0.0), 0.0)
     for known, expected in ((view, [1]), (view.knowing(["d"]), [2, 1]), (later, [0, 2, 1])):

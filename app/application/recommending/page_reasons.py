@@ -14,7 +14,7 @@ from app.domain.list_query import ListQuery, Reason
 from app.domain.ranked_list import RankedList
 
 
-class Explaining:
+class PageReasons:
     """`reasons[i]` belongs to the i-th of `limit` lines after `offset`."""
 
     def __init__(self, audience: UserContextReader, pool: ScoringPool, clock: Callable[[], datetime]) -> None:
