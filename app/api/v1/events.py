@@ -12,7 +12,7 @@ from app.api.security import Principal, allow, guarded, require_self
 from app.api.v1.documented import CLOSED, WITH_BODY, problems, router
 from app.api.v1.schemas.events import MAX_EVENTS, REQUEST_BODY, EventResult, EventsAnswer
 from app.application.ingestion.events import EventOutcome
-from app.domain.exceptions import ConflictError, EventRejectedError, InputError
+from app.domain.exceptions import ConflictError, EventRejectedError, InputError, UserErasedError
 from app.domain.models import Outcome
 
 routes = router("/api/v1", "events")
@@ -79,7 +79,7 @@ def refuse_if_none(outcomes: Sequence[EventOutcome]) -> None:
         return
     rejected = next((found for found in outcomes if found.outcome is Outcome.REJECTED), None)
     if rejected is None and any(found.outcome is Outcome.TOMBSTONED for found in outcomes):
-        raise ConflictError("this user was erased after these events")
+        raise UserErasedError("this user was erased after these events")
     if rejected is None:
         raise ConflictError("these event ids belong to other events")
     raise EventRejectedError(rejected.reason or "shape", rejected.field)

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
 from app.domain.exceptions import ConflictError
+from app.domain.key_store import ApiKeyStore
 from app.domain.models import ApiKey
-from app.domain.stores import ApiKeyStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.tables import api_keys
 

@@ -24,8 +24,9 @@ from app.api.security import (
 from app.api.tokens import TokenPolicy
 from app.application.credentials import LISTED_SECONDS, ApiKeys, issue_token
 from app.domain.exceptions import AuthenticationError, PermissionDeniedError
+from app.domain.key_store import ApiKeyStore
 from app.domain.models import ApiKey
-from app.domain.stores import ApiKeyStore, Database
+from app.domain.stores import Database
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate
 
