@@ -68,6 +68,9 @@ TIMEOUT = ProblemType("request-timeout", 408, "The request did not arrive in tim
 CONFLICT = ProblemType("conflict", 409, "The present state does not allow this")
 TRAINING_RUNNING = ProblemType("training-running", 409, "A training of this model type is queued or running")
 IDEMPOTENCY = ProblemType("idempotency-key-reused", 409, "The Idempotency-Key was used with another body")
+USER_ERASED = ProblemType(
+    "user-erased", 409, "This user was erased after these events; what happens from now on is taken in"
+)
 STALE = ProblemType("overtaken", 409, "Somebody else changed this in the meantime")
 UNSERVABLE_MODEL = ProblemType("unservable-model", 409, "The model's artifact is missing or damaged")
 TOO_LARGE = ProblemType("body-too-large", 413, "The body is too large")
@@ -92,6 +95,7 @@ BY_ERROR: Mapping[type[Exception], ProblemType] = {
     errors.TrainingRunningError: TRAINING_RUNNING,
     errors.IdempotencyError: IDEMPOTENCY,
     errors.StaleTokenError: STALE,
+    errors.UserErasedError: USER_ERASED,
     errors.AuthenticationError: UNAUTHENTICATED,
     errors.PermissionDeniedError: FORBIDDEN,
     errors.RateLimitedError: RATE_LIMITED,

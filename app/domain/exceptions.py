@@ -11,6 +11,7 @@
     │   ├── TrainingRunningError      one training per model type at a time; names the running one
     │   ├── StaleTokenError           a fencing token that a newer trainer has overtaken
     │   ├── IdempotencyError          the same Idempotency-Key with another body
+    │   ├── UserErasedError           events of before their user was erased
     │   └── ObjectExistsError         an immutable key is already written
     ├── AuthenticationError           no credentials, or none that we accept
     ├── PermissionDeniedError         known caller, not allowed
@@ -105,6 +106,10 @@ class StaleTokenError(ConflictError):
 
 class IdempotencyError(ConflictError):
     """The same Idempotency-Key came with another body."""
+
+
+class UserErasedError(ConflictError):
+    """The user was erased after these events: they are void, however late they come."""
 
 
 class ObjectExistsError(ConflictError):
