@@ -38,6 +38,11 @@ class NextPages:
         self._clock = clock
         self._finder = Finder()
 
+    def rest(self, serving: ServingState, query: ListQuery, ranked: RankedList) -> bytes:
+        """What the cursor after this page carries; empty where nothing follows."""
+        now = self._clock().timestamp()
+        return pack(serving.view, serving.model, ranked, query.offset + query.limit, now)
+
     async def page(self, query: ListQuery, data: bytes) -> Page:
         """The next page. Raises CursorError, ExpiredCursorError, OverloadedError."""
         carried = unpack(data, self._clock().timestamp())

@@ -13,7 +13,6 @@ from app import telemetry
 from app.application.ranking.item_lists import counted_list, popular_list, similar_list
 from app.application.ranking.list_ranking import RankingTask, rank_list, ranking_time
 from app.application.ranking.serving_state import ServingState
-from app.application.recommending.list_cursor import pack
 from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.list_request import NO_FILTERS, ListRequest, ListResponse, RequestKey, variant_of
 from app.application.recommending.local_cache import LocalList, LocalListCache
@@ -277,18 +276,14 @@ class RecommendationService:
         if not query.explain:
             return self._plain_page(serving, query, held, from_cache=from_cache)
         reasons = await self._page_reasons.for_user(serving, held.ranked, query, query.offset)
-        rest = self._rest(serving, query, held.ranked)
+        rest = self.next_pages.rest(serving, query, held.ranked)
         return build_page(serving, held.ranked, query.limit, query.offset, reasons, from_cache=from_cache, rest=rest)
-
-    def _rest(self, serving: ServingState, query: ListQuery, ranked: RankedList) -> bytes:
-        now = self._clock().timestamp()
-        return pack(serving.view, serving.model, ranked, query.offset + query.limit, now)
 
     def _plain_page(self, serving: ServingState, query: ListQuery, held: LocalList, *, from_cache: bool) -> Page:
         key = (serving.view.revision, query.offset, query.limit)
         page = held.pages.get(key)
         if page is None:
-            rest = self._rest(serving, query, held.ranked)
+            rest = self.next_pages.rest(serving, query, held.ranked)
             page = build_page(serving, held.ranked, query.limit, query.offset, from_cache=from_cache, rest=rest)
             # Asked for a second time: it may be asked for a third.
             if from_cache:
