@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Protocol
 
 from app.domain.entities import (
-    ApiKey,
     Champion,
     DeadLetter,
     EventColumns,
@@ -26,6 +25,7 @@ from app.domain.entities import (
     TrainingJob,
     User,
 )
+from app.domain.key_store import ApiKeyStore
 from app.domain.queue_stores import DeadLetterStore, OutboxStore
 from app.domain.reports import ReportStore
 
@@ -148,10 +148,18 @@ class CatalogStore(Protocol):
 
     @abstractmethod
     async def remove_user(self, user_id: str, until: datetime) -> bool:
-        """Delete profile, interactions and state of a user; False if unknown.
+        """Delete profile, interactions and state of a user; False, and nothing done, if unknown.
 
-        What occurred up to `until` is never taken in again, however late it comes or how often it is replayed; that
-        holds for a user who is unknown so far, too. Waits for batches that are being written, and they for this.
+        What occurred up to `until` is never taken in again, however late it comes or how often it is replayed. Waits
+        for batches that are being written, and they for this.
+        """
+
+    @abstractmethod
+    async def readmit_users(
+        self, user_ids: Collection[str], now: datetime, until: Callable[[datetime], datetime]
+    ) -> int:
+        """Somebody has come back: where what occurs now would be dropped, `until` says from the moment stored up to
+        when it is from now on. Never later than stored. Returns for how many users that changed anything.
         """
 
     @abstractmethod
@@ -261,26 +269,6 @@ class ModelStore(Protocol):
     @abstractmethod
     async def retire_artifacts(self, model_type: str, keep: int) -> Sequence[str]:
         """Forget the artifact keys of all but the newest `keep` versions and the champion; returns the keys."""
-
-
-class ApiKeyStore(Protocol):
-    """Hashed service credentials."""
-
-    @abstractmethod
-    async def add(self, key: ApiKey) -> None:
-        """Store a key. Raises ConflictError when the client has two active ones already."""
-
-    @abstractmethod
-    async def get(self, key_id: str) -> ApiKey | None:
-        """The key, revoked and expired ones included, or None."""
-
-    @abstractmethod
-    async def list(self) -> Sequence[ApiKey]:
-        """All keys, oldest first."""
-
-    @abstractmethod
-    async def revoke(self, key_id: str, at: datetime) -> bool:
-        """False if unknown."""
 
 
 class Database(Protocol):
