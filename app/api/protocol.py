@@ -1,5 +1,5 @@
 """uvicorn's HTTP protocol with what it leaves out: a deadline for reading requests, a cap on their head, and problem
-documents for requests that never become one (reliability bars H19–H26, O5).
+documents for requests that never become one (docs/reliability.md, H19–H26, O5).
 """
 
 from __future__ import annotations
