@@ -53,7 +53,7 @@ class Settings(BaseSettings):
 
     environment: Literal["production", "development", "demo", "test"] = "production"
 
-    # dependencies (design §4)
+    # dependencies (docs/design.md §4)
     database_url: str = "sqlite+aiosqlite:///./var/encore.db"
     cache_url: str = "memory://"
     events_url: str = "memory://"

@@ -26,7 +26,7 @@ from app.domain.stores import TrainingStore
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether lists can be served, and what each dependency last said (design §10)."""
+    """Whether lists can be served, and what each dependency last said (docs/design.md §10)."""
 
     is_ready: bool
     is_degraded: bool

@@ -24,7 +24,7 @@ TRACKED_CALLERS = 20_000
 """Callers counted in process memory while the cache is away, and addresses remembered as blocked."""
 
 MAX_QUEUE_SECONDS = 0.05
-"""How long a request may wait for a place before it is shed (reliability.md §3.7)."""
+"""How long a request may wait for a place before it is shed."""
 
 RESERVED_FOR_READS = 0.25
 """The share of places that only reads of a user's list may take: those are shed last."""

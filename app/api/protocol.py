@@ -1,5 +1,6 @@
 """uvicorn's HTTP protocol with what it leaves out: deadlines for reading requests and for writing answers, caps on
-heads and on pipelines, and problem documents for requests that never become one (reliability bars H19–H26, O5).
+heads and on pipelines, and problem documents for requests that never become one (docs/reliability.md, H19–H26,
+O5).
 """
 
 from __future__ import annotations

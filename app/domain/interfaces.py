@@ -171,7 +171,7 @@ class JobQueue(Protocol):
 
 
 class EventPublisher(Protocol):
-    """Outgoing events (design §6)."""
+    """Outgoing events (docs/design.md §6)."""
 
     @abstractmethod
     async def publish(self, messages: Sequence[OutboxMessage]) -> None:
