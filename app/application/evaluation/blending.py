@@ -48,7 +48,7 @@ class RankingQuery:
     histories: Histories
     hidden: sp.csr_matrix
     relevant: sp.csr_matrix
-    thread_limit: NDArray[np.bool_] | None = None
+    allowed: NDArray[np.bool_] | None = None
 
 
 def stacked(first: RankingQuery, second: RankingQuery) -> RankingQuery:
