@@ -1,4 +1,4 @@
-"""What members weigh for items nobody has touched: asked by hiding some that people know (new_items.py, ADR 0005)."""
+"""What members weigh for items nobody has touched: asked by hiding some that people know (new_items.py, ADR 0003)."""
 
 from __future__ import annotations
 

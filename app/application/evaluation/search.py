@@ -1,4 +1,4 @@
-"""One selection's search: candidates fitted on the cut, judged by its questions, within a budget (ADR 0005)."""
+"""One selection's search: candidates fitted on the cut, judged by its questions, within a budget (ADR 0003)."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _UNEVEN = 0.15
 """Signals differ in strength where their standard deviation is more than this share of their mean."""
 
 _READ_EVENTS = 8_000_000
-"""By a transformer, over all epochs: some minutes of two cores (ADR 0062)."""
+"""By a transformer, over all epochs: some minutes of two cores (ADR 0020)."""
 
 FACTORS = (64, 128, 256, 512)
 """Dimensions of towers: quality rises with them as long as there are pairs to learn from."""
@@ -162,7 +162,7 @@ def _ials(shape: DatasetShape) -> Family:
 
     alpha follows the root of the density. The ladder is over λ of a typical user, λ = regularization · (n + alpha ·
     items): the best was between 2 and 8 on catalogs of 3,700 and 41,000 items alike, while the best raw
-    regularisation differed tenfold (ADR 0005).
+    regularisation differed tenfold (ADR 0003).
     """
     per_user = shape.n_pairs / max(shape.n_users, 1)
     alpha = round(float(np.clip(0.8 * np.sqrt(per_user / max(shape.n_items, 1)), 0.005, 0.3)), 4)
