@@ -6,9 +6,9 @@ has learnt from. The weight of a (user, item) pair is the sum over its kinds of
     policy.weights[kind] x strength x min(1 + ln(count), cap) x 2 ** (-age in days / half_life_days)
 
 and where a kind speaks against the item (a dislike, a rating below 2), only those kinds are summed: what somebody says
-counts more than what somebody did. *Strength* is the largest watched ratio for watch; (rating - 2) / 3 for rating, so that five stars count 1, two
-stars nothing and one star against; the newest value for watchlist (1 added, 0 removed); else the largest value, 0 to
-`cap`. Times in the future count as now.
+counts more than what somebody did. *Strength* is the largest watched ratio for watch; (rating - 2) / 3 for rating, so
+that five stars count 1, two stars nothing and one star against; the newest value for watchlist (1 added, 0 removed);
+else the largest value, 0 to `cap`. Times in the future count as now.
 """
 
 from __future__ import annotations

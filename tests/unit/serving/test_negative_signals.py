@@ -1,4 +1,4 @@
-"""What speaks against an item, and what says nothing: lists as a sensible shopkeeper would make them (docs/signals.md)."""
+"""What speaks against an item, and what says nothing: lists as a sensible shopkeeper makes them (docs/signals.md)."""
 
 from __future__ import annotations
 
@@ -66,9 +66,7 @@ async def test_somebody_with_dislikes_alone_gets_what_is_popular_away_from_them_
 
     assert (page.is_fallback, page.fallback_reason) == (True, "no_likes")
     comedies = [item_id for item_id in newcomer if item_id.startswith("comedy")]
-    crimes = [
-        item_id for item_id in newcomer if item_id.startswith("crime") and item_id not in {"crime-00", "crime-01"}
-    ]
+    crimes = [item_id for item_id in newcomer if item_id not in {*comedies, "crime-00", "crime-01"}]
     # What is popular comes first, as for a newcomer; what is like the disliked ones comes last.
     assert [item_id for item_id in ids(page) if item_id.startswith("comedy")][:8] == comedies[:8]
     assert sorted(ids(page)[-len(crimes) :]) == sorted(crimes)
@@ -161,7 +159,7 @@ async def test_what_is_like_an_item_of_which_nothing_is_known_is_popular_and_say
         assert (page.is_fallback, page.fallback_reason) == (True, "item_unknown_to_model")
         assert ids(page)[0] == "crime-00"
         assert "blank" not in ids(page)
-        await world.train({"members": {"content": {}, "ials": {"factors": 4}, "popularity": {}},
-                           "weights": {"content": [1.0], "ials": [1.0], "popularity": [1.0]}, "knots": [0]})  # fmt: skip
+        members: Mapping[str, object] = {"content": {}, "ials": {"factors": 4}, "popularity": {}}
+        await world.train({"members": members, "weights": dict.fromkeys(members, [1.0]), "knots": [0]})
         await server.refresh_model()
     assert (await world.lists.similar("crime-00", 5)).fallback_reason is None
