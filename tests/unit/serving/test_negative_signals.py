@@ -160,6 +160,6 @@ async def test_what_is_like_an_item_of_which_nothing_is_known_is_popular_and_say
         assert ids(page)[0] == "crime-00"
         assert "blank" not in ids(page)
         members: Mapping[str, object] = {"content": {}, "ials": {"factors": 4}, "popularity": {}}
-        await world.train({"members": members, "weights": dict.fromkeys(members, [1.0]), "knots": [0]})
+        await world.train({"members": members, "weights": {name: [1.0] for name in members}, "knots": [0]})
         await server.refresh_model()
     assert (await world.lists.similar("crime-00", 5)).fallback_reason is None
