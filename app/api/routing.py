@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
+from app.api.envelope import QUOTED_SLASH
 from app.api.request_context import request_context_of
 from app.api.security import authorise, policy_of
 from app.api.strict_json import parse_json
@@ -48,7 +49,14 @@ class SecuredRoute(APIRoute):
         """`/users/bulk` is a path of its own and never the user `bulk`, whatever the method."""
         if self.param_convertors and scope["path"] in scope["app"].literal_paths:
             return Match.NONE, {}
-        return super().matches(scope)
+        match, child = super().matches(scope)
+        if "path_params" in child:
+            found = child["path_params"]
+            child["path_params"] = {
+                name: value.replace(QUOTED_SLASH, "/") if isinstance(value, str) else value
+                for name, value in found.items()
+            }
+        return match, child
 
 
 def literal_paths(routes: Iterable[BaseRoute]) -> frozenset[str]:
