@@ -23,7 +23,6 @@ from app.domain.scaling import score_scale
 from app.models.base import Array, Floats, take_floats
 from app.models.peers import Peers
 
-
 _PRIORS = frozenset({"popularity", "trending", "profile"})
 """Members that do not look at the history."""
 
