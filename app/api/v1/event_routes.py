@@ -36,7 +36,7 @@ async def send_events(request: Request, uses: ServicesDep, call: ContextDep, cal
     if not caller.acts_for_anyone:
         refuse_foreign(events, caller)
     raw = [event if isinstance(event, dict) else json.dumps(event).encode() for event in events]
-    outcomes = await uses.events.ingest(raw)
+    outcomes = await uses.events.ingest(raw, None if caller.acts_for_anyone else caller.subject)
     refuse_if_none(outcomes)
     return EventsAnswer(
         accepted=sum(found.outcome is IngestOutcome.ACCEPTED for found in outcomes),

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from app import telemetry
 from app.application.ingestion.event_decoding import OLDEST, decode_event
+from app.application.ingestion.personal_events import identified
 from app.application.invalidation.list_invalidation import ListInvalidator
 from app.domain.entities import DeadLetter, IngestOutcome, Interaction
 from app.domain.exceptions import EventRejectedError
@@ -20,6 +21,9 @@ from app.domain.stores import IngestBatch, InteractionStore
 
 MAX_KEPT_BYTES = 4_096
 """How much of a rejected event is kept: enough to see what it is, too little to fill a disk with."""
+
+MAX_LETTERS = 100
+"""Letters of one request: its answer says of every event what became of it, and a mistake repeats itself."""
 
 RawEvent = bytes | Mapping[str, object]
 
@@ -51,22 +55,20 @@ class EventIngestion:
         self._source = source
         self._max_age = max_age
 
-    async def ingest(self, raw: Sequence[RawEvent]) -> Sequence[EventOutcome]:
-        """One outcome per event, in order. Raises DatabaseUnavailableError, and then nothing was taken in."""
+    async def ingest(self, raw: Sequence[RawEvent], person: str | None = None) -> Sequence[EventOutcome]:
+        """One outcome per event, in order. Raises DatabaseUnavailableError, and then nothing was taken in.
+
+        `person`: the user who sent them, all about herself; None for a service. What is refused of a person is
+        answered and not kept; of a service the first MAX_LETTERS of a request are kept as dead letters.
+        """
         started, now = time.perf_counter(), self._clock()
         decoded = [self._decoded(event, now) for event in raw]
-        accepted = [index for index, event in enumerate(decoded) if isinstance(event, Interaction)]
-        interactions = [event for event in decoded if isinstance(event, Interaction)]
-        letters = [
-            self._letter(raw[index], event.reason or "", now)
-            for index, event in enumerate(decoded)
-            if isinstance(event, EventOutcome)
-        ]
-
-        def conflicting(index: int) -> tuple[DeadLetter, tuple[()]]:
-            return self._letter(raw[accepted[index]], "id_conflict", now), ()
-
-        result = await self._interactions.ingest(IngestBatch(interactions, letters, on_conflict=conflicting))
+        if person is None:
+            batch = self._kept_batch(raw, decoded, now)
+        else:
+            events = [event for event in decoded if isinstance(event, Interaction)]
+            batch = IngestBatch(await identified(self._interactions, person, events))
+        result = await self._interactions.ingest(batch)
         telemetry.INGEST_SECONDS.labels(self._source).observe(time.perf_counter() - started)
         # A cache that does not answer makes nothing less accepted: the renewal is tried again.
         if result.touched and await self._renewal.renew(result.touched):
@@ -75,6 +77,23 @@ class EventIngestion:
         outcomes = [_outcome_of(next(stored), event) if isinstance(event, Interaction) else event for event in decoded]
         self._count(outcomes)
         return outcomes
+
+    def _kept_batch(
+        self, raw: Sequence[RawEvent], decoded: Sequence[Interaction | EventOutcome], now: datetime
+    ) -> IngestBatch:
+        """The interactions, and letters for what is none or turns out to be none."""
+        accepted = [index for index, event in enumerate(decoded) if isinstance(event, Interaction)]
+        refused = [(index, event) for index, event in enumerate(decoded) if isinstance(event, EventOutcome)]
+        letters = [self._letter(raw[index], event.reason or "", now) for index, event in refused[:MAX_LETTERS]]
+
+        places = iter(range(MAX_LETTERS - len(letters)))
+
+        def conflicting(index: int) -> tuple[DeadLetter | None, tuple[()]]:
+            is_full = next(places, None) is None
+            return None if is_full else self._letter(raw[accepted[index]], "id_conflict", now), ()
+
+        interactions = [event for event in decoded if isinstance(event, Interaction)]
+        return IngestBatch(interactions, letters, on_conflict=conflicting)
 
     def _decoded(self, raw: RawEvent, now: datetime) -> Interaction | EventOutcome:
         try:
