@@ -59,6 +59,7 @@ BAD_REQUEST = ProblemType("bad-request", 400, "The request is malformed")
 AMBIGUOUS_CREDENTIALS = ProblemType("ambiguous-credentials", 400, "More than one credential was sent")
 MALFORMED_JSON = ProblemType("malformed-json", 400, "The body is not well-formed JSON")
 INVALID_CURSOR = ProblemType("invalid-cursor", 400, "The cursor is not valid for this list")
+EXPIRED_CURSOR = ProblemType("expired-cursor", 400, "The cursor has expired: begin again without it")
 UNAUTHENTICATED = ProblemType("invalid-token", 401, "The credentials are missing or not valid")
 FORBIDDEN = ProblemType("forbidden", 403, "These credentials do not allow this")
 NOT_FOUND = ProblemType("not-found", 404, "There is nothing here by that name")
@@ -87,6 +88,7 @@ DEADLINE = ProblemType("deadline-exceeded", 503, "The answer took too long; try 
 BY_ERROR: Mapping[type[Exception], ProblemType] = {
     errors.InputError: INVALID,
     errors.CursorError: INVALID_CURSOR,
+    errors.ExpiredCursorError: EXPIRED_CURSOR,
     MalformedJsonError: MALFORMED_JSON,
     errors.NotFoundError: NOT_FOUND,
     errors.ConflictError: CONFLICT,
@@ -138,7 +140,8 @@ def problem_of(error: BaseException) -> Problem:
         case errors.EventRejectedError():
             return replace(problem, fields=(FieldError("body", pointer((error.field,)), error.reason),))
         case errors.CursorError():
-            return replace(problem, fields=(FieldError("query", "#/cursor", "invalid"),))
+            code = "expired" if isinstance(error, errors.ExpiredCursorError) else "invalid"
+            return replace(problem, fields=(FieldError("query", "#/cursor", code),))
         case errors.InputError(field=str(name)):
             return replace(problem, fields=(FieldError("body", pointer((name,)), "invalid"),))
         case errors.NotFoundError():

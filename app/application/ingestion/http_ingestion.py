@@ -15,6 +15,7 @@ from app import telemetry
 from app.application.ingestion.event_decoding import OLDEST, decode_event
 from app.application.ingestion.personal_events import identified
 from app.application.invalidation.list_invalidation import ListInvalidator
+from app.application.offloading import apart
 from app.domain.entities import DeadLetter, IngestOutcome, Interaction
 from app.domain.exceptions import EventRejectedError
 from app.domain.stores import IngestBatch, InteractionStore
@@ -24,6 +25,9 @@ MAX_KEPT_BYTES = 4_096
 
 MAX_LETTERS = 100
 """Letters of one request: its answer says of every event what became of it, and a mistake repeats itself."""
+
+EVENT_BYTES = 200
+"""About what an event has: some eighty of them are decoded in a thread (offloading.py)."""
 
 RawEvent = bytes | Mapping[str, object]
 
@@ -62,9 +66,9 @@ class EventIngestion:
         answered and not kept; of a service the first MAX_LETTERS of a request are kept as dead letters.
         """
         started, now = time.perf_counter(), self._clock()
-        decoded = [self._decoded(event, now) for event in raw]
+        decoded, letters = await apart(len(raw) * EVENT_BYTES, self._decode, raw, now, person is None)
         if person is None:
-            batch = self._kept_batch(raw, decoded, now)
+            batch = self._kept_batch(raw, decoded, letters, now)
         else:
             events = [event for event in decoded if isinstance(event, Interaction)]
             batch = IngestBatch(await identified(self._interactions, person, events))
@@ -79,13 +83,14 @@ class EventIngestion:
         return outcomes
 
     def _kept_batch(
-        self, raw: Sequence[RawEvent], decoded: Sequence[Interaction | EventOutcome], now: datetime
+        self,
+        raw: Sequence[RawEvent],
+        decoded: Sequence[Interaction | EventOutcome],
+        letters: Sequence[DeadLetter],
+        now: datetime,
     ) -> IngestBatch:
         """The interactions, and letters for what is none or turns out to be none."""
         accepted = [index for index, event in enumerate(decoded) if isinstance(event, Interaction)]
-        refused = [(index, event) for index, event in enumerate(decoded) if isinstance(event, EventOutcome)]
-        letters = [self._letter(raw[index], event.reason or "", now) for index, event in refused[:MAX_LETTERS]]
-
         places = iter(range(MAX_LETTERS - len(letters)))
 
         def conflicting(index: int) -> tuple[DeadLetter | None, tuple[()]]:
@@ -94,6 +99,15 @@ class EventIngestion:
 
         interactions = [event for event in decoded if isinstance(event, Interaction)]
         return IngestBatch(interactions, letters, on_conflict=conflicting)
+
+    def _decode(
+        self, raw: Sequence[RawEvent], now: datetime, keeps_letters: bool
+    ) -> tuple[Sequence[Interaction | EventOutcome], Sequence[DeadLetter]]:
+        """What each event is, and letters of the first of those that were rejected, where any are kept."""
+        decoded = [self._decoded(event, now) for event in raw]
+        refused = [(index, event) for index, event in enumerate(decoded) if isinstance(event, EventOutcome)]
+        kept = refused[:MAX_LETTERS] if keeps_letters else ()
+        return decoded, [self._letter(raw[index], event.reason or "", now) for index, event in kept]
 
     def _decoded(self, raw: RawEvent, now: datetime) -> Interaction | EventOutcome:
         try:
