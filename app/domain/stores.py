@@ -163,9 +163,8 @@ class CatalogStore(Protocol):
     async def readmit_users(
         self, user_ids: Collection[str], now: datetime, until: Callable[[datetime], datetime]
     ) -> int:
-        """Somebody has come back: where what occurs now would be dropped, `until` says from the moment stored up to
-        when it is from now on. Never later than stored. Returns for how many users that changed anything.
-        """
+        """Somebody has come back: where what occurs at `now` would be dropped, `until(stored)` holds instead of what is
+        stored, if it is earlier. Returns for how many users that changed anything."""
 
     @abstractmethod
     async def list_users(self, after: str | None, limit: int) -> Sequence[User]:

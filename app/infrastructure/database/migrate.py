@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 from app.infrastructure.database.dialects import choose_dialect
 from app.infrastructure.database.dialects.choose import parse_url
 from app.infrastructure.database.driver_errors import translated
+from app.infrastructure.private_files import make_private_folder
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK_TIMEOUT_SECONDS = 60.0  # another process may be migrating: wait for it, then find nothing left to do
@@ -53,7 +54,7 @@ def run_on_database(url: str, work: Callable[[sa.Connection], None]) -> None:
     """Call `work` in a transaction that no other migration can enter."""
     database = parse_url(url).database
     if url.startswith("sqlite") and database:
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(Path(database).parent)
     with ThreadPoolExecutor(1, thread_name_prefix="migrate") as executor, translated():
         executor.submit(asyncio.run, _run(url, work)).result()
 
