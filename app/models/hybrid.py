@@ -18,27 +18,28 @@ from threadpoolctl import threadpool_limits
 
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import ArtifactDamagedError, InputError
-from app.domain.recommender import Blended, ProgressCallback, Recommender, Recommenders
+from app.domain.recommender import Blended, PlacesNew, ProgressCallback, Recommender, Recommenders
 from app.domain.scaling import score_scale
 from app.models.base import Array, Floats, take_floats
 from app.models.peers import Peers
 
-_PLACES_NEW = frozenset({"ials", "content", "lightfm"})
-"""Members that score an item nobody touched by its features; for the others, its peers speak."""
-
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """`members`: name → parameters. `weights`: name → one weight per knot. `knots`: rising history lengths."""
+    """`members`: name → parameters. `weights`: name → one weight per knot. `knots`: rising history lengths.
+
+    `cold`: name → weight for items nobody has touched, whatever the length; without it they have the others' weights.
+    """
 
     members: Mapping[str, Mapping[str, object]]
     weights: Mapping[str, tuple[float, ...]]
     knots: tuple[int, ...]
+    cold: Mapping[str, float] | None = None
 
     @classmethod
     def parse(cls, given: Mapping[str, object]) -> Blend:
         """From JSON parameters. Raises InputError where they do not fit together."""
-        unknown = set(given) - {"members", "weights", "knots"}
+        unknown = set(given) - {"members", "weights", "knots", "cold"}
         members, weights, knots = given.get("members"), given.get("weights"), given.get("knots", [0])
         if unknown or not isinstance(members, Mapping) or not members or "hybrid" in members:
             raise InputError("a hybrid needs members, weights and knots", "members")
@@ -50,7 +51,19 @@ class Blend:
         table = {name: tuple(float(weight) for weight in weights[name]) for name in members}
         if any(len(row) != len(points) or not np.isfinite(row).all() for row in table.values()):
             raise InputError("one finite weight per knot and member", "weights")
-        return cls({name: dict(parameters) for name, parameters in members.items()}, table, points)
+        members = {name: dict(parameters) for name, parameters in members.items()}
+        return cls(members, table, points, cls._parse_cold(given.get("cold"), members))
+
+    @staticmethod
+    def _parse_cold(given: object, members: Mapping[str, object]) -> Mapping[str, float] | None:
+        if given is None:
+            return None
+        if not isinstance(given, Mapping) or not set(given) <= set(members):
+            raise InputError("weights of new items are for members", "cold")
+        cold = {name: float(given.get(name, 0.0)) for name in members}
+        if not np.isfinite(list(cold.values())).all():
+            raise InputError("weights of new items are finite", "cold")
+        return cold
 
     def at(self, name: str, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
         """The weight of a member for histories of these lengths."""
@@ -130,15 +143,27 @@ class Hybrid(Recommender, Blended):
 
     def shares(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Mapping[str, Floats]:
         parts = {}
+        new = self._new(items)
         for name in self._members:
-            weights = self.blend.at(name, histories.lengths) / self._scales[name]
-            if weights.any():
-                parts[name] = self._score(name, histories, items) * weights.astype(np.float32)[:, None]
+            weights = (self.blend.at(name, histories.lengths) / self._scales[name]).astype(np.float32)
+            cold = self._cold_weight(name)
+            if weights.any() or (cold and new.any()):
+                part = self._score(name, histories, items)
+                parts[name] = part * (weights[:, None] if cold is None else np.where(new, cold, weights[:, None]))
         return parts
+
+    def _cold_weight(self, name: str) -> np.float32 | None:
+        return None if self.blend.cold is None else np.float32(self.blend.cold[name] / self._scales[name])
+
+    def _new(self, items: NDArray[np.int32] | None) -> NDArray[np.bool_]:
+        """(n_items or len(items),): which of them nobody has touched."""
+        return np.asarray((self._peers.row if items is None else self._peers.row[items]) >= 0)
 
     def _score(self, name: str, histories: Histories, items: NDArray[np.int32] | None) -> Floats:
         member = self._members[name]
-        return member.score(histories, items) if name in _PLACES_NEW else self._peers.score(member, histories, items)
+        if isinstance(member, PlacesNew):
+            return member.score(histories, items)
+        return self._peers.score(member, histories, items)
 
     def score(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Floats:
         width = self.n_items if items is None else len(items)
@@ -152,9 +177,13 @@ class Hybrid(Recommender, Blended):
         n = len(history.items)
         parts = np.zeros((n + 1, len(items)))
         asked, speaks = self._peers.behind(items)
+        new = self._new(items)
         for name, member in self._members.items():
             now, less = self.blend.at(name, np.array([n, max(n - 1, 0)])) / self._scales[name]
-            if name in _PLACES_NEW:
+            cold = self._cold_weight(name)
+            if cold is not None:
+                now, less = np.where(new, cold, now), np.where(new, cold, less)
+            if isinstance(member, PlacesNew):
                 own = member.contributions(history, items).astype(np.float64)
             else:
                 own = np.asarray((speaks @ member.contributions(history, asked).T).T, dtype=np.float64)
@@ -172,7 +201,9 @@ class Hybrid(Recommender, Blended):
         return wider
 
     def parameters(self) -> Mapping[str, object]:
+        cold = {} if self.blend.cold is None else {"cold": dict(self.blend.cold)}
         return {
+            **cold,
             "members": {name: dict(given) for name, given in self.blend.members.items()},
             "weights": {name: list(weights) for name, weights in self.blend.weights.items()},
             "knots": list(self.blend.knots),
