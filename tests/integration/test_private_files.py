@@ -36,12 +36,16 @@ def open_to_others(folder: Path) -> list[str]:
     return [str(path) for path in (folder, *folder.rglob("*")) if mode(path) & 0o077]
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("encore.db"))
+
+
 async def write(url: str, folder: Path) -> list[str]:
     """Write something; what lies in the folder meanwhile, the log and its index included."""
     database = await open_database(url, pool_size=2, timeout_seconds=5, lease_seconds=60)
     try:
         await database.catalog.upsert_users([User("u1", NOW)])
-        return sorted(path.name for path in folder.iterdir() if path.name.startswith("encore.db"))
+        return names_in(folder)
     finally:
         assert open_to_others(folder) == []
         await database.close()
