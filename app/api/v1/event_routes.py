@@ -18,6 +18,7 @@ from app.application.ingestion.http_ingestion import EventOutcome, RawEvent
 from app.application.offloading import apart
 from app.domain.entities import IngestOutcome
 from app.domain.exceptions import ConflictError, EventRejectedError, InputError, UserErasedError
+from app.domain.identifiers import id_of
 
 routes = router("/api/v1", "events")
 
@@ -92,7 +93,7 @@ def refuse_foreign(events: Sequence[object], caller: Principal) -> None:
     """Raise PermissionDeniedError if any event is about somebody else; one without a user is rejected later."""
     for event in events:
         fields = event.get("data") if isinstance(event, Mapping) and "specversion" in event else event
-        user_id = fields.get("user_id") if isinstance(fields, Mapping) else None
+        user_id = id_of(fields.get("user_id")) if isinstance(fields, Mapping) else None
         if isinstance(user_id, str):
             require_self(caller, user_id)
 
