@@ -93,8 +93,11 @@ class Settings(BaseSettings):
     service_rate_limit_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] = 600_000
     trusted_proxies: str = ""
     """Addresses whose X-Forwarded-For is believed, with commas; everybody (`*`) is not a choice."""
-    operations_open: bool = True
-    """Whether /metrics, /docs and /openapi.json answer; turn off where strangers can reach this port."""
+    operations_open: bool | None = None
+    """Whether /metrics, /docs and /openapi.json answer on the public port, too; without it: not in production."""
+    admin_host: str = "127.0.0.1"
+    admin_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """A listener for operators: probes, /metrics, /docs and /openapi.json, without credentials; without it: none."""
     cursor_secret: SecretStr | None = None
     """Signs cursors; the token secret does where there is one. Set it where replicas share a key set instead."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 0
@@ -199,6 +202,11 @@ class Settings(BaseSettings):
     # logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
+
+    @property
+    def shows_operations(self) -> bool:
+        """Whether figures and documents are on the public port."""
+        return self.environment != "production" if self.operations_open is None else self.operations_open
 
     @classmethod
     def settings_customise_sources(

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.domain.entities import KINDS, EventColumns, IngestResult, Interaction, PairState, SourceOffset
+from app.domain.entities import KINDS, EventColumns, IngestResult, Interaction, Kind, PairState, SourceOffset
 from app.domain.stores import IngestBatch, InteractionStore
 from app.infrastructure.database.bulk_read import assemble
 from app.infrastructure.database.connections import Connections
@@ -51,10 +51,36 @@ _EXPORT = (
     .order_by(interactions.c.sequence)
     .limit(sa.bindparam("limit"))
 )
-_POPULAR = (
-    sa.select(items.c.item_id, sa.func.count(pair_states.c.user_key.distinct()).label("popularity"))
-    .join_from(pair_states, items, items.c.item_key == pair_states.c.item_key)
+_DISLIKE, _RATING, _WATCHLIST = (KINDS.index(kind) for kind in (Kind.DISLIKE, Kind.RATING, Kind.WATCHLIST))
+_NEUTRAL = 2.0
+"""The rating that says neither yes nor no, as in app/domain/signals.py."""
+
+_SPEAKS_FOR = sa.case(
+    (pair_states.c.kind == _DISLIKE, 0),
+    (pair_states.c.kind == _RATING, sa.case((sa.func.coalesce(pair_states.c.value, 5.0) > _NEUTRAL, 1), else_=0)),
+    (pair_states.c.kind == _WATCHLIST, sa.case((sa.func.coalesce(pair_states.c.value, 1.0) > 0.0, 1), else_=0)),
+    else_=sa.case((pair_states.c.peak > 0.0, 1), else_=0),
+)
+_SPEAKS_AGAINST = sa.case(
+    (pair_states.c.kind == _DISLIKE, 1),
+    (sa.and_(pair_states.c.kind == _RATING, pair_states.c.value < _NEUTRAL), 1),
+    else_=0,
+)
+_OPINIONS = (
+    sa.select(
+        pair_states.c.item_key,
+        pair_states.c.user_key,
+        sa.func.max(_SPEAKS_FOR).label("speaks_for"),
+        sa.func.max(_SPEAKS_AGAINST).label("speaks_against"),
+    )
     .where(pair_states.c.occurred_at >= sa.bindparam("since", type_=pair_states.c.occurred_at.type))
+    .group_by(pair_states.c.item_key, pair_states.c.user_key)
+    .subquery()
+)
+_POPULAR = (
+    sa.select(items.c.item_id, sa.func.count().label("popularity"))
+    .join_from(_OPINIONS, items, items.c.item_key == _OPINIONS.c.item_key)
+    .where(_OPINIONS.c.speaks_for == 1, _OPINIONS.c.speaks_against == 0)
     .group_by(items.c.item_id)
     .order_by(sa.desc("popularity"), items.c.item_id)
     .limit(sa.bindparam("limit"))
