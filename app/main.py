@@ -158,6 +158,7 @@ def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, ke
         catalog=serving.catalog,
         registry=make_registry(container),
         model_changed=serving.wake,
+        model_type=settings.train_model_type,
         trainings=database.trainings,
         request_training=partial(request_training, database, container.jobs, container.recommenders, container.clock),
         cursors=cursors,
