@@ -182,6 +182,11 @@ class Settings(BaseSettings):
     event_max_age_days: Annotated[int, Field(ge=1, le=36_500)] = 400
     """Older events are refused: a clock gone wrong, not news. Raise it while old histories are loaded through Kafka."""
 
+    dead_letter_max_rows: Annotated[int, Field(ge=100, le=100_000_000)] = 100_000
+    dead_letter_max_bytes: Annotated[int, Field(ge=1_048_576, le=1_099_511_627_776)] = 268_435_456
+    dead_letter_max_days: Annotated[int, Field(ge=1, le=3_650)] = 30
+    """What services and the log send and cannot be taken in is kept within these bounds; the oldest go first."""
+
     # … from Kafka: `encore consume`
     consume_group: Annotated[str, Field(min_length=1, max_length=200)] = "encore"
     consume_instance: str | None = None

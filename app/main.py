@@ -29,6 +29,7 @@ from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
 from app.api.v1 import event_routes, item_routes, model_routes, recommendation_routes, training_routes, user_routes
 from app.application.credentials import ApiKeys
+from app.application.ingestion.dead_letter_retention import watch_dead_letters
 from app.application.outgoing.outbox_relay import BackgroundEvents, OutboxRelay
 from app.application.queue_gauges import watch_queues
 from app.application.recommending.refresh_events import publish_to
@@ -37,7 +38,7 @@ from app.application.scheduler import tick_for_ever
 from app.application.serving_stack import ServingStack
 from app.application.supervision import Loop, supervised, watch_lag
 from app.application.training.model_training import request_training, requeue_pending
-from app.bootstrap import Container, make_registry, make_scheduler, make_serving, open_container
+from app.bootstrap import Container, letter_bounds, make_registry, make_scheduler, make_serving, open_container
 from app.config import Settings, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
@@ -123,6 +124,7 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIt
             "background_events": partial(told.run, asyncio.Event()),
             "lag": watch_lag,
             "queue_gauges": partial(watch_queues, container.database, container.jobs),
+            "dead_letters": partial(watch_dead_letters, container.database, letter_bounds(settings), container.clock),
             "report_gauges": partial(watch_reports, container.database),
         }
         if settings.jobs_url.startswith("local:"):
