@@ -145,7 +145,7 @@ def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, ke
         replicas=settings.replicas,
     )
     cursors = Cursors(cursor_secret(settings))
-    lists = UserLists(serving.lists, limiter, cursors)
+    lists = UserLists(serving.lists, limiter, cursors, settings.page_cache_bytes)
     database = container.database
     readiness = ReadinessCheck(serving.server, {"database": database.ping, "cache": container.cache.ping})
     app.state.readiness = readiness
@@ -181,7 +181,7 @@ def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, ke
     telemetry.REQUESTS_IN_FLIGHT.set_function(lambda: admission.taken)
     api_keys = ApiKeys(database.api_keys, settings.environment, container.clock)
     app.state.gateway = RequestGuards(
-        Authenticator(keys, policy, api_keys, container.clock),
+        Authenticator(keys, policy, api_keys, container.clock, settings.token_cache_bytes),
         limiter,
         admission,
         bodies,
