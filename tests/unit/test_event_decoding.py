@@ -258,3 +258,15 @@ def test_whatever_comes_is_either_valid_or_rejected_with_a_reason(change: dict[s
 def test_random_bytes_are_rejected_and_nothing_else(raw: bytes) -> None:
     with pytest.raises(EventRejectedError):
         decode_event(raw, NOW)
+
+
+def test_no_two_events_have_one_identity_that_nobody_gave_them() -> None:
+    plain = interaction(RATED)
+    cloud = {"specversion": "1.0", "id": "web", "source": "app", "type": "VideoRated", "data": RATED}
+    # a source that spells out the content of an event of somebody else
+    micros = int(plain.occurred_at.timestamp() * 1_000_000)
+    source = "\0".join(("u1", "v1", "rating", str(micros), "4.5", "None"))
+    assert reason({**cloud, "source": source}) == "event_id"
+    empty = interaction({**RATED, "device": ""})
+    assert (empty.event_id, empty.device) == (plain.event_id, None)
+    assert interaction({**RATED, "device": "web"}).event_id != plain.event_id
