@@ -274,3 +274,15 @@ def test_two_events_that_differ_in_one_thing_alone_are_two_events() -> None:
     )  # fmt: skip
     assert len({identity(), *(identity(**change) for change in others)}) == 9
     assert identity() == identity()
+
+
+def test_no_two_events_have_one_identity_that_nobody_gave_them() -> None:
+    plain = interaction(RATED)
+    cloud = {"specversion": "1.0", "id": "web", "source": "app", "type": "VideoRated", "data": RATED}
+    # a source that spells out the content of an event of somebody else
+    micros = int(plain.occurred_at.timestamp() * 1_000_000)
+    source = "\0".join(("u1", "v1", "rating", str(micros), "4.5", "None"))
+    assert reason({**cloud, "source": source}) == "event_id"
+    empty = interaction({**RATED, "device": ""})
+    assert (empty.event_id, empty.device) == (plain.event_id, None)
+    assert interaction({**RATED, "device": "web"}).event_id != plain.event_id

@@ -43,7 +43,7 @@ async def send_events(request: Request, uses: ServicesDep, call: ContextDep, cal
     raw = await apart(len(body), read_events, body, caller, uses.batches.of(caller))
     if len(raw) > 1:
         call.quota = await uses.limiter.hit(caller.limit_key, caller.is_service, len(raw) - 1)
-    outcomes = await uses.events.ingest(raw)
+    outcomes = await uses.events.ingest(raw, None if caller.acts_for_anyone else caller.subject)
     refuse_if_none(outcomes)
     content = await apart(len(body), rendered, outcomes, call.request_id)
     return Response(content, 202, media_type="application/json")

@@ -143,6 +143,8 @@ def _cloud_identity(source: str, identity: str) -> UUID:
     """A CloudEvents id is any text, unique with its source; a UUID stands for itself."""
     if not identity or len(identity) > 256 or not identity.isprintable():
         raise EventRejectedError("event_id", "id")
+    if "\0" in source:  # what separates the parts of an identity: with it a source could pass for a whole event
+        raise EventRejectedError("event_id", "source")
     try:
         return UUID(identity)
     except ValueError:
@@ -202,7 +204,8 @@ def interaction_from(
         raise EventRejectedError("value_range")
     if identity is None:
         identity = content_identity(user_id, item_id, kind, occurred_at, value, duration, event.device)
-    return Interaction(identity, user_id, item_id, kind, occurred_at, value, duration, event.device)
+    # an empty name of a device is none, as in the identity
+    return Interaction(identity, user_id, item_id, kind, occurred_at, value, duration, event.device or None)
 
 
 def _content(event: UserEvent) -> tuple[str, Kind, float | None, float | None]:

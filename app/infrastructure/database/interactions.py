@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -14,6 +15,7 @@ from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.dialects import TimeRange
 from app.infrastructure.database.ingest import Ingest
 from app.infrastructure.database.tables import consumer_offsets, interactions, items, pair_states, users
+from app.infrastructure.database.tables import event_ids as known_events
 
 _HISTORY = (
     sa.select(
@@ -83,6 +85,16 @@ _POPULAR = (
     .order_by(sa.desc("popularity"), items.c.item_id)
     .limit(sa.bindparam("limit"))
 )
+_KNOWN_IDS = (
+    sa.select(known_events.c.event_id)
+    .join_from(
+        known_events,
+        interactions,
+        (known_events.c.sequence == interactions.c.sequence)
+        & (known_events.c.occurred_at == interactions.c.occurred_at),
+    )
+    .join(users, users.c.user_key == interactions.c.user_key)
+)
 _INSERTED = (
     sa.select(interactions.c.sequence, interactions.c.user_key)
     .where(interactions.c.sequence > sa.bindparam("after"), interactions.c.sequence <= sa.bindparam("settled"))
@@ -107,6 +119,11 @@ class SqlInteractionStore(InteractionStore):
 
     async def ingest(self, batch: IngestBatch) -> IngestResult:
         return await self._ingest.run(batch)
+
+    async def known_ids(self, user_id: str, event_ids: Collection[UUID]) -> Collection[UUID]:
+        query = _KNOWN_IDS.where(users.c.user_id == user_id, known_events.c.event_id.in_(event_ids))
+        async with self._connections.read() as connection:
+            return set((await connection.execute(query)).scalars())
 
     async def history(self, user_id: str, limit: int) -> Sequence[PairState]:
         rows = await self._connections.low_latency_rows(_HISTORY, {"user_id": user_id, "limit": limit})
