@@ -23,6 +23,9 @@ from app.domain.scaling import score_scale
 from app.models.base import Array, Floats, take_floats
 from app.models.peers import Peers
 
+_PRIORS = frozenset({"popularity", "trending", "profile"})
+"""Members that do not look at the history."""
+
 
 @dataclass(frozen=True, slots=True)
 class Blend:
@@ -68,6 +71,26 @@ class Blend:
     def at(self, name: str, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
         """The weight of a member for histories of these lengths."""
         return np.interp(np.log1p(lengths), np.log1p(self.knots), self.weights[name])
+
+
+def effective_lengths(
+    name: str, lengths: NDArray[np.int64], likes: NDArray[np.int64], signals: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """(n,) the lengths at which a member is weighted: those of the histories, if there is a like in them.
+
+    Without any, what is popular stays what it is for a newcomer, however much was disliked, and the personal members
+    say no more than after one entry: away from what was disliked.
+    """
+    return np.where(likes > 0, lengths, 0 if name in _PRIORS else np.minimum(signals, 1))
+
+
+def _counts(histories: Histories) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(n,) entries with a positive weight, (n,) entries with any."""
+    found = []
+    for said in (histories.weights > 0, histories.weights != 0):
+        so_far = np.concatenate([[0], np.cumsum(said)]).astype(np.int64)
+        found.append(so_far[histories.indptr[1:]] - so_far[histories.indptr[:-1]])
+    return found[0], found[1]
 
 
 DEFAULT_BLEND: Mapping[str, object] = MappingProxyType(
@@ -144,8 +167,10 @@ class Hybrid(Recommender, Blended):
     def shares(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Mapping[str, Floats]:
         parts = {}
         new = self._new(items)
+        likes, signals = _counts(histories)
         for name in self._members:
-            weights = (self.blend.at(name, histories.lengths) / self._scales[name]).astype(np.float32)
+            lengths = effective_lengths(name, histories.lengths, likes, signals)
+            weights = (self.blend.at(name, lengths) / self._scales[name]).astype(np.float32)
             cold = self._cold_weight(name)
             if weights.any() or (cold and new.any()):
                 part = self._score(name, histories, items)
@@ -174,22 +199,26 @@ class Hybrid(Recommender, Blended):
 
     def contributions(self, history: Histories, items: NDArray[np.int32]) -> Floats:
         """What the score loses when the entry is taken away, the change of weights with the length included."""
-        n = len(history.items)
+        n, (likes, signals) = len(history.items), _counts(history)
+        lengths, less_likes = np.full(n + 1, n - 1), np.append(likes - (history.weights > 0), likes)
+        less_signals = np.append(signals - (history.weights != 0), signals)
+        lengths[-1] = n
         parts = np.zeros((n + 1, len(items)))
         asked, speaks = self._peers.behind(items)
         new = self._new(items)
         for name, member in self._members.items():
-            now, less = self.blend.at(name, np.array([n, max(n - 1, 0)])) / self._scales[name]
+            at = effective_lengths(name, lengths, less_likes, less_signals)
+            weights = (self.blend.at(name, at) / self._scales[name])[:, None]
             cold = self._cold_weight(name)
             if cold is not None:
-                now, less = np.where(new, cold, now), np.where(new, cold, less)
+                weights = np.where(new, cold, weights)
             if isinstance(member, PlacesNew):
                 own = member.contributions(history, items).astype(np.float64)
             else:
                 own = np.asarray((speaks @ member.contributions(history, asked).T).T, dtype=np.float64)
             whole = own.sum(axis=0)
-            parts[:-1] += now * whole - less * (whole - own[:-1])
-            parts[-1] += now * whole
+            parts[:-1] += weights[-1] * whole - weights[:-1] * (whole - own[:-1])
+            parts[-1] += weights[-1] * whole
         parts[-1] -= parts[:-1].sum(axis=0)
         return parts.astype(np.float32)
 
