@@ -11,6 +11,7 @@ from app.infrastructure.database.catalog import SqlCatalogStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.dead_letters import SqlDeadLetterStore
 from app.infrastructure.database.dialects import choose_dialect
+from app.infrastructure.database.imports import SqlImportStore
 from app.infrastructure.database.interactions import SqlInteractionStore
 from app.infrastructure.database.model_versions import SqlModelStore
 from app.infrastructure.database.outbox import SqlOutboxStore
@@ -31,6 +32,7 @@ class SqlDatabase(Database):
         self.dead_letters = SqlDeadLetterStore(connections)
         self.api_keys = SqlApiKeyStore(connections)
         self.reports = SqlReportStore(connections)
+        self.imports = SqlImportStore(connections)
 
     async def ping(self) -> None:
         async with self._connections.low_latency() as connection:
