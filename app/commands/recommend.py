@@ -29,6 +29,9 @@ class ListTypeOption(StrEnum):
     CONTENT = "content"
     SEQUENTIAL = "sequential"
     POPULAR = "popular"
+    ALS = "als"
+    BPR = "bpr"
+    LIGHTFM = "lightfm"
 
 
 def register(app: typer.Typer) -> None:

@@ -25,7 +25,7 @@ from app.api.v1.schemas.common import (
 from app.domain.list_query import Filters
 from app.domain.rules import DEFAULT_RERANK, RerankOptions
 
-ListType = Literal["hybrid", "collaborative", "content", "sequential", "popular"]
+ListType = Literal["hybrid", "collaborative", "content", "sequential", "popular", "als", "bpr", "lightfm"]
 MAX_OFFSET = 1_000
 """As long as the longest list (setting list_size)."""
 
