@@ -14,7 +14,7 @@ import structlog
 
 from app.telemetry import configure_logging
 
-pytest_plugins = ["tests.servers.plugin"]
+pytest_plugins = ["pytester", "tests.servers.plugin", "tests.leak_guard"]
 
 
 @pytest.fixture
