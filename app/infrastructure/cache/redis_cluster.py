@@ -18,7 +18,7 @@ from app.infrastructure.cache.redis_connection import Argument, Command
 from app.infrastructure.uninterrupted import ended, uninterrupted
 
 _MAX_CONNECTIONS = 64
-"""To each node."""
+"""To each node, and commands at a time: redis-py refuses what has no connection instead of waiting for one."""
 
 _PATIENCE = 10
 """How many timeouts finding the nodes may take: nobody waits for it longer than for an answer."""
@@ -36,6 +36,7 @@ class ClusterClient:
         self._cluster: RedisCluster | None = None
         self._opening: asyncio.Task[None] | None = None
         self._closed = False
+        self._places = asyncio.Semaphore(_MAX_CONNECTIONS)
 
     async def connected(self) -> str:
         """There is one history: nothing is known of which node's data replaced another's."""
@@ -46,7 +47,7 @@ class ClusterClient:
         if self._closed or not self._breaker.admits():
             raise CacheUnavailableError("the cache is not asked while it fails")
         try:
-            async with asyncio.timeout(self._address.timeout_seconds):
+            async with asyncio.timeout(self._address.timeout_seconds), self._places:
                 cluster = self._cluster or await self._opened()
                 replies = [await self._ask(cluster, command) for command in commands]
         except (OSError, TimeoutError, RedisError) as exc:
