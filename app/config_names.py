@@ -17,14 +17,24 @@ NOT_SETTINGS = frozenset({FILE_SETTING, "ENCORE_BENCH_DATA"})
 """Names that belong to us without being settings of a process; `ENCORE_TEST_*` belongs to the test servers."""
 
 
+FILE_SUFFIX = "_FILE"
+MAX_SECRET_BYTES = 65_536
+
+
 def setting_name(field: str) -> str:
     """The environment variable of a field: `port` → `ENCORE_PORT`."""
     return PREFIX + field.upper()
 
 
+def may_come_from_a_file(field: str) -> bool:
+    """True for a setting that is or may hold a secret: `ENCORE_X_FILE` then names a file with its value."""
+    return field.endswith(("_secret", "_url"))
+
+
 def refuse_unknown_names(environment: Mapping[str, str], fields: Collection[str]) -> None:
     """Raise ConfigurationError for an ENCORE_* name that no setting has, in any case of letters."""
     known = {setting_name(field) for field in fields}
+    known |= {setting_name(field) + FILE_SUFFIX for field in fields if may_come_from_a_file(field)}
     for name in environment:
         upper = name.upper()
         if not upper.startswith(PREFIX) or upper.startswith("ENCORE_TEST_") or name in known | NOT_SETTINGS:
@@ -49,6 +59,38 @@ def read_file(fields: Collection[str]) -> dict[str, object]:
         if name not in fields:
             raise ConfigurationError(FILE_SETTING, f"no such setting: {name}" + _hint(str(name), fields))
     return dict(content or {})
+
+
+def read_secret_files(environment: Mapping[str, str], fields: Collection[str]) -> dict[str, str]:
+    """The values of settings whose `ENCORE_X_FILE` names a file, as Docker and Kubernetes mount secrets.
+
+    Line ends at the end of a file do not count. Raises ConfigurationError naming the variable, never the content.
+    """
+    named = {field: setting_name(field) + FILE_SUFFIX for field in fields if may_come_from_a_file(field)}
+    return {
+        field: _secret(variable, environment[variable], setting_name(field) in environment)
+        for field, variable in named.items()
+        if variable in environment
+    }
+
+
+def _secret(variable: str, path: str, is_given_twice: bool) -> str:
+    if is_given_twice:
+        raise ConfigurationError(variable, f"and {variable.removesuffix(FILE_SUFFIX)} are both set: give one of them")
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_SECRET_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(variable, f"cannot be read: {error.strerror}") from None
+    if len(content) > MAX_SECRET_BYTES:
+        raise ConfigurationError(variable, f"names a file of more than {MAX_SECRET_BYTES} bytes")
+    try:
+        value = content.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ConfigurationError(variable, "names a file that is not UTF-8 text") from None
+    if not value.strip():
+        raise ConfigurationError(variable, "names an empty file")
+    return value
 
 
 def _hint(name: str, known: Collection[str]) -> str:

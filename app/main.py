@@ -24,7 +24,7 @@ from app.api.limits import Admission, RateLimiter
 from app.api.lists import UserLists
 from app.api.middleware import Boundary, Bounds, Gateway
 from app.api.readiness import ReadinessCheck
-from app.api.routing import bulk_paths, literal_paths, methods_at, refuse_undeclared
+from app.api.routing import bulk_paths, literal_paths, methods_at, refuse_undeclared, refuse_unreachable
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
 from app.api.v1 import events, items, models, recs, trainings, users
@@ -40,6 +40,7 @@ from app.application.training.scheduled import tick_for_ever
 from app.bootstrap import Container, make_registry, make_scheduler, make_serving, open_container
 from app.config import Settings, require_credentials
 from app.domain.exceptions import UnavailableError
+from app.domain.models import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 
 log = telemetry.get_logger(__name__)
 
@@ -85,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.operations_open:
         app.router.routes.extend(health.operations.routes)
     refuse_undeclared(app.routes)
+    refuse_unreachable(app.routes, {"user_id": RESERVED_USER_IDS, "item_id": RESERVED_ITEM_IDS})
     app.literal_paths = literal_paths(app.routes)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]  # the way FastAPI documents
     handlers.install(app)

@@ -41,7 +41,7 @@ _TRACEPARENT = re.compile(
 )
 """https://www.w3.org/TR/trace-context/#traceparent-header-field-values; later versions may append parts."""
 
-_FAST = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_FAST = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.2, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _FRESH = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _LONG = (1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1_280.0, 3_600.0)
 _TENTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -98,6 +98,12 @@ OUTBOX_PENDING = _gauge("outbox_pending", "Outbox messages waiting to go out.")
 # ── training and models ──────────────────────────────────────────────────────────────────────────────────────────────
 TRAININGS = _counter("trainings_total", "Trainings by final status.", "model_type", "status")
 TRAINING_SECONDS = _histogram("training_seconds", "One training, start to verdict.", "model_type", buckets=_LONG)
+LAST_TRAINING = _gauge(
+    "last_training_timestamp_seconds",
+    "When the newest training with this outcome ended, as the database knows it.",
+    "model_type",
+    "status",
+)
 TRAINING_RUNNING = _gauge("training_running", "1 while a training of this type runs here.", "model_type")
 JOB_QUEUE_DEPTH = _gauge(
     "job_queue_depth", "Jobs that wait for a worker: rings at the broker or queued trainings, whichever are more."

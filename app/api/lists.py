@@ -15,6 +15,7 @@ from app.api.v1.schemas.lists import MAX_OFFSET, ListParams
 from app.application.recommending.lists import ListQuery, Page
 from app.application.recommending.recommendation import RecommendationService
 from app.domain.exceptions import CursorError, RateLimitedError
+from app.domain.keys import key_text
 
 Headers = list[tuple[bytes, bytes]]
 KEPT_HEADS = 2_048
@@ -46,7 +47,7 @@ class UserLists:
 
         Raises CursorError, RateLimitedError and what the service raises.
         """
-        binding = f"{user_id} {params.binding}"
+        binding = key_text(user_id, params.binding)
         offset = params.offset
         if params.cursor is not None:
             offset = position(self._cursors.open(binding, params.cursor))

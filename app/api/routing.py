@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -61,6 +61,29 @@ def refuse_undeclared(routes: Iterable[BaseRoute]) -> None:
     for route in routes:
         if not isinstance(route, SecuredRoute):
             raise TypeError(f"{getattr(route, 'path', route)} is not a SecuredRoute and so has no policy")
+
+
+def fixed_words(routes: Iterable[BaseRoute], parameter: str) -> frozenset[str]:
+    """The words that some route has where another takes this parameter: no id may be one of them.
+
+    `/users/bulk` beside `/users/{user_id}`: a user of that name could be stored, and neither read nor erased.
+    """
+    paths = [route.path.split("/") for route in routes if isinstance(route, SecuredRoute)]
+    place = "{" + parameter + "}"
+    heads = {tuple(path[: path.index(place)]) for path in paths if place in path}
+    return frozenset(
+        path[len(head)]
+        for head in heads
+        for path in paths
+        if len(path) > len(head) and tuple(path[: len(head)]) == head and not path[len(head)].startswith("{")
+    )
+
+
+def refuse_unreachable(routes: Collection[BaseRoute], reserved: Mapping[str, Collection[str]]) -> None:
+    """Raise TypeError where a route has a word that an id could be. `reserved`: parameter → ids never stored."""
+    for parameter, words in reserved.items():
+        if missing := fixed_words(routes, parameter) - frozenset(words):
+            raise TypeError(f"{parameter} may be {sorted(missing)}, which routes have taken: reserve it")
 
 
 def bulk_paths(routes: Iterable[BaseRoute]) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""What waits: dead letters and rows without a month for a human, trainings for a worker.
+"""What waits: dead letters and rows without a month for a human, trainings for a worker; and how trainings ended.
 
 Looked up now and then, for the metrics alone.
 """
@@ -6,11 +6,12 @@ Looked up now and then, for the metrics alone.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from app import telemetry
 from app.domain.exceptions import UnavailableError
 from app.domain.interfaces import JobQueue
-from app.domain.models import TrainingStatus
+from app.domain.models import FINAL_STATUSES, TrainingJob, TrainingStatus
 from app.domain.stores import Database
 
 log = telemetry.get_logger(__name__)
@@ -29,7 +30,9 @@ async def watch_queues(database: Database, jobs: JobQueue, period_seconds: float
         try:
             telemetry.DEAD_LETTERS.set(await database.dead_letters.count())
             misplaced = _told(misplaced, await database.interactions.misplaced())
-            telemetry.JOB_QUEUE_DEPTH.set(max(await jobs.depth(), await _queued(database)))
+            trainings = await database.trainings.list(_LOOKED_AT)
+            telemetry.JOB_QUEUE_DEPTH.set(max(await jobs.depth(), _queued(trainings)))
+            _show_outcomes(trainings)
         except UnavailableError:
             telemetry.BACKGROUND_FAILURES.labels("queue_gauges").inc()
         await asyncio.sleep(period_seconds)
@@ -43,7 +46,13 @@ def _told(before: int, now: int) -> int:
     return now
 
 
-async def _queued(database: Database) -> int:
+def _queued(trainings: Sequence[TrainingJob]) -> int:
     """Trainings no worker has begun: a row may wait without a ring, as a ring may wait for a row that is done."""
-    newest = await database.trainings.list(_LOOKED_AT)
-    return sum(job.status is TrainingStatus.QUEUED for job in newest)
+    return sum(job.status is TrainingStatus.QUEUED for job in trainings)
+
+
+def _show_outcomes(trainings: Sequence[TrainingJob]) -> None:
+    """When the newest training of each type and outcome ended; `trainings` are newest first."""
+    for job in reversed(trainings):
+        if job.status in FINAL_STATUSES and job.finished_at is not None:
+            telemetry.LAST_TRAINING.labels(job.model_type, job.status.value).set(job.finished_at.timestamp())

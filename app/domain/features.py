@@ -44,10 +44,18 @@ def _user_names(user: User) -> Iterator[str]:
     for name, value in user.attributes.items():
         if isinstance(value, bool) or not isinstance(value, _NUMBERS):
             if isinstance(value, (str, bool)) and str(value).strip():
-                yield f"{name}:{str(value).strip().lower()}"
+                yield f"{_namespace(name)}:{str(value).strip().lower()}"
         elif np.isfinite(value):
-            yield f"{name}:{value:g}"
-            yield f"{name}:{int(value // 10) * 10}s"
+            yield f"{_namespace(name)}:{value:g}"
+            yield f"{_namespace(name)}:{int(value // 10) * 10}s"
+
+
+def _namespace(attribute: str) -> str:
+    """The attribute's name without a colon, so that (`a`, `b:c`) and (`a:b`, `c`) stay two features.
+
+    Names without `%` and `:`, nearly all, stay as they are: models that were trained before keep their features.
+    """
+    return attribute.replace("%", "%25").replace(":", "%3A")
 
 
 def feature_names(items: Sequence[Item]) -> tuple[str, ...]:

@@ -52,7 +52,10 @@ class Cache(Protocol):
 
     @abstractmethod
     async def read(self, user_id: str, variant: str, limit_per_minute: int | None, limit_key: str = "") -> CacheReply:
-        """Generation, list and quota in one round trip. Counts one request against `limit_key` if a limit is given."""
+        """Generation, list and quota in one round trip. Counts one request if a limit is given.
+
+        It counts against `limit_key`, or without one against `user:USER`, which no other caller's key can be.
+        """
 
     @abstractmethod
     async def write(

@@ -11,8 +11,14 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-RESERVED_USER_IDS = frozenset({"models", "train", "experiments", "session"})
-"""Path words under /api/v1/recs (design §5): never stored as user ids."""
+RESERVED_USER_IDS = frozenset({"models", "train", "experiments", "session", "bulk"})
+"""Path words under /api/v1/recs and /api/v1/users (design §5): never stored as user ids."""
+
+RESERVED_ITEM_IDS = frozenset({"popular", "bulk"})
+"""Path words under /api/v1/items: an item of that name could be written and never read.
+
+`app.api.routing` refuses to start where a route has a fixed word in the place of an id that is in neither set.
+"""
 
 
 class Kind(StrEnum):

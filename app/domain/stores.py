@@ -108,7 +108,7 @@ class CatalogStore(Protocol):
     async def upsert_items(self, items: Sequence[Item]) -> int:
         """Write items whole; one with an older `updated_at` than the stored loses silently. Returns how many won.
 
-        Every call that changes anything gives the changed items a new, higher `revision`.
+        Every call that changes anything gives the changed items a new, higher `revision`. InputError: a reserved id.
         """
 
     @abstractmethod

@@ -9,7 +9,7 @@ import pytest
 
 from app.cli import COMMANDS
 from app.config import Settings
-from app.config_names import setting_name
+from app.config_names import FILE_SUFFIX, may_come_from_a_file, setting_name
 from scripts.requirements_in_step import ROOT
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -41,6 +41,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 def test_every_setting_that_the_documents_name_exists() -> None:
     known = {setting_name(name) for name in Settings.model_fields} | {"ENCORE_CONFIG_FILE", "ENCORE_BENCH_DATA"}
+    known |= {setting_name(name) + FILE_SUFFIX for name in Settings.model_fields if may_come_from_a_file(name)}
     for document in DOCUMENTS:
         named = set(re.findall(r"\bENCORE_[A-Z0-9_]+\b", document.read_text(encoding="utf-8")))
         unknown = {name for name in named - known if not name.startswith("ENCORE_TEST_")}  # addresses for tests

@@ -22,13 +22,12 @@ from app.api.v1.schemas.catalogue import (
 from app.api.v1.schemas.common import CursorPage, ItemIdPath
 from app.api.v1.schemas.lists import ListAnswer, PopularParams, SimilarParams
 from app.domain.exceptions import ConflictError, InputError, NotFoundError
+from app.domain.keys import key_text
+from app.domain.models import RESERVED_ITEM_IDS
 
 routes = router("/api/v1/items", "items")
 READ = allow("recs:read", "catalog:write")
 WRITE = allow("catalog:write")
-
-RESERVED_ITEM_IDS = frozenset({"popular", "bulk"})
-"""Path words under /api/v1/items: an item of that name could be written and never read."""
 
 
 @routes.get("/popular", operation_id="listPopularItems", response_model=ListAnswer, responses=problems(*CLOSED))
@@ -45,7 +44,7 @@ async def list_popular_items(
 @guarded(READ)
 async def list_items(params: Annotated[PageParams, Query()], uses: Uses, caller: Caller) -> ItemsAnswer:
     """The catalogue by item id, a page at a time."""
-    binding = f"items {caller.limit_key}"
+    binding = key_text("items", caller.limit_key)
     after = None if params.cursor is None else uses.cursors.open(binding, params.cursor)
     items = await uses.catalog.list_items(after, params.limit + 1)
     page, has_more = items[: params.limit], len(items) > params.limit

@@ -14,6 +14,7 @@ from app.api.v1.schemas.common import CursorPage, UuidPath
 from app.api.v1.schemas.training import TrainBody, TrainingAnswer, TrainingsAnswer, TrainingsParams
 from app.application.training.model_training import TrainingRequest
 from app.domain.exceptions import NotFoundError
+from app.domain.keys import key_text
 from app.domain.models import TrainingJob
 
 routes = router("/api/v1/recs/train", "training")
@@ -66,7 +67,7 @@ def scoped(caller: Principal, key: str) -> str:
 @guarded(POLICY)
 async def list_trainings(params: Annotated[TrainingsParams, Query()], uses: Uses, caller: Caller) -> TrainingsAnswer:
     """Trainings, newest first."""
-    binding = f"trainings {caller.limit_key}"
+    binding = key_text("trainings", caller.limit_key)
     before = None if params.cursor is None else uses.cursors.open(binding, params.cursor)
     jobs = await uses.trainings.list(params.limit + 1, before)
     page, has_more = jobs[: params.limit], len(jobs) > params.limit

@@ -11,6 +11,7 @@ from app.api.security import allow, guarded
 from app.api.v1.documented import CLOSED, WITH_BODY, problems, router
 from app.api.v1.schemas.catalogue import BulkAnswer, BulkUsers, PageParams, UserAnswer, UserBody, UsersAnswer
 from app.api.v1.schemas.common import CursorPage, UserIdPath
+from app.domain.keys import key_text
 
 routes = router("/api/v1/users", "users")
 READ = allow("recs:read", "catalog:write", owner="user_id")
@@ -21,7 +22,7 @@ WRITE = allow("catalog:write", owner="user_id")
 @guarded(allow("catalog:write", for_anyone=True))
 async def list_users(params: Annotated[PageParams, Query()], uses: Uses, caller: Caller) -> UsersAnswer:
     """Profiles by user id, a page at a time. For services and admins."""
-    binding = f"users {caller.limit_key}"
+    binding = key_text("users", caller.limit_key)
     after = None if params.cursor is None else uses.cursors.open(binding, params.cursor)
     users = await uses.catalog.list_users(after, params.limit + 1)
     page, has_more = users[: params.limit], len(users) > params.limit

@@ -30,7 +30,7 @@ from app.application.ingestion.event_shapes import (
 )
 from app.domain.exceptions import EventRejectedError
 from app.domain.identifiers import is_id
-from app.domain.models import RESERVED_USER_IDS, Interaction, Item, Kind
+from app.domain.models import RESERVED_ITEM_IDS, RESERVED_USER_IDS, Interaction, Item, Kind
 
 MAX_EVENT_BYTES = 262_144
 """The longest description with every tag fits; a larger record is a mistake or an attack."""
@@ -219,7 +219,7 @@ def _content(event: UserEvent) -> tuple[str, Kind, float | None, float | None]:
 
 def _item_id(text: str, field: str) -> str:
     # The pattern of the shape lets a trailing line feed pass, as `$` does in Python.
-    if not is_id(text):
+    if not is_id(text) or text in RESERVED_ITEM_IDS:
         raise EventRejectedError("item_id", field)
     return text
 

@@ -17,6 +17,7 @@ from app.application.recommending.shaping import Candidates, Slot, boosted, expl
 from app.application.serving.serving import SOURCES, Serving
 from app.domain.dataset import Histories
 from app.domain.features import encode_users
+from app.domain.keys import key_text
 from app.domain.models import User
 from app.domain.recommender import Blended, Scorer, Tower
 
@@ -86,7 +87,7 @@ def make_list(serving: Serving, task: Task, now: datetime) -> RankedList:
     vectors = likeness_vectors(scorer) if diversity else None
     found = Candidates(serving.view, positions, boosted(total, positions, rules, len(serving.view), at), vectors)
     order = shaped(found, task.size, diversity, rules, at)
-    seed = f"{task.seed}.{history.now:.0f}"
+    seed = key_text(task.seed, round(history.now))
     rows, slot = explored(found, order, task.size, serving.house.exploration, rules, seed)
     names = tuple(SOURCES.get(name, name) for name in parts) or (SOURCES.get(scorer.name, scorer.name),)
     return RankedList(

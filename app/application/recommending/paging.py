@@ -10,6 +10,7 @@ from app.application.recommending.list_making import PLACED, SCORE_DIGITS
 from app.application.recommending.lists import Page, RankedItem, Reason
 from app.application.recommending.ranked_list import RankedList
 from app.application.serving.serving import Serving
+from app.domain.keys import key_text
 
 
 def page_of(
@@ -63,7 +64,8 @@ def _placed(source: str) -> tuple[Reason, ...]:
 def _etag(serving: Serving, ranked: RankedList, limit: int, offset: int, reasons: Sequence[tuple[Reason, ...]]) -> str:
     """A digest of everything that a page shows: list, cards (by the catalogue's revision), place, reasons."""
     digest = blake2b(digest_size=16)
-    digest.update(f"{serving.label}.{serving.view.revision}.{offset}.{limit}.{ranked.fallback}.".encode())
+    place = (serving.label, serving.view.revision, offset, limit, ranked.fallback, len(ranked.positions))
+    digest.update(key_text(*place).encode())
     digest.update(ranked.positions.tobytes() + ranked.scores.tobytes() + ranked.sources.tobytes())
     if reasons:
         digest.update(repr(reasons).encode())

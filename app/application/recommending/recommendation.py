@@ -31,6 +31,7 @@ from app.application.serving.serving import Serving
 from app.application.waiting import Backoff
 from app.domain.exceptions import CacheUnavailableError, DatabaseUnavailableError, NotFoundError, OverloadedError
 from app.domain.interfaces import Cache, CacheReply
+from app.domain.keys import key_text
 from app.domain.stores import Database
 
 # Looking a meter up by its labels costs more than counting: once is enough.
@@ -99,7 +100,7 @@ class RecommendationService:
         serving, now = await self.serving(query.type), self._clock()
         newest = moment_of_ranking(now).timestamp()
         history = tuple((event.item_id, event.weight, newest - age) for age, event in enumerate(query.history))
-        seed = " ".join(event.item_id for event in query.history)
+        seed = key_text(*(event.item_id for event in query.history))
         task = Task(query.type, query.filters, history, query.limit, None, query.shape, seed)
         ranked = await self.pool.run(self.making, serving, task, now)
         person = Person(history)
@@ -116,7 +117,7 @@ class RecommendationService:
         async def compute() -> RankedList:
             return await self.pool.run(similar_list, serving, position, self._policy.size, self._clock())
 
-        return await self._shared.page(serving, f"*similar:{item_id}", "", compute, limit)
+        return await self._shared.page(serving, "*" + key_text("similar", item_id), "", compute, limit)
 
     async def popular(self, genre: str | None, window: timedelta | None, limit: int) -> Page:
         """What most people use: within a window by the database's count, else by the model's figures."""
@@ -133,7 +134,8 @@ class RecommendationService:
                 return ranked.because("database_unavailable")
             return counted_list(serving, counts, filters, self._policy.size, now)
 
-        return await self._shared.page(serving, "*popular", f"{genre}.{window}", compute, limit)
+        name = key_text(genre, None if window is None else window.total_seconds())
+        return await self._shared.page(serving, "*popular", name, compute, limit)
 
     async def serving(self, wanted: str) -> Serving:
         """What answers this type: a model's state, or without one the database's own count of what is popular."""

@@ -12,6 +12,7 @@ from app.application.recommending.ranked_list import RankedList
 from app.application.recommending.single_flight import SingleFlight
 from app.application.recommending.wish import Key
 from app.application.serving.serving import Serving
+from app.domain.keys import key_text
 
 
 class SharedLists:
@@ -69,4 +70,4 @@ class SharedLists:
 
 
 def _variant(serving: Serving, name: str) -> str:
-    return f"{serving.view.layout}.{serving.label}.{name}"
+    return key_text(serving.view.layout, serving.label, name)

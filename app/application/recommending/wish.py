@@ -13,6 +13,7 @@ from app.application.recommending.lists import Filters, ListQuery, Page
 from app.application.recommending.rules import AS_USUAL
 from app.application.serving.serving import Serving
 from app.domain.interfaces import Quota
+from app.domain.keys import key_text
 
 NO_FILTERS = Filters()
 
@@ -41,7 +42,7 @@ class Wish:
     @property
     def near_variant(self) -> str:
         """The name of the list in process memory."""
-        return f"{self.serving.view.layout}.{self.variant}"
+        return key_text(self.serving.view.layout, self.variant)
 
     @property
     def key(self) -> Key:
@@ -57,7 +58,7 @@ class Wish:
     @property
     def seed(self) -> str:
         """The same in every process until an event changes the list."""
-        return f"{self.user_id}.{self.generation}"
+        return key_text(self.user_id, self.generation)
 
     @property
     def is_filtered(self) -> bool:
@@ -67,7 +68,7 @@ class Wish:
 def variant_of(serving: Serving, query: ListQuery) -> str:
     """Model, state of the catalogue, type, filters and shape."""
     if query.filters == NO_FILTERS and query.shape is AS_USUAL:
-        return f"{serving.label}.{query.type}"
+        return key_text(serving.label, query.type)
     filters = query.filters
     parts = (
         filters.exclude_seen,
@@ -78,7 +79,7 @@ def variant_of(serving: Serving, query: ListQuery) -> str:
         # Sorted, as sets of texts are walked in another order by every process.
         msgspec.json.encode(query.shape, order="deterministic"),
     )
-    return f"{serving.label}.{query.type}.{blake2b(repr(parts).encode(), digest_size=12).hexdigest()}"
+    return key_text(serving.label, query.type, blake2b(repr(parts).encode(), digest_size=12).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.keys import key_text
 from app.domain.models import Item
 
 TAGS = "tags"
@@ -23,7 +24,7 @@ def title_key(item: Item) -> int:
     """
     if not item.title or item.year is None:
         return 0
-    text = f"{' '.join(item.title.casefold().split())}|{item.year}"
+    text = key_text(" ".join(item.title.casefold().split()), item.year)
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True)
 
 
@@ -36,7 +37,9 @@ def _values(name: str, tags: Iterable[str], attributes: Mapping[str, object]) ->
     if name == TAGS:
         return lowered(tags)
     value = attributes.get(name.removeprefix(ATTRIBUTE))
-    return lowered(map(str, value if isinstance(value, (list, tuple)) else () if value is None else (value,)))
+    values = value if isinstance(value, (list, tuple)) else (value,)
+    # Nothing is no value: it must not share a quota with an item whose value is the word "None".
+    return lowered(str(each) for each in values if each is not None)
 
 
 def lowered(texts: Iterable[str]) -> frozenset[str]:

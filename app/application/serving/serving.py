@@ -14,6 +14,7 @@ from app.application.recommending.candidates import CandidateSource
 from app.application.recommending.lists import Filters, ModelRef
 from app.application.recommending.shaping import NONE, House, Matched
 from app.application.serving.catalogue_view import CatalogueView
+from app.domain.keys import key_text
 from app.domain.recommender import Blended, Recommender, Scorer
 
 MEMBERS: Mapping[str, str] = MappingProxyType(
@@ -50,8 +51,8 @@ class Serving:
     @property
     def label(self) -> str:
         """Cheap enough to build for each request."""
-        model = "none" if self.model is None else self.model.model_id
-        return f"{model}.{self.view.lists_revision}{self.mark}"
+        model = None if self.model is None else self.model.model_id
+        return key_text(model, self.view.lists_revision, self.mark)
 
     def allowed(self, filters: Filters, now: datetime) -> NDArray[np.bool_]:
         """(n,) which items of the view may be in a list at `now`: by the filters, and by the rules of the house."""

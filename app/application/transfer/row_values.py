@@ -10,7 +10,7 @@ from functools import lru_cache
 import msgspec
 
 from app.domain.identifiers import is_id
-from app.domain.models import RESERVED_USER_IDS
+from app.domain.models import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST = EPOCH + timedelta(days=1)  # day zero is what a broken exporter writes for "unknown"
@@ -47,8 +47,11 @@ def checked_user(value: object) -> str:
 
 @lru_cache(maxsize=65_536)
 def checked_item(value: object) -> str:
-    """The value as an item id."""
-    return _checked(value, "item_id")
+    """The value as an item id that may be stored."""
+    text = _checked(value, "item_id")
+    if text in RESERVED_ITEM_IDS:
+        raise RowError("item_id is reserved")
+    return text
 
 
 def _checked(value: object, name: str) -> str:

@@ -66,7 +66,7 @@ class MemoryCache(Cache):
         return self._size + self._windows.size_bytes
 
     async def read(self, user_id: str, variant: str, limit_per_minute: int | None, limit_key: str = "") -> CacheReply:
-        quota = None if limit_per_minute is None else await self.hit(limit_key or user_id, limit_per_minute)
+        quota = None if limit_per_minute is None else await self.hit(limit_key or f"user:{user_id}", limit_per_minute)
         held = self._users.get(user_id)
         if held is None:
             held = self._add(user_id, self._floor)

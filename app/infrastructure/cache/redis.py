@@ -58,14 +58,14 @@ class RedisCache(Cache):
         self._listener = RedisListener(address, self._channel, self._broadcast)
 
     async def read(self, user_id: str, variant: str, limit_per_minute: int | None, limit_key: str = "") -> CacheReply:
-        limit_key = limit_key or user_id
+        limit_key = limit_key or f"user:{user_id}"
         if limit_per_minute is not None and not self._keys.share_a_slot(user_id, limit_key):
             return await self._read_apart(user_id, variant, limit_per_minute, limit_key)
         history = await self._history()
         keys = (
             self._keys.generation(history, user_id),
             self._keys.list(history, user_id, variant),
-            self._keys.limit(limit_key) if limit_per_minute is not None else self._keys.limit(user_id),
+            self._keys.limit(limit_key if limit_per_minute is not None else f"user:{user_id}"),
             self._keys.turn(history, user_id, variant),
         )
         limit = "" if limit_per_minute is None else limit_per_minute

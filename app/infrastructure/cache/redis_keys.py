@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_USER = "user:"
+"""How a limit of a user begins, as callers and `RedisCache` name it."""
+
 
 @dataclass(frozen=True, slots=True)
 class RedisKeys:
@@ -28,11 +31,11 @@ class RedisKeys:
         return f"{self.prefix}{history}{self._tag(user_id)}t:{len(user_id)}:{user_id}:{variant}"
 
     def limit(self, limit_key: str) -> str:
-        return f"{self.prefix}{self._tag(limit_key)}r:{limit_key}"
+        return f"{self.prefix}{self._tag(limit_key.removeprefix(_USER))}r:{limit_key}"
 
     def share_a_slot(self, user_id: str, limit_key: str) -> bool:
         """True if one script may touch the lists of this user and this limit."""
-        return not self.is_clustered or user_id == limit_key
+        return not self.is_clustered or limit_key == _USER + user_id
 
     def _tag(self, name: str) -> str:
         return f"{{{len(name)}:{name}}}" if self.is_clustered else ""

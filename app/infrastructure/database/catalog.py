@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.exceptions import InputError
-from app.domain.models import RESERVED_USER_IDS, Item, User
+from app.domain.models import RESERVED_ITEM_IDS, RESERVED_USER_IDS, Item, User
 from app.domain.stores import CatalogStore
 from app.infrastructure.database import catalog_rows as rows
 from app.infrastructure.database.connections import Connections
@@ -34,6 +34,8 @@ class SqlCatalogStore(CatalogStore):
         self._bury = rows.tombstone_of_a_user(insert(tombstones))
 
     async def upsert_items(self, items: Sequence[Item]) -> int:
+        if any(item.item_id in RESERVED_ITEM_IDS for item in items):
+            raise InputError("this item id is reserved", "item_id")
         values = [rows.item_row(item) for item in rows.newest(items, lambda item: item.item_id)]
         if not values:
             return 0

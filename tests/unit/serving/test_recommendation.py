@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -354,3 +355,19 @@ async def test_an_import_by_another_process_renews_lists_by_itself(world: World)
         await world.database.interactions.ingest(IngestBatch([event]))
         while (await world.lists.recommend(query)).is_fallback:  # noqa: ASYNC110 - as a client would ask
             await asyncio.sleep(0.01)
+
+
+async def test_the_genre_none_is_not_the_absence_of_a_genre(world: World) -> None:
+    empty = await world.lists.popular("None", None, 10)
+    everything = await world.lists.popular(None, None, 10)
+    assert not empty.items
+    assert len(everything.items) == 10
+
+
+async def test_lists_of_everybody_have_names_that_no_item_and_no_genre_can_take(world: World) -> None:
+    week = timedelta(days=7)
+    asked = [(None, None), (None, week), ("Crime", None), ("Crime", week), (f"Crime.{week}", None), ("None", week)]
+    pages = [await world.lists.popular(genre, window, 10) for genre, window in asked]
+    assert len({id(page) for page in pages}) == len(asked)
+    again = [await world.lists.popular(genre, window, 10) for genre, window in asked]
+    assert all(page is kept for page, kept in zip(pages, again, strict=True))
