@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
+from app.domain.entities import Interaction, Kind, OutboxMessage
 from app.domain.interfaces import EventSource, Partition
-from app.domain.models import Interaction, Kind, OutboxMessage
 from app.domain.stores import IngestBatch
 from app.infrastructure.cache import open_cache
 from app.infrastructure.database import open_database

@@ -15,11 +15,11 @@ async def open_cache(url: str, max_bytes: int) -> Cache:
     """
     match urlsplit(url).scheme:
         case "memory":
-            from app.infrastructure.cache.memory import MemoryCache
+            from app.infrastructure.cache.memory_cache import MemoryCache
 
             return MemoryCache(max_bytes)
         case "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis+cluster" | "rediss+cluster":
-            from app.infrastructure.cache.redis import open_redis_cache
+            from app.infrastructure.cache.redis_cache import open_redis_cache
 
             return open_redis_cache(url)
         case _:

@@ -46,7 +46,7 @@ class RedisAddress:
     sentinel_password: str | None = field(default=None, repr=False)
 
 
-def parse_address(url: str, setting: str = "ENCORE_CACHE_URL") -> RedisAddress:
+def parse_redis_address(url: str, setting: str = "ENCORE_CACHE_URL") -> RedisAddress:
     """Raises ConfigurationError naming `setting`, never the URL: it may hold a password."""
     try:
         parts = urlsplit(url)

@@ -33,11 +33,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from app.infrastructure.database import staging
 from app.infrastructure.database.columns import EPOCH, micros
 from app.infrastructure.database.counting import advance
-from app.infrastructure.database.dialects.base import RAW_COLUMNS, Dialect, Insert, StagedColumns, Window
+from app.infrastructure.database.dialects.base import RAW_COLUMNS, Dialect, Insert, StagedColumns, TimeRange
 from app.infrastructure.database.dialects.leases import closes_whole, dispose, leased
-from app.infrastructure.database.dialects.life_signs import FileLifeSigns
+from app.infrastructure.database.dialects.liveness_locks import FileLivenessLocks
+from app.infrastructure.database.dialects.low_latency_reader import LowLatencyReader
 from app.infrastructure.database.dialects.sqlite_staging import staging_inserts
-from app.infrastructure.database.dialects.swift_reader import SwiftReader
 from app.infrastructure.database.json_text import dump_json
 from app.infrastructure.database.tables import SCHEMAS, counters
 from app.infrastructure.uninterrupted import BlockingCalls, uninterrupted
@@ -65,9 +65,11 @@ class SqliteDialect(Dialect):
         assert url.database is not None, "the opener refuses databases in memory"
         self._path = url.database
         self._timeout = timeout_seconds
-        self._life = FileLifeSigns(url.database)
+        self._life = FileLivenessLocks(url.database)
         self._reader = _engine(url, pool_size, timeout_seconds, busy_timeout_seconds=timeout_seconds)
-        self._swift = SwiftReader(self._path, threads=max(pool_size // 2, 1), timeout_seconds=timeout_seconds)
+        self._low_latency = LowLatencyReader(
+            self._path, threads=max(pool_size // 2, 1), timeout_seconds=timeout_seconds
+        )
         self._bulk = BlockingCalls(2, "bulk-read")
         self._is_closing = threading.Event()
         self._writer = _engine(url, 1, timeout_seconds, busy_timeout_seconds=_WRITE_WAIT_SECONDS)
@@ -78,13 +80,15 @@ class SqliteDialect(Dialect):
             yield connection
 
     @asynccontextmanager
-    async def swift(self) -> AsyncIterator[AsyncConnection]:
+    async def low_latency(self) -> AsyncIterator[AsyncConnection]:
         async with leased(self._reader) as connection:
             yield connection
 
-    async def swift_rows(self, query: sa.Select[Any], parameters: Mapping[str, object]) -> Sequence[Sequence[Any]]:
+    async def low_latency_rows(
+        self, query: sa.Select[Any], parameters: Mapping[str, object]
+    ) -> Sequence[Sequence[Any]]:
         sql, constants = _text_of(query)
-        return await self._swift.rows(sql, {**constants, **parameters})
+        return await self._low_latency.rows(sql, {**constants, **parameters})
 
     def decode_moment(self, moment: int) -> datetime:
         return EPOCH + timedelta(microseconds=moment)
@@ -116,7 +120,7 @@ class SqliteDialect(Dialect):
     def insert(self, table: sa.Table) -> Insert:
         return sqlite.insert(table)
 
-    async def serialise(self, connection: AsyncConnection, name: str) -> None:
+    async def advisory_lock(self, connection: AsyncConnection, name: str) -> None:
         """There is one writer at a time already."""
 
     async def hold(self, name: str) -> None:
@@ -163,10 +167,10 @@ class SqliteDialect(Dialect):
         query = sa.select(counters.c.value).where(counters.c.name == _SEQUENCE)
         return (await connection.execute(query)).scalar() or 0
 
-    async def read_columns(self, window: Window) -> NDArray[np.void]:
+    async def read_columns(self, window: TimeRange) -> NDArray[np.void]:
         return await self._bulk.run(self._read_columns, window)
 
-    def _read_columns(self, window: Window) -> NDArray[np.void]:
+    def _read_columns(self, window: TimeRange) -> NDArray[np.void]:
         since = _MIN_MICROS if window.since is None else micros(window.since)
         until = _MAX_MICROS if window.until is None else micros(window.until)
         uri = f"{Path(self._path).absolute().as_uri()}?mode=ro"
@@ -183,7 +187,7 @@ class SqliteDialect(Dialect):
     async def _close(self) -> None:
         self._is_closing.set()
         self._life.close()
-        await self._swift.close()
+        await self._low_latency.close()
         await self._bulk.close(self._timeout)
         await dispose(self._reader, self._timeout)
         await dispose(self._writer, self._timeout)
