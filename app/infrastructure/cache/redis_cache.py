@@ -121,8 +121,9 @@ class RedisCache(Cache):
                 history=history,
             )
 
-    async def hit(self, limit_key: str, limit_per_minute: int) -> RateLimitStatus:
-        [counted] = await self._client.run(("EVALSHA", _HIT, 1, self._keys.limit(limit_key), limit_per_minute))
+    async def hit(self, limit_key: str, limit_per_minute: int, cost: int = 1) -> RateLimitStatus:
+        key = self._keys.limit(limit_key)
+        [counted] = await self._client.run(("EVALSHA", _HIT, 1, key, limit_per_minute, cost))
         return _quota(limit_per_minute, counted)
 
     async def invalidations(self) -> AsyncIterator[str | None]:

@@ -31,7 +31,7 @@ class RedisKeys:
         return f"{self.prefix}{history}{self._tag(user_id)}t:{len(user_id)}:{user_id}:{variant}"
 
     def limit(self, limit_key: str) -> str:
-        return f"{self.prefix}{self._tag(limit_key.removeprefix(_USER))}r:{limit_key}"
+        return f"{self.prefix}{self._tag(limit_key.removeprefix(_USER))}w:{limit_key}"
 
     def share_a_slot(self, user_id: str, limit_key: str) -> bool:
         """True if one script may touch the lists of this user and this limit."""
