@@ -151,7 +151,7 @@ class RedisCache(Cache):
 
 
 def _open_client(address: RedisAddress, breaker: Breaker) -> RedisClient | ClusterClient:
-    """Our one connection where it is faster and does what is asked for: to one server, whoever names it (ADR 0020)."""
+    """Our one connection where it is faster and does what is asked for: to one server, whoever names it (ADR 0010)."""
     if address.kind != CLUSTER:
         return RedisClient(address, _LOAD, breaker)
     # imported here: one server needs no general client
