@@ -13,7 +13,6 @@ import pytest
 
 from tests.servers.containers import docker_answers
 
-
 VERSIONS = {"ApiVersion": "1.51", "MinAPIVersion": "1.24"}
 
 

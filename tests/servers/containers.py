@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -22,16 +24,26 @@ KAFKA_IMAGE = "apache/kafka:4.3.1"
 S3_IMAGE = "chrislusf/seaweedfs:4.48"
 
 _ANSWER_SECONDS = 2
+_SOCKET = "/var/run/docker.sock"
 
 
 @functools.cache
 def docker_answers() -> bool:
     """True if the engine itself answers within two seconds: a command-line client alone is not one."""
+    if "DOCKER_HOST" not in os.environ and not _is_open(_SOCKET):
+        return False
     try:
         with contextlib.closing(docker.from_env(timeout=_ANSWER_SECONDS)) as engine:
             return bool(engine.ping())
     except (DockerException, RequestException):
         return False
+
+
+def _is_open(path: str) -> bool:
+    """Asked before docker's own client, which leaves its socket open where nobody listens."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
+        probe.settimeout(_ANSWER_SECONDS)
+        return probe.connect_ex(path) == 0
 
 
 def start_container(name: str) -> Server:
