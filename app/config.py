@@ -114,6 +114,8 @@ class Settings(BaseSettings):
     memory_list_ttl_seconds: Annotated[float, Field(gt=0, le=300)] = 30
     memory_cache_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 67_108_864
     memory_list_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 33_554_432
+    page_cache_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 67_108_864
+    token_cache_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 33_554_432
     scoring_threads: Annotated[int, Field(ge=1, le=64)] = 2
     max_computing_lists: Annotated[int, Field(ge=1, le=10_000)] = 256
     list_diversity: Annotated[float, Field(ge=0, le=1)] = 0.0

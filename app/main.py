@@ -145,7 +145,7 @@ def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, ke
         replicas=settings.replicas,
     )
     cursors = Cursors(cursor_secret(settings))
-    lists = UserLists(serving.lists, limiter, cursors)
+    lists = UserLists(serving.lists, limiter, cursors, settings.page_cache_bytes)
     database = container.database
     readiness = ReadinessCheck(serving.server, {"database": database.ping, "cache": container.cache.ping})
     app.state.readiness = readiness
@@ -158,6 +158,7 @@ def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, ke
         catalog=serving.catalog,
         registry=make_registry(container),
         model_changed=serving.wake,
+        model_type=settings.train_model_type,
         trainings=database.trainings,
         request_training=partial(request_training, database, container.jobs, container.recommenders, container.clock),
         cursors=cursors,
@@ -180,7 +181,7 @@ def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, ke
     telemetry.REQUESTS_IN_FLIGHT.set_function(lambda: admission.taken)
     api_keys = ApiKeys(database.api_keys, settings.environment, container.clock)
     app.state.gateway = RequestGuards(
-        Authenticator(keys, policy, api_keys, container.clock),
+        Authenticator(keys, policy, api_keys, container.clock, settings.token_cache_bytes),
         limiter,
         admission,
         bodies,
