@@ -119,7 +119,7 @@ class CeleryJobQueue(JobQueue):
 
 
 def _close(app: Celery) -> None:
-    """With its connections, which kombu keeps for the rest of the process otherwise."""
-    app.amqp.producer_pool.force_close_all()
-    app.pool.force_close_all()
+    """With its connections, which kombu keeps for the whole process; its pools serve the next of this address."""
+    app.amqp.producer_pool.force_close_all(close_pool=False)
+    app.pool.force_close_all(close_pool=False)
     app.close()

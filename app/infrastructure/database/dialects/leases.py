@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -17,6 +18,7 @@ from sqlalchemy.util.concurrency import await_only, in_greenlet
 from app.infrastructure.uninterrupted import uninterrupted
 
 _LOOK_SECONDS = 0.005
+_PLACES: WeakKeyDictionary[sa.Pool, asyncio.Semaphore] = WeakKeyDictionary()
 
 
 @asynccontextmanager
@@ -24,13 +26,31 @@ async def leased(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A connection for this block. Taking it is not interrupted: it may be a new one, and SQLAlchemy forgets what it
     connects, or sets up, when it is cancelled in the midst of it. The pool's and the driver's timeouts bound the wait.
     """
-    connection = engine.connect()
+    async with _place(engine):
+        connection = engine.connect()
+        try:
+            await uninterrupted(connection.start())
+            yield connection
+        finally:
+            if connection.sync_connection is not None:
+                await uninterrupted(connection.close())
+
+
+@asynccontextmanager
+async def _place(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Wait here for a connection to become free: whoever is cancelled meanwhile leaves at once, and takes none."""
+    pool = engine.pool
+    assert isinstance(pool, sa.QueuePool), "engines are made with a bound"
+    places = _PLACES.setdefault(pool, asyncio.Semaphore(pool.size()))
     try:
-        await uninterrupted(connection.start())
-        yield connection
+        async with asyncio.timeout(pool.timeout()):
+            await places.acquire()
+    except TimeoutError as exc:
+        raise sa.exc.TimeoutError("no connection became free in time") from exc
+    try:
+        yield
     finally:
-        if connection.sync_connection is not None:
-            await uninterrupted(connection.close())
+        places.release()
 
 
 async def dispose(engine: AsyncEngine, timeout_seconds: float) -> None:
