@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.metadata import version
 from typing import Any
 
@@ -11,7 +12,7 @@ from prometheus_client import exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from app import telemetry
-from app.api import pages
+from app.api import reference_pages, welcome
 from app.api.dependencies import TheCall, Uses
 from app.api.errors import NOT_READY, Problem
 from app.api.handlers import problem_response
@@ -25,7 +26,8 @@ operations = router("", "operations")
 
 VERSION = version("encore-recs")
 LINKS = {
-    "/docs": "every operation",
+    "/docs": "every operation, to read and to try (Swagger UI)",
+    "/redoc": "the same to read (ReDoc)",
     "/openapi.json": "the same for tools (OpenAPI 3.1)",
     "/health": "state of each part",
     "/metrics": "figures for Prometheus",
@@ -105,16 +107,31 @@ async def get_openapi(request: Request) -> Response:
 
 @operations.get("/docs", operation_id="getDocs", response_class=HTMLResponse)
 @guarded(PUBLIC)
-async def get_docs(request: Request) -> Response:
-    """This interface as a page."""
-    return HTMLResponse(pages.operations(request.app.openapi()), headers=pages.HEADERS)
+async def get_docs() -> Response:
+    """This interface in Swagger UI: read it and try it."""
+    return _reference(await asyncio.to_thread(reference_pages.swagger_page))
 
 
 @operations.get("/redoc", operation_id="getRedoc", response_class=HTMLResponse)
 @guarded(PUBLIC)
-async def get_redoc(request: Request) -> Response:
-    """The same page under its other usual address."""
-    return HTMLResponse(pages.operations(request.app.openapi()), headers=pages.HEADERS)
+async def get_redoc() -> Response:
+    """This interface in ReDoc: for reading."""
+    return _reference(await asyncio.to_thread(reference_pages.redoc_page))
+
+
+@operations.get("/docs/assets/{name}", include_in_schema=False)
+@guarded(PUBLIC)
+async def get_docs_asset(name: str, request: Request) -> Response:
+    """A script, style or picture of the two pages."""
+    asset = await asyncio.to_thread(reference_pages.asset, name)
+    headers = {"etag": f'"{asset.sha256}"', "cache-control": "no-cache"}
+    if request.headers.get("if-none-match") == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(asset.content, media_type=asset.media_type, headers=headers)
+
+
+def _reference(page: reference_pages.Page) -> Response:
+    return HTMLResponse(page.html, headers={"content-security-policy": page.policy, "cache-control": "no-cache"})
 
 
 @operations.get("/", operation_id="getWelcome", response_model=Welcome)
@@ -124,5 +141,5 @@ async def get_welcome(request: Request, uses: Uses) -> Response:
     readiness = await uses.readiness()
     facts = Welcome(version=VERSION, status=readiness.status, model=readiness.facts.get("model"), links=LINKS)
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(pages.welcome(facts.model_dump()), headers=pages.HEADERS)
+        return HTMLResponse(welcome.welcome(facts.model_dump()), headers=welcome.HEADERS)
     return JSONResponse(facts.model_dump(mode="json"), headers={"cache-control": "no-cache"})

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from app.api.examples import add_examples
 from app.api.routing import SecuredRoute
 from app.api.security import policy_of
 from app.api.v1.schemas.common import FieldProblem, Problem
@@ -38,7 +39,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas.update(event_schemas())
         made["components"]["securitySchemes"] = SCHEMES
         for route in app.routes:
-            if isinstance(route, SecuredRoute):
+            if isinstance(route, SecuredRoute) and route.include_in_schema:
                 _complete(made["paths"][route.path_format], route)
         schemas.pop("HTTPValidationError", None)
         schemas.pop("ValidationError", None)
@@ -56,11 +57,12 @@ def problem_schemas() -> dict[str, Any]:
 
 
 def _complete(operations: dict[str, Any], route: SecuredRoute) -> None:
-    """Say of each operation who may call it."""
+    """Say of each operation who may call it, and show one call."""
     policy = policy_of(route.endpoint)
     for method in route.methods or ():
         operation = operations[method.lower()]
         operation["security"] = [] if policy.public else [{"bearer": []}]
+        add_examples(operation)
         if policy.public:
             continue
         needs = " or ".join(f"`{scope}`" for scope in sorted(policy.scopes))

@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import redis as redis_client
+from playwright.sync_api import Browser
 
+from tests.servers.browser import chromium
 from tests.servers.fleet import START, Fleet
 from tests.servers.kafka import start_kafka
 from tests.servers.postgres import execute, on_database, start_postgres
@@ -178,6 +180,17 @@ def s3_url(s3_server: Server) -> str:
     """A prefix of this test's own: `s3://bucket/prefix?endpoint=…`, credentials in the environment."""
     place, _, query = s3_server.url.partition("?")
     return f"{place}/{uuid.uuid4().hex[:12]}?{query}"
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    """A headless Chromium, for tests that look at pages. Per test: while it is open, its loop is this thread's."""
+    try:
+        with chromium() as found:
+            yield found
+    except ServerMissingError as exc:
+        missing(exc)
+        raise
 
 
 # ── servers to break ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import io
 import json
 import re
@@ -13,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from app.api import examples
 from app.application.recommending.recommendation import RecommendationService
 from app.config import Settings
 from app.domain.exceptions import ConfigurationError
@@ -42,21 +46,42 @@ def test_the_first_page_is_html_for_people_and_json_for_programs(shared: House) 
     assert "hybrid version 1" in person.text
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])
-def test_pages_load_nothing_from_anywhere(shared: House, path: str) -> None:
-    page = shared.get(path, {"Accept": "text/html"})
+def test_the_first_page_loads_nothing_from_anywhere(shared: House) -> None:
+    page = shared.get("/", {"Accept": "text/html"})
     assert page.status_code == 200
     assert "default-src 'none'" in page.headers["content-security-policy"]
     for outside in ("<script", "src=", "@import", "url(", "<link"):
         assert outside not in page.text
 
 
-def test_the_docs_page_lists_every_operation(shared: House) -> None:
-    document = shared.get("/openapi.json", {}).json()
-    page = shared.get("/docs", {}).text
-    for methods in document["paths"].values():
-        for operation in methods.values():
-            assert f'id="{operation["operationId"]}"' in page
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_reference_pages_load_their_own_files_and_run_only_scripts_named_by_hash(shared: House, path: str) -> None:
+    page = shared.get(path, {})
+    directives = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
+    assert directives["default-src"] == "'none'"
+    allowed = set(directives["script-src"].split())
+    assert "unsafe" not in page.headers["content-security-policy"]
+    loaded = re.findall(r'<script src="([^"]+)" integrity="([^"]+)"></script>', page.text)
+    inline = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    assert (len(loaded), len(inline)) == (1, 1)
+    hashes = {integrity for _, integrity in loaded} | {_sha256(text.encode()) for text in inline}
+    assert {f"'{found}'" for found in hashes} == allowed
+    for name in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+        assert "//" not in name
+        file = shared.get(f"/{name}", {})
+        assert file.status_code == 200
+        if name.endswith(".js"):
+            assert _sha256(file.content) == loaded[0][1]
+            assert shared.get(f"/{name}", {"If-None-Match": file.headers["etag"]}).status_code == 304
+
+
+def test_reference_pages_serve_their_files_and_no_others(shared: House) -> None:
+    for name in ("swagger-ui.css.map", "core.py", "..%2fcore.py", "%2e%2e", "redoc.standalone.js/x", ""):
+        assert is_problem(shared.get(f"/docs/assets/{name}", {}), 404), name
+
+
+def _sha256(content: bytes) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content).digest()).decode()
 
 
 def test_the_document_is_openapi_3_1_with_stable_names_and_documented_problems(shared: House) -> None:
@@ -243,3 +268,29 @@ def test_without_one_way_to_check_credentials_it_does_not_start(tmp_path: Path, 
     with pytest.raises(ConfigurationError) as refused:
         create_app(settings)
     assert refused.value.setting.startswith("ENCORE_JWT")
+
+
+def test_every_operation_has_examples_that_its_schemas_accept(shared: House) -> None:
+    document = shared.get("/openapi.json", {}).json()
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            name = operation["operationId"]
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path":
+                    assert parameter["schema"]["examples"], (path, parameter["name"])
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                _holds(document, content["schema"], content["example"], f"{name}: body")
+            for status, answer in operation["responses"].items():
+                if status.startswith("2"):
+                    assert status == "204" or answer["content"]
+                    for content in answer.get("content", {}).values():
+                        _holds(document, content["schema"], content["example"], f"{name}: {status}")
+            assert name in examples.ANSWERS or "204" in operation["responses"]
+    names = {operation["operationId"] for methods in document["paths"].values() for operation in methods.values()}
+    assert set(examples.ANSWERS) | set(examples.REQUESTS) <= names
+
+
+def _holds(document: Any, schema: Any, example: Any, where: str) -> None:
+    whole = {**schema, "components": document["components"]}
+    errors = [error.message for error in Draft202012Validator(whole).iter_errors(example)]
+    assert errors == [], where

@@ -93,7 +93,7 @@ class Problem(Answer):
     type: Annotated[str, Field(examples=["urn:problem-type:encore:invalid-request"])]
     title: Annotated[str, Field(examples=["Some part of the request is not acceptable"])]
     status: Annotated[int, Field(examples=[422])]
-    request_id: str
+    request_id: Annotated[str, Field(examples=["5d1f3a0c9b7e4f62a8c4d2e1f0b3a596"])]
     errors: list[FieldProblem] | None = None
     resource: Annotated[str | None, Field(description="404: the noun nobody has")] = None
     training_id: Annotated[str | None, Field(description="409: the training that is running")] = None

@@ -16,13 +16,11 @@ MAX_EVENTS = 5_000
 
 SHAPES = (VideoWatched, VideoRated, WatchlistUpdated, ItemInteracted)
 ONE = {"anyOf": [{"$ref": f"#/components/schemas/{shape.__name__}"} for shape in SHAPES]}
-EXAMPLE = {"type": "VideoRated", "user_id": "u1", "video_id": "v7", "rating": 4.5, "timestamp": "2026-11-21T08:30:00Z"}
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
     "content": {
         "application/json": {
             "schema": {"anyOf": [ONE, {"type": "array", "items": ONE, "minItems": 1, "maxItems": MAX_EVENTS}]},
-            "example": EXAMPLE,
         }
     },
 }

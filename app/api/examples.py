@@ -1,0 +1,173 @@
+"""One example for every operation of the OpenAPI document: what to send, what comes back; a test checks the schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_MODEL_ID = "0f8fad5bd9cb469fa16570867728950e"
+_TRAINING_ID = "7c9e6679f4b04e8db0a3c1f2d5e6a7b8"
+_REQUEST_ID = "5d1f3a0c9b7e4f62a8c4d2e1f0b3a596"
+_ITEM: Mapping[str, Any] = {
+    "title": "Alien",
+    "description": "The crew of a freighter answers a call for help.",
+    "genres": ["science fiction", "horror"],
+    "tags": ["space"],
+    "year": 1979,
+    "published_at": None,
+    "available": True,
+    "available_from": None,
+    "available_until": None,
+    "attributes": {"studio": "Brandywine"},
+    "updated_at": "2026-11-21T08:30:00Z",
+}
+_USER: Mapping[str, Any] = {"attributes": {"country": "NL", "age": 34}, "updated_at": "2026-11-21T08:30:00Z"}
+_MODEL: Mapping[str, Any] = {
+    "id": _MODEL_ID,
+    "type": "hybrid",
+    "version": 12,
+    "status": "champion",
+    "created_at": "2026-11-21T03:00:00Z",
+    "promoted_at": "2026-11-21T03:04:10Z",
+    "training_id": _TRAINING_ID,
+    "is_loadable": True,
+    "metrics": {"ndcg@10": 0.2517},
+    "lineage": {"interactions": 25045},
+    "notes": None,
+}
+_TRAINING: Mapping[str, Any] = {
+    "training_id": _TRAINING_ID,
+    "model_type": "hybrid",
+    "status": "running",
+    "stage": "selecting",
+    "progress": 0.4,
+    "created_at": "2026-11-21T03:00:00Z",
+    "started_at": "2026-11-21T03:00:01Z",
+    "finished_at": None,
+    "start_date": None,
+    "end_date": None,
+    "cancel_requested": False,
+    "reason": None,
+    "model_id": None,
+    "metrics": {},
+}
+_LAST_PAGE: Mapping[str, Any] = {"limit": 50, "has_more": False, "next_cursor": None}
+_LIST: Mapping[str, Any] = {
+    "user_id": None,
+    "item_id": None,
+    "recommendations": [
+        {
+            "item_id": "v7",
+            "rank": 1,
+            "score": 0.83,
+            "title": "Alien",
+            "metadata": {"genres": ["science fiction", "horror"], "year": 1979},
+            "source": "collaborative",
+            "reasons": [{"kind": "because_you_watched", "item_id": "v2", "title": "Moon", "contribution": 0.61}],
+            "propensity": None,
+        }
+    ],
+    "pagination": {"total": 100, "limit": 1, "offset": 0, "has_more": True, "next_cursor": "AbCdEf012345_-"},
+    "model": {"id": _MODEL_ID, "type": "hybrid", "version": 12},
+    "experiment": None,
+    "is_fallback": False,
+    "fallback_reason": None,
+    "as_of": "2026-11-21T08:30:01Z",
+    "request_id": _REQUEST_ID,
+}
+_ONE_PAGE: Mapping[str, Any] = {"total": 1, "limit": 10, "offset": 0, "has_more": False, "next_cursor": None}
+_BULK: Mapping[str, Any] = {"received": 1, "written": 1, "request_id": _REQUEST_ID}
+_HEALTH: Mapping[str, Any] = {"status": "ready", "version": "0.1.0", "checks": {"database": "up", "cache": "up"}}
+
+REQUESTS: Mapping[str, Any] = {
+    "recommendForSession": {"history": ["v2", {"item_id": "v5", "weight": 2.0}], "limit": 10},
+    "recommendByRules": {
+        "rules": [{"kind": "pin", "name": "premiere", "select": {"items": ["v7"]}, "position": 1}],
+        "limit": 10,
+    },
+    "sendEvents": [
+        {
+            "event_id": "3f2504e0-4f89-41d3-9a0c-0305e82c3301",
+            "user_id": "u1",
+            "video_id": "v7",
+            "rating": 4.5,
+            "timestamp": "2026-11-21T08:30:00Z",
+        }
+    ],
+    "putItem": {"title": "Alien", "genres": ["science fiction", "horror"], "year": 1979},
+    "patchItem": {"available": False},
+    "putItems": {"items": [{"item_id": "v7", "title": "Alien", "genres": ["horror"], "year": 1979}]},
+    "putUser": {"attributes": {"country": "NL", "age": 34}},
+    "putUsers": {"users": [{"user_id": "u1", "attributes": {"country": "NL"}}]},
+    "startTraining": {"model_type": "hybrid"},
+    "rollbackModel": {"model_type": "hybrid"},
+}
+"""Operation → a body that it takes."""
+
+ANSWERS: Mapping[str, Any] = {
+    "recommendForUser": {**_LIST, "user_id": "u1"},
+    "recommendByRules": {**_LIST, "user_id": "u1"},
+    "recommendForSession": {**_LIST, "pagination": _ONE_PAGE},
+    "listPopularItems": {**_LIST, "pagination": _ONE_PAGE},
+    "listSimilarItems": {**_LIST, "item_id": "v2", "pagination": _ONE_PAGE},
+    "sendEvents": {
+        "accepted": 1,
+        "duplicates": 0,
+        "rejected": 0,
+        "results": [
+            {
+                "index": 0,
+                "outcome": "accepted",
+                "event_id": "3f2504e0-4f89-41d3-9a0c-0305e82c3301",
+                "reason": None,
+                "field": None,
+            }
+        ],
+        "request_id": _REQUEST_ID,
+    },
+    "listItems": {"items": [{"item_id": "v7", **_ITEM}], "pagination": _LAST_PAGE},
+    "getItem": {"item_id": "v7", **_ITEM},
+    "putItem": {"item_id": "v7", **_ITEM},
+    "patchItem": {"item_id": "v7", **_ITEM, "available": False},
+    "putItems": _BULK,
+    "listUsers": {"users": [{"user_id": "u1", **_USER}], "pagination": _LAST_PAGE},
+    "getUser": {"user_id": "u1", **_USER},
+    "putUser": {"user_id": "u1", **_USER},
+    "putUsers": _BULK,
+    "startTraining": {**_TRAINING, "status": "queued", "stage": "queued", "progress": 0.0, "started_at": None},
+    "listTrainings": {"trainings": [_TRAINING], "pagination": {**_LAST_PAGE, "limit": 20}},
+    "getTraining": _TRAINING,
+    "cancelTraining": {**_TRAINING, "cancel_requested": True},
+    "listModels": {"models": [_MODEL]},
+    "getModel": {**_MODEL, "notes": {}},
+    "promoteModel": {"model": _MODEL, "epoch": 12},
+    "rollbackModel": {"model": {**_MODEL, "version": 11}, "epoch": 13},
+    "isAlive": {"status": "alive"},
+    "isReady": _HEALTH,
+    "getHealth": _HEALTH,
+    "getWelcome": {
+        "name": "encore",
+        "version": "0.1.0",
+        "status": "ready",
+        "model": {"id": _MODEL_ID, "type": "hybrid", "version": 12},
+        "links": {"/docs": "every operation"},
+    },
+    "getOpenApi": {"openapi": "3.1.0", "info": {"title": "Encore", "version": "0.1.0"}, "paths": {}},
+    "getMetrics": "# TYPE encore_http_requests_in_flight gauge\nencore_http_requests_in_flight 0.0\n",
+    "getDocs": "<!doctype html>…",
+    "getRedoc": "<!doctype html>…",
+}
+"""Operation → an answer of success, for every operation that answers with a body."""
+
+
+def add_examples(operation: dict[str, Any]) -> None:
+    """Put the examples of this operation into its part of the document."""
+    name = operation["operationId"]
+    body = operation.get("requestBody")
+    if body is not None and name in REQUESTS:
+        for content in body["content"].values():
+            content["example"] = REQUESTS[name]
+    for status, answer in operation["responses"].items():
+        if status.startswith("2") and name in ANSWERS:
+            for content in answer.get("content", {}).values():
+                content["example"] = ANSWERS[name]
