@@ -9,14 +9,13 @@ grows keeps everybody who was in, in the same arm (Tang et al. 2010, "Overlappin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
 from itertools import pairwise
 
 from app.domain.exceptions import ConflictError, InputError
-from app.domain.models import User
 
 BUCKETS = 10_000
 MAX_ARMS = 20
@@ -57,22 +56,15 @@ class Metric(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One variant. `share`: of the experiment's users. Of the rest, None means: as everybody else."""
+    """One variant. `share`: of the experiment's users. What is None is as for everybody else.
+
+    `list_type`: hybrid, collaborative, content, sequential or popular; `diversity`: 0–1.
+    """
 
     name: str
     share: float
-    model_type: str | None = None
-    model_id: str | None = None
+    list_type: str | None = None
     diversity: float | None = None
-    explore_share: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Audience:
-    """Who may be in. `attributes`: a user's profile must have these; `is_new`: with or without any interaction yet."""
-
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    is_new: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +78,6 @@ class Experiment:
     salt: str
     share: float
     arms: tuple[Arm, ...]
-    audience: Audience
     primary_metric: Metric
     guardrail_metrics: tuple[Metric, ...]
     status: ExperimentStatus
@@ -116,13 +107,11 @@ def _key(salt: str) -> bytes:
     return blake2b(salt.encode(), digest_size=32).digest()
 
 
-def assigned(experiment: Experiment, user_id: str, profile: User | None, is_new: bool) -> Assignment | None:
+def assigned(experiment: Experiment, user_id: str) -> Assignment | None:
     """The user's arm, or None outside the experiment. Only running experiments assign anybody."""
-    if experiment.status is not ExperimentStatus.RUNNING or not _holds(
-        experiment.buckets, bucket_of(experiment.layer, user_id)
-    ):
+    if experiment.status is not ExperimentStatus.RUNNING:
         return None
-    if not _is_meant(experiment.audience, profile, is_new):
+    if not _holds(experiment.buckets, bucket_of(experiment.layer, user_id)):
         return None
     place, reached = bucket_of(experiment.salt, user_id) / BUCKETS, 0.0
     for arm in experiment.arms:
@@ -136,11 +125,9 @@ def _holds(buckets: Ranges, bucket: int) -> bool:
     return any(start <= bucket < end for start, end in buckets)
 
 
-def _is_meant(audience: Audience, profile: User | None, is_new: bool) -> bool:
-    if audience.is_new is not None and audience.is_new is not is_new:
-        return False
-    attributes = profile.attributes if profile is not None else {}
-    return all(str(attributes.get(name)) == value for name, value in audience.attributes.items())
+def overlap(one: Ranges, other: Ranges) -> bool:
+    """True if any bucket is in both."""
+    return any(start < end_ and start_ < end for start, end in one for start_, end_ in other)
 
 
 def allocated(owned: Ranges, taken: Sequence[Ranges], share: float) -> Ranges:

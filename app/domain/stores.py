@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from app.domain.api_key_store import ApiKeyStore
+from app.domain.experiment_store import ExperimentStore
 from app.domain.models import (
-    ApiKey,
     Champion,
     DeadLetter,
     EventColumns,
@@ -27,6 +28,7 @@ from app.domain.models import (
     User,
 )
 from app.domain.reports import ReportStore
+from app.domain.request_log import RequestLogStore
 from app.domain.waiting_stores import DeadLetterStore, OutboxStore
 
 
@@ -255,26 +257,6 @@ class ModelStore(Protocol):
         """Forget the artifact keys of all but the newest `keep` versions and the champion; returns the keys."""
 
 
-class ApiKeyStore(Protocol):
-    """Hashed service credentials."""
-
-    @abstractmethod
-    async def add(self, key: ApiKey) -> None:
-        """Store a key. Raises ConflictError when the client has two active ones already."""
-
-    @abstractmethod
-    async def get(self, key_id: str) -> ApiKey | None:
-        """The key, revoked and expired ones included, or None."""
-
-    @abstractmethod
-    async def list(self) -> Sequence[ApiKey]:
-        """All keys, oldest first."""
-
-    @abstractmethod
-    async def revoke(self, key_id: str, at: datetime) -> bool:
-        """False if unknown."""
-
-
 class Database(Protocol):
     """One database: `open_database(url, …)` returns it; every store shares its pool."""
 
@@ -286,6 +268,8 @@ class Database(Protocol):
     dead_letters: DeadLetterStore
     api_keys: ApiKeyStore
     reports: ReportStore
+    experiments: ExperimentStore
+    request_log: RequestLogStore
 
     @abstractmethod
     async def ping(self) -> None:
