@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from app.domain.models import ApiKey
+from app.domain.entities import ApiKey
 
 
 class ApiKeyStore(Protocol):

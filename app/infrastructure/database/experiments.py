@@ -55,7 +55,7 @@ class SqlExperimentStore(ExperimentStore):
         others = sa.select(experiments).where(experiments.c.layer == experiment.layer, ~is_it)
         swap = sa.update(experiments).where(is_it, experiments.c.revision == experiment.revision - 1)
         async with self._connections.write() as connection:
-            await self._connections.dialect.serialise(connection, f"experiments:{experiment.layer}")
+            await self._connections.dialect.advisory_lock(connection, f"experiments:{experiment.layer}")
             active = (await connection.execute(others.where(experiments.c.status.in_(_ACTIVE)))).mappings()
             if any(overlap(experiment.buckets, _experiment(row).buckets) for row in active):
                 raise ConflictError("another experiment of this layer has taken these users meanwhile")
