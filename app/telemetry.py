@@ -99,10 +99,7 @@ OUTBOX_PENDING = _gauge("outbox_pending", "Outbox messages waiting to go out.")
 TRAININGS = _counter("trainings_total", "Trainings by final status.", "model_type", "status")
 TRAINING_SECONDS = _histogram("training_seconds", "One training, start to verdict.", "model_type", buckets=_LONG)
 LAST_TRAINING = _gauge(
-    "last_training_timestamp_seconds",
-    "When the newest training with this outcome ended, as the database knows it.",
-    "model_type",
-    "status",
+    "last_training_timestamp_seconds", "When the newest training with this outcome ended.", "model_type", "status"
 )
 TRAINING_RUNNING = _gauge("training_running", "1 while a training of this type runs here.", "model_type")
 JOB_QUEUE_DEPTH = _gauge(
@@ -139,6 +136,11 @@ VECTOR_INDEXES_REFUSED = _counter(
 )
 ARTIFACT_REFUSALS = _counter("artifact_refusals_total", "Artifacts refused before parsing, by check.", "problem")
 ARTIFACT_COPIES = _counter("artifact_copies_total", "Local copies of artifacts used, damaged or failed.", "outcome")
+
+# ── experiments and the request log ──────────────────────────────────────────────────────────────────────────────────
+EXPERIMENTS_RUNNING = _gauge("experiments_running", "Experiments that assign users now.")
+REQUESTS_LOGGED = _counter("requests_logged_total", "Lists written to the request log.")
+REQUESTS_NOT_LOGGED = _counter("requests_not_logged_total", "Lists dropped because too many waited to be logged.")
 
 # ── health ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 DEPENDENCY_UP = _gauge("dependency_up", "1 if the last use of a dependency worked.", "dependency")
