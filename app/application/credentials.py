@@ -20,10 +20,10 @@ from datetime import UTC, datetime, timedelta
 
 import jwt
 
-from app.domain.api_key_store import ApiKeyStore
 from app.domain.entities import ApiKey
 from app.domain.exceptions import InputError, NotFoundError
 from app.domain.identifiers import is_id
+from app.domain.key_store import ApiKeyStore
 
 SCOPES: tuple[str, ...] = ("recs:read", "recs:train", "recs:admin", "events:write", "catalog:write")
 """Everything a credential can be allowed to do (design §5)."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from app.domain.api_key_store import ApiKeyStore
 from app.domain.entities import (
     Champion,
     DeadLetter,
@@ -27,6 +26,7 @@ from app.domain.entities import (
     User,
 )
 from app.domain.experiment_store import ExperimentStore
+from app.domain.key_store import ApiKeyStore
 from app.domain.queue_stores import DeadLetterStore, OutboxStore
 from app.domain.reports import ReportStore
 from app.domain.request_log import RequestLogStore
@@ -142,10 +142,18 @@ class CatalogStore(Protocol):
 
     @abstractmethod
     async def remove_user(self, user_id: str, until: datetime) -> bool:
-        """Delete profile, interactions and state of a user; False if unknown.
+        """Delete profile, interactions and state of a user; False, and nothing done, if unknown.
 
-        What occurred up to `until` is never taken in again, however late it comes or how often it is replayed; that
-        holds for a user who is unknown so far, too. Waits for batches that are being written, and they for this.
+        What occurred up to `until` is never taken in again, however late it comes or how often it is replayed. Waits
+        for batches that are being written, and they for this.
+        """
+
+    @abstractmethod
+    async def readmit_users(
+        self, user_ids: Collection[str], now: datetime, until: Callable[[datetime], datetime]
+    ) -> int:
+        """Somebody has come back: where what occurs now would be dropped, `until` says from the moment stored up to
+        when it is from now on. Never later than stored. Returns for how many users that changed anything.
         """
 
     @abstractmethod

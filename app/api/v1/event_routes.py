@@ -13,7 +13,7 @@ from app.api.v1.route_docs import BODY_PROBLEMS, CLOSED_PROBLEMS, problem_respon
 from app.api.v1.schemas.event_schemas import MAX_EVENTS, REQUEST_BODY, EventResult, EventsAnswer
 from app.application.ingestion.http_ingestion import EventOutcome
 from app.domain.entities import IngestOutcome
-from app.domain.exceptions import ConflictError, EventRejectedError, InputError
+from app.domain.exceptions import ConflictError, EventRejectedError, InputError, UserErasedError
 
 routes = router("/api/v1", "events")
 
@@ -79,7 +79,7 @@ def refuse_if_none(outcomes: Sequence[EventOutcome]) -> None:
         return
     rejected = next((found for found in outcomes if found.outcome is IngestOutcome.REJECTED), None)
     if rejected is None and any(found.outcome is IngestOutcome.TOMBSTONED for found in outcomes):
-        raise ConflictError("this user was erased after these events")
+        raise UserErasedError("this user was erased after these events")
     if rejected is None:
         raise ConflictError("these event ids belong to other events")
     raise EventRejectedError(rejected.reason or "shape", rejected.field)

@@ -72,9 +72,7 @@ class EventIngestion:
         if result.touched and await self._renewal.renew(result.touched):
             telemetry.FRESHNESS_SECONDS.labels(self._source).observe(time.perf_counter() - started)
         stored = iter(result.outcomes)
-        outcomes = [
-            EventOutcome(next(stored), event.event_id) if isinstance(event, Interaction) else event for event in decoded
-        ]
+        outcomes = [_outcome_of(next(stored), event) if isinstance(event, Interaction) else event for event in decoded]
         self._count(outcomes)
         return outcomes
 
@@ -95,5 +93,14 @@ class EventIngestion:
     def _count(self, outcomes: Sequence[EventOutcome]) -> None:
         for outcome, number in Counter(event.outcome for event in outcomes).items():
             telemetry.EVENTS.labels(self._source, outcome.value).inc(number)
-        for reason, number in Counter(event.reason for event in outcomes if event.reason).items():
+        reasons = (event.reason for event in outcomes if event.reason and event.outcome is IngestOutcome.REJECTED)
+        for reason, number in Counter(reasons).items():
             telemetry.EVENTS_REJECTED.labels(self._source, reason).inc(number)
+
+
+_WHY = {IngestOutcome.TOMBSTONED: ("erased", "user_id"), IngestOutcome.CONFLICT: ("id_conflict", "event_id")}
+"""Why the store did not take in an event, and the field to blame."""
+
+
+def _outcome_of(outcome: IngestOutcome, event: Interaction) -> EventOutcome:
+    return EventOutcome(outcome, event.event_id, *_WHY.get(outcome, (None, None)))

@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
-from app.domain.api_key_store import ApiKeyStore
 from app.domain.entities import ApiKey
 from app.domain.exceptions import ConflictError
+from app.domain.key_store import ApiKeyStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.tables import api_keys
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -102,15 +102,32 @@ class SqlCatalogStore(CatalogStore):
         find = sa.select(users.c.user_key).where(users.c.user_id == user_id)
         async with self._connections.write() as connection:
             await self._connections.dialect.erase_alone(connection)
-            await connection.execute(self._bury, {"user_id": user_id, "until": until})
             key = (await connection.execute(find)).scalar()
             if key is None:
                 return False
+            await connection.execute(self._bury, {"user_id": user_id, "until": until})
             theirs = sa.select(interactions.c.event_id).where(interactions.c.user_key == key)
             await connection.execute(sa.delete(event_ids).where(event_ids.c.event_id.in_(theirs)))
             for table in (interactions, pair_states, users):
                 await connection.execute(sa.delete(table).where(table.c.user_key == key))
         return True
+
+    async def readmit_users(
+        self, user_ids: Collection[str], now: datetime, until: Callable[[datetime], datetime]
+    ) -> int:
+        waiting = sa.select(tombstones).where(tombstones.c.user_id.in_(user_ids), tombstones.c.until >= now)
+        async with self._connections.read() as connection:
+            found = (await connection.execute(waiting)).all()
+        if not found:
+            return 0
+        changed = 0
+        async with self._connections.write() as connection:
+            for user_id, stored in sorted(found):
+                # Only what was looked at: an erasure that came in between holds.
+                same = (tombstones.c.user_id == user_id) & (tombstones.c.until == stored)
+                lift = sa.update(tombstones).where(same).values(until=min(until(stored), stored))
+                changed += (await connection.execute(lift)).rowcount
+        return changed
 
     async def list_users(self, after: str | None, limit: int) -> Sequence[User]:
         query = sa.select(*rows.USER_COLUMNS).order_by(users.c.user_id).limit(limit)

@@ -55,3 +55,48 @@ def test_an_event_id_cannot_be_used_for_another_event(running: RunningService) -
 def test_people_send_their_own_events(running: RunningService) -> None:
     mine = bearer("u1", "events:write")
     assert running.client.post("/api/v1/events", json=rated("u1", "crime-01"), headers=mine).status_code == 202
+
+
+def erased(running: RunningService, user_id: str) -> None:
+    """A user who was there, and is gone."""
+    assert running.client.put(f"/api/v1/users/{user_id}", json={}, headers=ADMIN).status_code in {200, 201}
+    assert running.client.delete(f"/api/v1/users/{user_id}", headers=ADMIN).status_code == 204
+
+
+def test_an_event_of_before_an_erasure_is_told_why_it_is_refused(running: RunningService) -> None:
+    erased(running, "u1")
+    alone = running.client.post("/api/v1/events", json=rated("u1", "crime-01"), headers=ADMIN)
+    assert is_problem(alone, 409, "user-erased")
+    many = [rated("u1", "crime-01"), rated("u2", "crime-01")]
+    [first, second] = running.client.post("/api/v1/events", json=many, headers=ADMIN).json()["results"]
+    assert (first["outcome"], first["reason"], first["field"]) == ("tombstoned", "erased", "user_id")
+    assert (second["outcome"], second["reason"]) == ("accepted", None)
+
+
+def test_who_registers_again_is_taken_in_at_once(running: RunningService) -> None:
+    erased(running, "u1")
+    running.client.put("/api/v1/users/u1", json={}, headers=ADMIN)
+    now = rated("u1", "crime-01", minutes_ago=0)
+    now["timestamp"] = now["timestamp"][:19] + "Z"  # in whole seconds, as many clients send it
+    assert running.client.post("/api/v1/events", json=now, headers=ADMIN).json()["accepted"] == 1
+    assert is_problem(running.client.post("/api/v1/events", json=rated("u1", "crime-02"), headers=ADMIN), 409)
+
+
+def test_erasing_somebody_nobody_knows_has_no_effect(running: RunningService) -> None:
+    assert is_problem(running.client.delete("/api/v1/users/u9", headers=ADMIN), 404)
+    assert running.client.post("/api/v1/events", json=rated("u9", "crime-01"), headers=ADMIN).json()["accepted"] == 1
+
+
+def test_removing_an_item_nobody_knows_has_no_effect(running: RunningService) -> None:
+    assert is_problem(running.client.delete("/api/v1/items/new", headers=ADMIN), 404)
+    older = {"title": "x", "updated_at": "2026-01-01T00:00:00Z"}
+    assert running.client.put("/api/v1/items/new", json=older, headers=ADMIN).status_code in {200, 201}
+    assert running.get("/api/v1/items/new").status_code == 200
+
+
+def test_an_id_that_belongs_to_another_event_is_named(running: RunningService) -> None:
+    event = {**rated("u1", "crime-01"), "event_id": "0b8f6c1e-5c0f-4a55-9d67-000000000001"}
+    other = {**event, "rating": 1.0}
+    [first, second] = running.client.post("/api/v1/events", json=[event, other], headers=ADMIN).json()["results"]
+    assert (first["outcome"], second["outcome"]) == ("accepted", "conflict")
+    assert (second["reason"], second["field"]) == ("id_conflict", "event_id")

@@ -1,4 +1,4 @@
-"""The port to stored API keys."""
+"""The database port of service credentials. Contract in words, as in stores.py."""
 
 from __future__ import annotations
 
