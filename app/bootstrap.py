@@ -10,6 +10,9 @@ from functools import partial
 from importlib.metadata import version
 
 from app.application.catalog_service import CatalogService
+from app.application.experimentation.assignments import Assignments
+from app.application.experimentation.experiment_results import ResultsReader
+from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.http_ingestion import EventIngestion
 from app.application.invalidation.list_invalidation import ListInvalidator
 from app.application.ranking.candidate_generation import OpenIndex
@@ -89,7 +92,7 @@ def signal_policy(settings: Settings) -> SignalPolicy:
     return SignalPolicy(weights=weights, half_life_days=settings.signal_half_life_days)
 
 
-def make_serving(container: Container) -> ServingStack:
+def make_serving(container: Container, recorder: RequestRecorder) -> ServingStack:
     """Everything behind the routes that serve; `start` it, run `follow` beside it, `close` it."""
     settings, database, cache, clock = container.settings, container.database, container.cache, container.clock
     policy = ListPolicy(
@@ -121,7 +124,7 @@ def make_serving(container: Container) -> ServingStack:
     renewal = ListInvalidator(database.interactions, cache, lists.forget, follow_seconds)
     max_age = timedelta(days=settings.event_max_age_days)
     events = EventIngestion(database.interactions, renewal, clock, max_age=max_age)
-    catalog = CatalogService(database.catalog, renewal, clock, wake_catalog)
+    catalog = CatalogService(database.catalog, renewal, clock, wake_catalog, recorder.erase)
     guardrail = None
     if settings.guardrail:
         bounds = guardrail_policy(settings)
@@ -248,6 +251,7 @@ def make_scheduler(container: Container, slots: dict[str, datetime], since: date
         keep_versions=settings.train_keep_versions,
         reports={name: Cron.parse(schedule) for name, schedule in reports.items() if schedule},
         since=since,
+        request_log_kept=timedelta(days=settings.request_log_days),
     )
     return Scheduler(
         container.database,
@@ -263,3 +267,37 @@ def make_scheduler(container: Container, slots: dict[str, datetime], since: date
 def make_registry(container: Container) -> ModelRegistry:
     """The model registry over this container's ports."""
     return ModelRegistry(container.database, container.artifacts, container.recommenders, container.clock)
+
+
+def make_assignments(container: Container) -> Assignments:
+    """Who is in which arm, followed as often as models are."""
+    return Assignments(container.database.experiments, container.settings.model_poll_seconds)
+
+
+def make_recorder(container: Container) -> RequestRecorder:
+    """The writer of the request log."""
+    settings = container.settings
+    return RequestRecorder(container.database.request_log, pseudonym_secret(settings), settings.request_log_share)
+
+
+def make_results_reader(container: Container) -> ResultsReader:
+    """The analysis of experiments."""
+    settings, database = container.settings, container.database
+    return ResultsReader(
+        database.request_log,
+        database.interactions,
+        pseudonym_secret(settings),
+        container.clock,
+        timedelta(hours=settings.attribution_hours),
+    )
+
+
+def pseudonym_secret(settings: Settings) -> bytes:
+    """What users are hashed with in the request log: its own setting, else one made from the token secret.
+
+    Without either it is no secret: whoever has the database then knows whether a user they can name is in it.
+    """
+    for secret in (settings.pseudonym_secret, settings.jwt_secret):
+        if secret is not None:
+            return secret.get_secret_value().encode()
+    return b"encore"

@@ -115,6 +115,14 @@ class Settings(BaseSettings):
     vector_index_approximate_above: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 500_000
     vector_index_min_recall: Annotated[float, Field(ge=0, le=1)] = 0.9
 
+    # experiments and the request log
+    request_log_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of users whose lists are logged, each of them whole."""
+    request_log_days: Annotated[int, Field(ge=1, le=3_650)] = 90
+    attribution_hours: Annotated[float, Field(gt=0, le=8_760)] = 24
+    pseudonym_secret: SecretStr | None = None
+    """What users are hashed with in the request log; the token secret is used where there is one."""
+
     # signals: the weight of each kind of interaction, before decay
     weight_watch: Weight = 1.0
     weight_rating: Weight = 1.0

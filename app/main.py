@@ -27,8 +27,19 @@ from app.api.readiness import ReadinessCheck
 from app.api.routing import bulk_paths, literal_paths, methods_at, refuse_undeclared, refuse_unreachable
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
-from app.api.v1 import event_routes, item_routes, model_routes, recommendation_routes, training_routes, user_routes
+from app.api.v1 import (
+    event_routes,
+    experiment_routes,
+    item_routes,
+    model_routes,
+    recommendation_routes,
+    training_routes,
+    user_routes,
+)
 from app.application.credentials import ApiKeys
+from app.application.experimentation.assignments import Assignments
+from app.application.experimentation.experiment_service import ExperimentService
+from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.outgoing.outbox_relay import BackgroundEvents, OutboxRelay
 from app.application.queue_gauges import watch_queues
 from app.application.recommending.refresh_events import publish_to
@@ -37,7 +48,16 @@ from app.application.scheduler import tick_for_ever
 from app.application.serving_stack import ServingStack
 from app.application.supervision import Loop, supervised, watch_lag
 from app.application.training.model_training import request_training, requeue_pending
-from app.bootstrap import Container, make_registry, make_scheduler, make_serving, open_container
+from app.bootstrap import (
+    Container,
+    make_assignments,
+    make_recorder,
+    make_registry,
+    make_results_reader,
+    make_scheduler,
+    make_serving,
+    open_container,
+)
 from app.config import Settings, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
@@ -80,7 +100,15 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lambda app: lifespan(app, settings, keys),
     )
     # More particular paths first: `/recs/train` is not a user.
-    routers = [training_routes, model_routes, recommendation_routes, item_routes, user_routes, event_routes]
+    routers = [
+        training_routes,
+        model_routes,
+        experiment_routes,
+        recommendation_routes,
+        item_routes,
+        user_routes,
+        event_routes,
+    ]
     app.router.routes.extend(chain.from_iterable(module.routes.routes for module in routers))
     app.router.routes.extend(health.probes.routes)
     if settings.operations_open:
@@ -112,10 +140,12 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIt
     """Open the ports, start what serves, run the loops; the reverse at the end."""
     async with AsyncExitStack() as stack:
         container = await stack.enter_async_context(open_container(settings))
-        serving = make_serving(container)
+        assignments, recorder = make_assignments(container), make_recorder(container)
+        stack.push_async_callback(recorder.flush, FLUSH_SECONDS)
+        serving = make_serving(container, recorder)
         stack.push_async_callback(serving.close)
         await serving.start()
-        wire_app_state(app, container, serving, keys)
+        wire_app_state(app, container, serving, keys, assignments, recorder)
         await requeue_pending_trainings(container)
         relay = OutboxRelay(
             container.database.outbox, container.database.dead_letters, container.publisher, container.clock
@@ -130,6 +160,8 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIt
             "outbox": partial(relay.run, asyncio.Event()),
             "background_events": partial(told.run, asyncio.Event()),
             "lag": watch_lag,
+            "experiments": assignments.follow,
+            "request_log": recorder.run,
             "queue_gauges": partial(watch_queues, container.database, container.jobs),
             "report_gauges": partial(watch_reports, container.database),
         }
@@ -141,7 +173,14 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIt
         yield
 
 
-def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, keys: KeySource) -> None:
+def wire_app_state(
+    app: FastAPI,
+    container: Container,
+    serving: ServingStack,
+    keys: KeySource,
+    assignments: Assignments,
+    recorder: RequestRecorder,
+) -> None:
     """Hand the routes their use cases, and the boundary what it decides with."""
     settings = container.settings
     limiter = RateLimiter(
@@ -151,7 +190,7 @@ def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, ke
         replicas=settings.replicas,
     )
     cursors = Cursors(cursor_secret(settings))
-    lists = UserLists(serving.lists, limiter, cursors)
+    lists = UserLists(serving.lists, limiter, cursors, assignments, recorder)
     database = container.database
     readiness = ReadinessCheck(serving.server, {"database": database.ping, "cache": container.cache.ping})
     app.state.readiness = readiness
@@ -167,6 +206,10 @@ def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, ke
         cursors=cursors,
         clock=container.clock,
         readiness=readiness,
+        experiments=ExperimentService(database.experiments, container.clock),
+        experiments_changed=assignments.wake,
+        results=make_results_reader(container),
+        recorder=recorder,
     )
     policy = TokenPolicy(
         settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway_seconds, settings.jwt_max_lifetime_seconds

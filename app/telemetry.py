@@ -140,6 +140,7 @@ ARTIFACT_COPIES = _counter("artifact_copies_total", "Local copies of artifacts u
 # ── experiments and the request log ──────────────────────────────────────────────────────────────────────────────────
 EXPERIMENTS_RUNNING = _gauge("experiments_running", "Experiments that assign users now.")
 REQUESTS_LOGGED = _counter("requests_logged_total", "Lists written to the request log.")
+REQUESTS_PRUNED = _counter("requests_pruned_total", "Entries of the request log removed because of their age.")
 REQUESTS_NOT_LOGGED = _counter("requests_not_logged_total", "Lists dropped because too many waited to be logged.")
 
 # ── health ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
 
 from starlette.responses import Response
 
@@ -12,10 +15,14 @@ from app.api.limits import RateLimiter, evict_oldest
 from app.api.rendering import complete_body, render_page_head
 from app.api.request_context import RequestContext
 from app.api.v1.schemas.list_schemas import ListParams
+from app.application.experimentation.assignments import Assignments
+from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.recommending.recommendation_service import RecommendationService
-from app.domain.exceptions import RateLimitedError
+from app.domain.exceptions import NotFoundError, PermissionDeniedError, RateLimitedError
+from app.domain.experiments import Assignment
 from app.domain.keys import key_text
 from app.domain.list_query import ListQuery, Page
+from app.domain.rules import RerankOptions
 
 HeaderList = list[tuple[bytes, bytes]]
 MAX_KEPT_HEADS = 2_048
@@ -34,28 +41,63 @@ class RawResponse:
 class UserLists:
     """`GET /api/v1/recs/{user_id}` once the caller is known and allowed."""
 
-    def __init__(self, service: RecommendationService, limiter: RateLimiter, cursors: Cursors) -> None:
+    def __init__(
+        self,
+        service: RecommendationService,
+        limiter: RateLimiter,
+        cursors: Cursors,
+        assignments: Assignments,
+        recorder: RequestRecorder,
+    ) -> None:
         self._service = service
         self._limiter = limiter
         self._cursors = cursors
-        self._heads: dict[int, tuple[Page, str, bytes]] = {}
+        self._assignments = assignments
+        self._recorder = recorder
+        self._heads: dict[int, tuple[Page, Hashable, bytes]] = {}
 
     async def answer(
         self, user_id: str, params: ListParams, call: RequestContext, headers: Sequence[tuple[bytes, bytes]]
     ) -> RawResponse:
         """One page, counted against the caller unless that is done already.
 
-        Raises CursorError, RateLimitedError and what the service raises.
+        Raises CursorError, NotFoundError, RateLimitedError and what the service raises.
         """
+        started = time.perf_counter()
+        assignment = self._assignment(user_id, params, call)
         binding = key_text(user_id, params.binding)
-        query = ListQuery(
-            user_id, params.type, params.limit, params.offset, params.filters, params.explain, params.shape
-        )
+        query = _query(user_id, params, assignment)
         if params.cursor is None:
             page = await self._page(query, call)
         else:
             page = await self._next_page(query, self._cursors.open_bytes(binding, params.cursor), call)
-        return conditional_response(page.etag, self._head(page, user_id, binding), call, headers)
+        self._recorder.record(
+            call.request_id,
+            time.time(),
+            user_id,
+            "recs",
+            page,
+            seconds=time.perf_counter() - started,
+            assignment=assignment,
+            is_preview=params.variant is not None,
+        )
+        etag = page.etag if assignment is None else f"{page.etag}.{_etag_part(assignment)}"
+        return conditional_response(etag, self._head(page, user_id, binding, assignment), call, headers)
+
+    def _assignment(self, user_id: str, params: ListParams, call: RequestContext) -> Assignment | None:
+        """The user's own arm; for services that look at one, the arm they ask for. Raises NotFoundError."""
+        if params.experiment_id is None:
+            return self._assignments.of(user_id)
+        if params.variant is not None:
+            if call.principal is None or not call.principal.is_service:
+                raise PermissionDeniedError
+            arm = self._assignments.arm(params.experiment_id, params.variant)
+            if arm is None:
+                raise NotFoundError("experiment")
+            return arm
+        if not self._assignments.is_running(params.experiment_id):
+            raise NotFoundError("experiment")
+        return self._assignments.of(user_id)
 
     async def by_rules(self, query: ListQuery, call: RequestContext) -> RawResponse:
         """One page by rules that came with the request; nothing of it is kept here."""
@@ -66,17 +108,17 @@ class UserLists:
     ) -> RawResponse:
         """A page that is the same for everybody."""
         return conditional_response(
-            page.etag, self._kept(page, "", lambda: render_page_head(page, subject, None)), call, headers
+            page.etag, self._kept(page, None, lambda: render_page_head(page, subject, None)), call, headers
         )
 
-    def _head(self, page: Page, user_id: str, binding: str) -> bytes:
+    def _head(self, page: Page, user_id: str, binding: str, assignment: Assignment | None) -> bytes:
         def render() -> bytes:
             cursor = self._cursors.seal_bytes(binding, page.rest) if page.rest else None
-            return render_page_head(page, ("user_id", user_id), cursor)
+            return render_page_head(page, ("user_id", user_id), cursor, assignment)
 
-        return self._kept(page, binding, render)
+        return self._kept(page, (binding, assignment), render)
 
-    def _kept(self, page: Page, binding: str, render: Callable[[], bytes]) -> bytes:
+    def _kept(self, page: Page, binding: Hashable, render: Callable[[], bytes]) -> bytes:
         """The page's bytes. The service hands out the same object while a list is fresh: rendered once, then kept."""
         kept = self._heads.get(id(page))
         if kept is not None and kept[0] is page and kept[1] == binding:
@@ -102,6 +144,24 @@ class UserLists:
         if found.page is None:
             raise RateLimitedError(call.quota.reset_seconds)
         return found.page
+
+
+def _query(user_id: str, params: ListParams, assignment: Assignment | None) -> ListQuery:
+    """What is asked, changed by the arm where the caller has left it open."""
+    wanted: str = params.type
+    shape = params.shape
+    if assignment is not None:
+        if assignment.arm.list_type is not None and "type" not in params.model_fields_set:
+            wanted = assignment.arm.list_type
+        if assignment.arm.diversity is not None and params.diversity is None:
+            shape = RerankOptions(assignment.arm.diversity)
+    return ListQuery(user_id, wanted, params.limit, params.offset, params.filters, params.explain, shape)
+
+
+@lru_cache(maxsize=1_024)
+def _etag_part(assignment: Assignment) -> str:
+    arm = key_text(assignment.experiment_id, assignment.arm.name)
+    return blake2b(arm.encode(), digest_size=6).hexdigest()
 
 
 def public_response(

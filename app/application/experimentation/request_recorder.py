@@ -89,6 +89,15 @@ class RequestRecorder:
         except (TimeoutError, UnavailableError):
             self._drop(len(self))
 
+    async def erase(self, user_id: str) -> int:
+        """Remove a user from what waits here and from the log; returns how many entries the log had."""
+        user = user_pseudonym(self._secret, user_id)
+        kept = [one for one in self._queue if one.user_id != user_id]
+        self._queue.clear()
+        self._queue.extend(kept)
+        self._in_hand = [entry for entry in self._in_hand if entry.user != user]
+        return await self._store.erase(user)
+
     async def _write_some(self) -> None:
         if not self._in_hand:
             taken = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
