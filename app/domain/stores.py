@@ -6,7 +6,7 @@ Every call ends within the adapter's timeout and raises DatabaseUnavailableError
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -112,6 +112,14 @@ class CatalogStore(Protocol):
 
         Every call that changes anything gives the changed items a new, higher `revision`. InputError: a reserved id.
         """
+
+    @abstractmethod
+    async def item_times(self, item_ids: Collection[str]) -> Mapping[str, datetime]:
+        """When each of these items that are known was changed or removed; at most some thousand ids."""
+
+    @abstractmethod
+    async def user_times(self, user_ids: Collection[str]) -> Mapping[str, datetime]:
+        """As `item_times`, of profiles."""
 
     @abstractmethod
     async def get_item(self, item_id: str) -> Item | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -56,6 +56,19 @@ class SqlCatalogStore(CatalogStore):
         first = await advance(connection, self._connections.dialect, _REVISION, len(values))
         numbered = [{**row, "revision": first + place} for place, row in enumerate(values)]
         return len((await connection.execute(self._upsert_items, numbered)).all())
+
+    async def item_times(self, item_ids: Collection[str]) -> Mapping[str, datetime]:
+        return await self._times(items_table.c.item_id, items_table.c.updated_at, item_ids)
+
+    async def user_times(self, user_ids: Collection[str]) -> Mapping[str, datetime]:
+        return await self._times(users.c.user_id, users.c.updated_at, user_ids)
+
+    async def _times(
+        self, name: sa.Column[str], time: sa.Column[datetime], ids: Collection[str]
+    ) -> Mapping[str, datetime]:
+        query = sa.select(name, time).where(name.in_(ids), time.is_not(None))
+        async with self._connections.read() as connection:
+            return {row[0]: row[1] for row in await connection.execute(query)}
 
     async def get_item(self, item_id: str) -> Item | None:
         query = sa.select(*rows.ITEM_COLUMNS).where(items_table.c.item_id == item_id, _IS_LISTED)

@@ -1,4 +1,4 @@
-"""`GET /api/v1/recs/{user_id}` and its relatives, as callers see them (design §5)."""
+"""`GET /api/v1/recs/{user_id}` and its relatives, as callers see them (docs/design.md §5)."""
 
 from __future__ import annotations
 

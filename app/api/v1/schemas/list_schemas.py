@@ -1,4 +1,4 @@
-"""Lists: what may be asked of them and what they look like (design §5)."""
+"""Lists: what may be asked of them and what they look like (docs/design.md §5)."""
 
 from __future__ import annotations
 
