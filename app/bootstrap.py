@@ -30,7 +30,7 @@ from app.application.serving_stack import ServingStack
 from app.application.training.comparison import TrainingPolicy
 from app.application.training.model_registry import ModelRegistry
 from app.application.training.model_training import Trainer
-from app.config import Settings
+from app.config import Settings, pseudonym_secret
 from app.config_rules import rules_of
 from app.connecting import (
     connect_artifacts,
@@ -290,14 +290,3 @@ def make_results_reader(container: Container) -> ResultsReader:
         container.clock,
         timedelta(hours=settings.attribution_hours),
     )
-
-
-def pseudonym_secret(settings: Settings) -> bytes:
-    """What users are hashed with in the request log: its own setting, else one made from the token secret.
-
-    Without either it is no secret: whoever has the database then knows whether a user they can name is in it.
-    """
-    for secret in (settings.pseudonym_secret, settings.jwt_secret):
-        if secret is not None:
-            return secret.get_secret_value().encode()
-    return b"encore"

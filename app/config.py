@@ -245,6 +245,17 @@ def require_credentials(settings: Settings) -> None:
         )
 
 
+def pseudonym_secret(settings: Settings) -> bytes:
+    """What users are hashed with in the request log: its own setting, else the token secret.
+
+    Without either it is no secret: whoever has the database can then tell whether a user they can name is in it.
+    """
+    for secret in (settings.pseudonym_secret, settings.jwt_secret):
+        if secret is not None:
+            return secret.get_secret_value().encode()
+    return b"encore"
+
+
 def described(settings: Settings) -> dict[str, dict[str, object]]:
     """Every setting with its value (secrets masked) and its source: environment, secret file, file or default."""
     in_file = read_file(Settings.model_fields)
