@@ -10,9 +10,9 @@ from functools import partial
 from importlib.metadata import version
 
 from app.application.catalog_service import CatalogService
-from app.application.experimentation.assignments import Assignments
 from app.application.experimentation.experiment_results import ResultsReader
 from app.application.experimentation.request_recorder import RequestRecorder
+from app.application.ingestion.dead_letter_retention import LetterBounds
 from app.application.ingestion.http_ingestion import EventIngestion
 from app.application.invalidation.list_invalidation import ListInvalidator
 from app.application.ranking.candidate_generation import OpenIndex
@@ -240,6 +240,13 @@ def make_reporter(container: Container) -> Reporter:
     )
 
 
+def letter_bounds(settings: Settings) -> LetterBounds:
+    """How much is kept of what could not be taken in."""
+    return LetterBounds(
+        settings.dead_letter_max_rows, settings.dead_letter_max_bytes, timedelta(days=settings.dead_letter_max_days)
+    )
+
+
 def make_scheduler(container: Container, slots: dict[str, datetime], since: datetime = LONG_AGO) -> Scheduler:
     """What runs by the clock; `slots` is what this process remembers of it, slots before `since` are left alone."""
     settings = container.settings
@@ -252,6 +259,7 @@ def make_scheduler(container: Container, slots: dict[str, datetime], since: date
         reports={name: Cron.parse(schedule) for name, schedule in reports.items() if schedule},
         since=since,
         request_log_kept=timedelta(days=settings.request_log_days),
+        letters=letter_bounds(settings),
     )
     return Scheduler(
         container.database,
@@ -267,11 +275,6 @@ def make_scheduler(container: Container, slots: dict[str, datetime], since: date
 def make_registry(container: Container) -> ModelRegistry:
     """The model registry over this container's ports."""
     return ModelRegistry(container.database, container.artifacts, container.recommenders, container.clock)
-
-
-def make_assignments(container: Container) -> Assignments:
-    """Who is in which arm, followed as often as models are."""
-    return Assignments(container.database.experiments, container.settings.model_poll_seconds)
 
 
 def make_recorder(container: Container) -> RequestRecorder:

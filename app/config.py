@@ -16,8 +16,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app.config_checks import refuse_impossible
 from app.config_names import (
     FILE_SETTING,
-    FILE_SUFFIX,
-    may_come_from_a_file,
     read_file,
     read_secret_files,
     refuse_unknown_names,
@@ -27,7 +25,6 @@ from app.config_rules import rules_of
 from app.config_secrets import MIN_SECRET_BYTES
 from app.domain.cron import Cron
 from app.domain.exceptions import ConfigurationError, InputError
-from app.domain.masking import MASK, masked
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
@@ -93,8 +90,11 @@ class Settings(BaseSettings):
     service_rate_limit_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] = 600_000
     trusted_proxies: str = ""
     """Addresses whose X-Forwarded-For is believed, with commas; everybody (`*`) is not a choice."""
-    operations_open: bool = True
-    """Whether /metrics, /docs and /openapi.json answer; turn off where strangers can reach this port."""
+    operations_open: bool | None = None
+    """Whether /metrics, /docs and /openapi.json answer on the public port, too; without it: not in production."""
+    admin_host: str = "127.0.0.1"
+    admin_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """A listener for operators: probes, /metrics, /docs and /openapi.json, without credentials; without it: none."""
     cursor_secret: SecretStr | None = None
     """Signs cursors; the token secret does where there is one. Set it where replicas share a key set instead."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 0
@@ -111,6 +111,8 @@ class Settings(BaseSettings):
     memory_list_ttl_seconds: Annotated[float, Field(gt=0, le=300)] = 30
     memory_cache_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 67_108_864
     memory_list_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 33_554_432
+    page_cache_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 67_108_864
+    token_cache_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 33_554_432
     scoring_threads: Annotated[int, Field(ge=1, le=64)] = 2
     max_computing_lists: Annotated[int, Field(ge=1, le=10_000)] = 256
     list_diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -185,6 +187,11 @@ class Settings(BaseSettings):
     event_max_age_days: Annotated[int, Field(ge=1, le=36_500)] = 400
     """Older events are refused: a clock gone wrong, not news. Raise it while old histories are loaded through Kafka."""
 
+    dead_letter_max_rows: Annotated[int, Field(ge=100, le=100_000_000)] = 100_000
+    dead_letter_max_bytes: Annotated[int, Field(ge=1_048_576, le=1_099_511_627_776)] = 268_435_456
+    dead_letter_max_days: Annotated[int, Field(ge=1, le=3_650)] = 30
+    """What services and the log send and cannot be taken in is kept within these bounds; the oldest go first."""
+
     # … from Kafka: `encore consume`
     consume_group: Annotated[str, Field(min_length=1, max_length=200)] = "encore"
     consume_instance: str | None = None
@@ -202,6 +209,11 @@ class Settings(BaseSettings):
     # logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
+
+    @property
+    def shows_operations(self) -> bool:
+        """Whether figures and documents are on the public port."""
+        return self.environment != "production" if self.operations_open is None else self.operations_open
 
     @classmethod
     def settings_customise_sources(
@@ -254,31 +266,6 @@ def pseudonym_secret(settings: Settings) -> bytes:
         if secret is not None:
             return secret.get_secret_value().encode()
     return b"encore"
-
-
-def described(settings: Settings) -> dict[str, dict[str, object]]:
-    """Every setting with its value (secrets masked) and its source: environment, secret file, file or default."""
-    in_file = read_file(Settings.model_fields)
-
-    def source(field: str) -> str:
-        if setting_name(field) in os.environ:
-            return "environment"
-        if setting_name(field) + FILE_SUFFIX in os.environ and may_come_from_a_file(field):
-            return "secret file"
-        return "file" if field in in_file else "default"
-
-    return {
-        setting_name(field): {"value": _shown(getattr(settings, field)), "source": source(field)}
-        for field in Settings.model_fields
-    }
-
-
-def _shown(value: object) -> object:
-    if isinstance(value, SecretStr):
-        return MASK
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return masked(str(value))
 
 
 def _first_problem(error: ValidationError) -> ConfigurationError:

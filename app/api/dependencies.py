@@ -26,7 +26,7 @@ from app.application.training.model_training import TrainingRequest
 from app.domain.entities import TrainingJob
 from app.domain.exceptions import AuthenticationError
 from app.domain.list_query import Page
-from app.domain.stores import TrainingStore
+from app.domain.training_stores import TrainingStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
 from starlette.responses import Response
 
+from app.api.byte_cache import ByteCache
 from app.api.cursors import Cursors
-from app.api.limits import RateLimiter, evict_oldest
+from app.api.limits import RateLimiter
 from app.api.rendering import complete_body, render_page_head
 from app.api.request_context import RequestContext
 from app.api.v1.schemas.list_schemas import ListParams
@@ -25,8 +26,8 @@ from app.domain.list_query import ListQuery, Page
 from app.domain.rules import RerankOptions
 
 HeaderList = list[tuple[bytes, bytes]]
-MAX_KEPT_HEADS = 2_048
-"""Rendered pages kept, some 3 kB each."""
+PAGE_BYTES, ITEM_BYTES = 700, 200
+"""What a page holds beside its bytes, as list memory counts it: the cache keeps it alive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +49,14 @@ class UserLists:
         cursors: Cursors,
         assignments: Assignments,
         recorder: RequestRecorder,
+        cache_bytes: int,
     ) -> None:
         self._service = service
         self._limiter = limiter
         self._cursors = cursors
         self._assignments = assignments
         self._recorder = recorder
-        self._heads: dict[int, tuple[Page, Hashable, bytes]] = {}
+        self._heads: ByteCache[int, tuple[Page, str, bytes]] = ByteCache(cache_bytes)
 
     async def answer(
         self, user_id: str, params: ListParams, call: RequestContext, headers: Sequence[tuple[bytes, bytes]]
@@ -81,7 +83,7 @@ class UserLists:
             assignment=assignment,
             is_preview=params.variant is not None,
         )
-        etag = page.etag if assignment is None else f"{page.etag}.{_etag_part(assignment)}"
+        etag = page.etag if assignment is None else f"{page.etag}.{_arm_tag(assignment)}"
         return conditional_response(etag, self._head(page, user_id, binding, assignment), call, headers)
 
     def _assignment(self, user_id: str, params: ListParams, call: RequestContext) -> Assignment | None:
@@ -108,7 +110,7 @@ class UserLists:
     ) -> RawResponse:
         """A page that is the same for everybody."""
         return conditional_response(
-            page.etag, self._kept(page, None, lambda: render_page_head(page, subject, None)), call, headers
+            page.etag, self._kept(page, "", lambda: render_page_head(page, subject, None)), call, headers
         )
 
     def _head(self, page: Page, user_id: str, binding: str, assignment: Assignment | None) -> bytes:
@@ -116,16 +118,16 @@ class UserLists:
             cursor = self._cursors.seal_bytes(binding, page.rest) if page.rest else None
             return render_page_head(page, ("user_id", user_id), cursor, assignment)
 
-        return self._kept(page, (binding, assignment), render)
+        return self._kept(page, key_text(binding, "" if assignment is None else _arm_tag(assignment)), render)
 
-    def _kept(self, page: Page, binding: Hashable, render: Callable[[], bytes]) -> bytes:
+    def _kept(self, page: Page, binding: str, render: Callable[[], bytes]) -> bytes:
         """The page's bytes. The service hands out the same object while a list is fresh: rendered once, then kept."""
         kept = self._heads.get(id(page))
         if kept is not None and kept[0] is page and kept[1] == binding:
             return kept[2]
         head = render()
-        evict_oldest(self._heads, MAX_KEPT_HEADS)
-        self._heads[id(page)] = (page, binding, head)
+        size = len(head) + len(binding) + PAGE_BYTES + ITEM_BYTES * len(page.items)
+        self._heads.put(id(page), (page, binding, head), size)
         return head
 
     async def _next_page(self, query: ListQuery, rest: bytes, call: RequestContext) -> Page:
@@ -159,7 +161,7 @@ def _query(user_id: str, params: ListParams, assignment: Assignment | None) -> L
 
 
 @lru_cache(maxsize=1_024)
-def _etag_part(assignment: Assignment) -> str:
+def _arm_tag(assignment: Assignment) -> str:
     arm = key_text(assignment.experiment_id, assignment.arm.name)
     return blake2b(arm.encode(), digest_size=6).hexdigest()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from app.application.ingestion.dead_letter_retention import LetterBounds, prune
 from app.application.reporting.reporter import job_name
 from app.application.training.model_training import TrainingRequest, request_training, requeue_pending
 from app.application.training.retention import remove_old_artifacts
@@ -43,6 +44,7 @@ class Timetable:
     reports: Mapping[str, Cron] = field(default_factory=dict)
     since: datetime = LONG_AGO
     request_log_kept: timedelta = timedelta(days=90)
+    letters: LetterBounds = field(default_factory=LetterBounds)
 
 
 @dataclass
@@ -114,6 +116,7 @@ class Scheduler:
         for name in self.timetable.reports:
             await self.database.reports.prune(name, slot - _REPORTS_KEPT)
         await self._prune_request_log(slot - self.timetable.request_log_kept)
+        await prune(self.database, self.timetable.letters, self.clock())
         self.slots["retention"] = slot
 
     async def _prune_request_log(self, before: datetime) -> None:
