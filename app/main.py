@@ -198,6 +198,7 @@ def wire_app_state(
         catalog=serving.catalog,
         registry=make_registry(container),
         model_changed=serving.wake,
+        model_type=settings.train_model_type,
         trainings=database.trainings,
         request_training=partial(request_training, database, container.jobs, container.recommenders, container.clock),
         cursors=cursors,
