@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import time
-from typing import Annotated
-=======
 from typing import Annotated, Any
->>>>>>> main
 
 from fastapi import Query, Request, Response
 
