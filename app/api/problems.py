@@ -73,6 +73,7 @@ USER_ERASED = ProblemType(
 )
 STALE = ProblemType("overtaken", 409, "Somebody else changed this in the meantime")
 UNSERVABLE_MODEL = ProblemType("unservable-model", 409, "The model's artifact is missing or damaged")
+PRECONDITION = ProblemType("precondition-failed", 412, "This is not what If-Match or If-None-Match says")
 TOO_LARGE = ProblemType("body-too-large", 413, "The body is too large")
 URI_TOO_LONG = ProblemType("uri-too-long", 414, "The address is too long")
 UNSUPPORTED_MEDIA = ProblemType("unsupported-media-type", 415, "The body must be plain UTF-8 JSON")
@@ -96,6 +97,7 @@ BY_ERROR: Mapping[type[Exception], ProblemType] = {
     errors.IdempotencyError: IDEMPOTENCY,
     errors.StaleTokenError: STALE,
     errors.UserErasedError: USER_ERASED,
+    errors.PreconditionError: PRECONDITION,
     errors.AuthenticationError: UNAUTHENTICATED,
     errors.PermissionDeniedError: FORBIDDEN,
     errors.RateLimitedError: RATE_LIMITED,

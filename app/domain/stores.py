@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 from app.domain.entities import (
     Champion,
@@ -44,7 +45,7 @@ class IngestBatch:
     dead_letters: Sequence[DeadLetter] = ()
     offsets: Sequence[tuple[int, SourceOffset]] = ()
     messages: Sequence[OutboxMessage] = ()
-    on_conflict: Callable[[int], tuple[DeadLetter, Sequence[OutboxMessage]]] | None = None
+    on_conflict: Callable[[int], tuple[DeadLetter | None, Sequence[OutboxMessage]]] | None = None
 
 
 class InteractionStore(Protocol):
@@ -64,6 +65,10 @@ class InteractionStore(Protocol):
         catalog data). What an erased user did up to the erasure is dropped: TOMBSTONED. `touched` holds the users of
         accepted interactions.
         """
+
+    @abstractmethod
+    async def known_ids(self, user_id: str, event_ids: Collection[UUID]) -> Collection[UUID]:
+        """Those of the ids under which an event of this very user is stored."""
 
     @abstractmethod
     async def history(self, user_id: str, limit: int) -> Sequence[PairState]:
@@ -131,6 +136,10 @@ class CatalogStore(Protocol):
         """
 
     @abstractmethod
+    async def replace_item(self, seen: Item | None, new: Item) -> bool:
+        """Write `new` as `upsert_items` does if what is there is `seen` (None: nothing); else False, nothing done."""
+
+    @abstractmethod
     async def list_items(self, after: str | None, limit: int) -> Sequence[Item]:
         """Up to `limit` items in item_id order, strictly after `after`."""
 
@@ -158,9 +167,8 @@ class CatalogStore(Protocol):
     async def readmit_users(
         self, user_ids: Collection[str], now: datetime, until: Callable[[datetime], datetime]
     ) -> int:
-        """Somebody has come back: where what occurs now would be dropped, `until` says from the moment stored up to
-        when it is from now on. Never later than stored. Returns for how many users that changed anything.
-        """
+        """Somebody has come back: where what occurs at `now` would be dropped, `until(stored)` holds instead of what is
+        stored, if it is earlier. Returns for how many users that changed anything."""
 
     @abstractmethod
     async def list_users(self, after: str | None, limit: int) -> Sequence[User]:
@@ -190,9 +198,7 @@ class TrainingStore(Protocol):
     @abstractmethod
     async def heartbeat(self, training_id: str, token: int, now: datetime, stage: str, progress: float) -> TrainingJob:
         """Record progress; returns the job so that the caller sees `cancel_requested`.
-
-        Raises StaleTokenError if the job is no longer running under this token.
-        """
+        Raises StaleTokenError if the job is no longer running under this token."""
 
     @abstractmethod
     async def finish(
@@ -262,9 +268,7 @@ class ModelStore(Protocol):
     @abstractmethod
     async def previous(self, model_type: str) -> ModelVersion | None:
         """The version that was champion before the present one first became it (what `rollback` promotes), or None.
-
-        So rolling back twice goes back twice, not to and fro. Versions without an artifact are passed over.
-        """
+        So rolling back twice goes back twice, not to and fro. Versions without an artifact are passed over."""
 
     @abstractmethod
     async def retire_artifacts(self, model_type: str, keep: int) -> Sequence[str]:
