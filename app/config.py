@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     artifacts_url: str = "file:./var/artifacts"
     artifact_copies: Path = Path("./var/artifact-copies")
     jobs_url: str = "local://"
+    traces_url: str | None = None
 
     # credentials
     jwt_secret: SecretStr | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from importlib.metadata import version
 
@@ -17,7 +17,7 @@ from app.api.application import Application
 from app.api.cursors import Cursors
 from app.api.dependencies import Batches, Services
 from app.api.envelope import EnvelopeLimits
-from app.api.fast_lane import FastLane
+from app.api.fast_lane import FastLane, Span
 from app.api.jwks import KeySource, open_keys
 from app.api.limits import Bodies, BodyCaps, ConcurrencyLimiter, RateLimiter
 from app.api.list_responses import UserLists
@@ -62,6 +62,7 @@ from app.bootstrap import (
 from app.config import Settings, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
+from app.infrastructure.tracing import Tracing, open_tracing
 
 log = telemetry.get_logger(__name__)
 
@@ -77,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings.jwt_jwks_url,
         settings.jwt_jwks_file,
     )
+    tracing = open_tracing(settings.traces_url, version("encore-recs"))
     app = Application(
         title="Encore",
         version=version("encore-recs"),
@@ -84,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
-        lifespan=lambda app: lifespan(app, settings, keys),
+        lifespan=lambda app: lifespan(app, settings, keys, tracing),
     )
     routers = [
         training_routes,
@@ -98,6 +100,8 @@ def create_app(settings: Settings) -> FastAPI:
     shown = [health.operations] if settings.shows_operations else []
     app.assemble([*(module.routes for module in routers), health.probes, *shown], partial(bounds_of, settings))
     refuse_unreachable(app.routes, {"user_id": RESERVED_USER_IDS, "item_id": RESERVED_ITEM_IDS})
+    if tracing is not None:
+        tracing.instrument(app)
     app.state.operator_pages = health.OperatorPages(app.openapi)
     return app
 
@@ -129,9 +133,11 @@ def bounds_of(settings: Settings, app: FastAPI) -> RequestLimits:
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: Tracing | None) -> AsyncIterator[None]:
     """Open the ports, start what serves, run the loops; the reverse at the end."""
     async with AsyncExitStack() as stack:
+        if tracing is not None:
+            stack.push_async_callback(tracing.close)
         container = await stack.enter_async_context(open_container(settings))
         assignments = Assignments(container.database.experiments, settings.model_poll_seconds)
         recorder = make_recorder(container)
@@ -139,7 +145,7 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIt
         serving = make_serving(container, recorder)
         stack.push_async_callback(serving.close)
         await serving.start()
-        wire_app_state(app, container, serving, keys, assignments, recorder)
+        wire_app_state(app, container, serving, keys, tracing, assignments, recorder)
         await requeue_pending_trainings(container)
         relay = OutboxRelay(
             container.database.outbox, container.database.dead_letters, container.publisher, container.clock
@@ -173,6 +179,7 @@ def wire_app_state(
     container: Container,
     serving: ServingStack,
     keys: KeySource,
+    tracing: Tracing | None,
     assignments: Assignments,
     recorder: RequestRecorder,
 ) -> None:
@@ -229,7 +236,7 @@ def wire_app_state(
         limiter,
         admission,
         bodies,
-        FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY),
+        FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY, list_span(tracing)),
     )
 
 
@@ -239,6 +246,11 @@ def batches_of(settings: Settings) -> Batches:
         person=min(settings.person_batch_events, settings.rate_limit_per_minute),
         service=min(settings.service_batch_events, settings.service_rate_limit_per_minute),
     )
+
+
+def list_span(tracing: Tracing | None) -> Span:
+    """What the fast lane enters around an answer: the framework, and so its instrumentation, is not asked there."""
+    return nullcontext if tracing is None else partial(tracing.request, "GET /api/v1/recs/{user_id}")
 
 
 def cursor_secret(settings: Settings) -> bytes:
