@@ -17,6 +17,7 @@ RECOMMENDER_NAMES = (
     "graph",
     "ease",
     "sequence",
+    "transitions",
     "transformer",
     "hybrid",
 )
