@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from celery import Celery
+from kombu import pools
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
@@ -119,7 +120,6 @@ class CeleryJobQueue(JobQueue):
 
 
 def _close(app: Celery) -> None:
-    """With its connections, which kombu keeps for the whole process; its pools serve the next of this address."""
-    app.amqp.producer_pool.force_close_all(close_pool=False)
-    app.pool.force_close_all(close_pool=False)
+    """With its connections, which kombu keeps for the whole process; the next queue makes pools of its own."""
+    pools.reset()
     app.close()
