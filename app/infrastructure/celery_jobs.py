@@ -121,5 +121,5 @@ class CeleryJobQueue(JobQueue):
 
 def _close(app: Celery) -> None:
     """With its connections, which kombu keeps for the whole process; the next queue makes pools of its own."""
-    pools.reset()
+    pools.reset()  # type: ignore[no-untyped-call]  # kombu has no types
     app.close()
