@@ -20,6 +20,7 @@ RECOMMENDER_NAMES = (
     "graph",
     "ease",
     "sequence",
+    "transitions",
     "transformer",
     "hybrid",
 )
