@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from importlib.metadata import version
 
@@ -17,7 +17,7 @@ from app.api.application import Application
 from app.api.cursors import Cursors
 from app.api.dependencies import Batches, Services
 from app.api.envelope import EnvelopeLimits
-from app.api.fast_lane import FastLane
+from app.api.fast_lane import FastLane, Span
 from app.api.jwks import KeySource, open_keys
 from app.api.limits import Bodies, BodyCaps, ConcurrencyLimiter, RateLimiter
 from app.api.list_responses import UserLists
@@ -27,8 +27,19 @@ from app.api.request_context import RequestLimits
 from app.api.routing import bulk_paths, refuse_unreachable
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
-from app.api.v1 import event_routes, item_routes, model_routes, recommendation_routes, training_routes, user_routes
+from app.api.v1 import (
+    event_routes,
+    experiment_routes,
+    item_routes,
+    model_routes,
+    recommendation_routes,
+    training_routes,
+    user_routes,
+)
 from app.application.credentials import ApiKeys
+from app.application.experimentation.assignments import Assignments
+from app.application.experimentation.experiment_service import ExperimentService
+from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.dead_letter_retention import watch_dead_letters
 from app.application.outgoing.outbox_relay import BackgroundEvents, OutboxRelay
 from app.application.queue_gauges import watch_queues
@@ -38,10 +49,20 @@ from app.application.scheduler import tick_for_ever
 from app.application.serving_stack import ServingStack
 from app.application.supervision import Loop, supervised, watch_lag
 from app.application.training.model_training import request_training, requeue_pending
-from app.bootstrap import Container, letter_bounds, make_registry, make_scheduler, make_serving, open_container
+from app.bootstrap import (
+    Container,
+    letter_bounds,
+    make_recorder,
+    make_registry,
+    make_results_reader,
+    make_scheduler,
+    make_serving,
+    open_container,
+)
 from app.config import Settings, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
+from app.infrastructure.tracing import Tracing, open_tracing
 
 log = telemetry.get_logger(__name__)
 
@@ -57,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings.jwt_jwks_url,
         settings.jwt_jwks_file,
     )
+    tracing = open_tracing(settings.traces_url, version("encore-recs"))
     app = Application(
         title="Encore",
         version=version("encore-recs"),
@@ -64,12 +86,22 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
-        lifespan=lambda app: lifespan(app, settings, keys),
+        lifespan=lambda app: lifespan(app, settings, keys, tracing),
     )
-    routers = [training_routes, model_routes, recommendation_routes, item_routes, user_routes, event_routes]
+    routers = [
+        training_routes,
+        model_routes,
+        experiment_routes,
+        recommendation_routes,
+        item_routes,
+        user_routes,
+        event_routes,
+    ]
     shown = [health.operations] if settings.shows_operations else []
     app.assemble([*(module.routes for module in routers), health.probes, *shown], partial(bounds_of, settings))
     refuse_unreachable(app.routes, {"user_id": RESERVED_USER_IDS, "item_id": RESERVED_ITEM_IDS})
+    if tracing is not None:
+        tracing.instrument(app)
     app.state.operator_pages = health.OperatorPages(app.openapi)
     return app
 
@@ -101,14 +133,19 @@ def bounds_of(settings: Settings, app: FastAPI) -> RequestLimits:
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: Tracing | None) -> AsyncIterator[None]:
     """Open the ports, start what serves, run the loops; the reverse at the end."""
     async with AsyncExitStack() as stack:
+        if tracing is not None:
+            stack.push_async_callback(tracing.close)
         container = await stack.enter_async_context(open_container(settings))
-        serving = make_serving(container)
+        assignments = Assignments(container.database.experiments, settings.model_poll_seconds)
+        recorder = make_recorder(container)
+        stack.push_async_callback(recorder.flush, FLUSH_SECONDS)
+        serving = make_serving(container, recorder)
         stack.push_async_callback(serving.close)
         await serving.start()
-        wire_app_state(app, container, serving, keys)
+        wire_app_state(app, container, serving, keys, tracing, assignments, recorder)
         await requeue_pending_trainings(container)
         relay = OutboxRelay(
             container.database.outbox, container.database.dead_letters, container.publisher, container.clock
@@ -123,6 +160,8 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIt
             "outbox": partial(relay.run, asyncio.Event()),
             "background_events": partial(told.run, asyncio.Event()),
             "lag": watch_lag,
+            "experiments": assignments.follow,
+            "request_log": recorder.run,
             "queue_gauges": partial(watch_queues, container.database, container.jobs),
             "dead_letters": partial(watch_dead_letters, container.database, letter_bounds(settings), container.clock),
             "report_gauges": partial(watch_reports, container.database),
@@ -135,7 +174,15 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIt
         yield
 
 
-def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, keys: KeySource) -> None:
+def wire_app_state(
+    app: FastAPI,
+    container: Container,
+    serving: ServingStack,
+    keys: KeySource,
+    tracing: Tracing | None,
+    assignments: Assignments,
+    recorder: RequestRecorder,
+) -> None:
     """Hand the routes their use cases, and the boundary what it decides with."""
     settings = container.settings
     limiter = RateLimiter(
@@ -145,7 +192,7 @@ def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, ke
         replicas=settings.replicas,
     )
     cursors = Cursors(cursor_secret(settings))
-    lists = UserLists(serving.lists, limiter, cursors, settings.page_cache_bytes)
+    lists = UserLists(serving.lists, limiter, cursors, assignments, recorder, settings.page_cache_bytes)
     database = container.database
     readiness = ReadinessCheck(serving.server, {"database": database.ping, "cache": container.cache.ping})
     app.state.readiness = readiness
@@ -164,6 +211,10 @@ def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, ke
         cursors=cursors,
         clock=container.clock,
         readiness=readiness,
+        experiments=ExperimentService(database.experiments, container.clock),
+        experiments_changed=assignments.wake,
+        results=make_results_reader(container),
+        recorder=recorder,
     )
     policy = TokenPolicy(
         settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway_seconds, settings.jwt_max_lifetime_seconds
@@ -185,7 +236,7 @@ def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, ke
         limiter,
         admission,
         bodies,
-        FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY),
+        FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY, list_span(tracing)),
     )
 
 
@@ -195,6 +246,11 @@ def batches_of(settings: Settings) -> Batches:
         person=min(settings.person_batch_events, settings.rate_limit_per_minute),
         service=min(settings.service_batch_events, settings.service_rate_limit_per_minute),
     )
+
+
+def list_span(tracing: Tracing | None) -> Span:
+    """What the fast lane enters around an answer: the framework, and so its instrumentation, is not asked there."""
+    return nullcontext if tracing is None else partial(tracing.request, "GET /api/v1/recs/{user_id}")
 
 
 def cursor_secret(settings: Settings) -> bytes:

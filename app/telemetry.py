@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
 import os
-import re
 import secrets
-import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, TextIO
 
 import structlog
 from opentelemetry import context, trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import (
     GC_COLLECTOR,
     PLATFORM_COLLECTOR,
@@ -25,8 +21,6 @@ from prometheus_client import (
     Histogram,
 )
 
-from app.domain.masking import MASK, masked, names_a_secret
-
 REGISTRY = CollectorRegistry(auto_describe=True)
 """What /metrics shows: ours and the process's own figures."""
 
@@ -35,11 +29,7 @@ for _collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
 
 tracer = trace.get_tracer("encore")
 
-_TRACEPARENT = re.compile(
-    r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<more>-.{0,200})?",
-    re.ASCII,
-)
-"""https://www.w3.org/TR/trace-context/#traceparent-header-field-values; later versions may append parts."""
+_PROPAGATOR = TraceContextTextMapPropagator()
 
 _FAST = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.2, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _FRESH = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -103,10 +93,7 @@ OUTBOX_PENDING = _gauge("outbox_pending", "Outbox messages waiting to go out.")
 TRAININGS = _counter("trainings_total", "Trainings by final status.", "model_type", "status")
 TRAINING_SECONDS = _histogram("training_seconds", "One training, start to verdict.", "model_type", buckets=_LONG)
 LAST_TRAINING = _gauge(
-    "last_training_timestamp_seconds",
-    "When the newest training with this outcome ended, as the database knows it.",
-    "model_type",
-    "status",
+    "last_training_timestamp_seconds", "When the newest training with this outcome ended.", "model_type", "status"
 )
 TRAINING_RUNNING = _gauge("training_running", "1 while a training of this type runs here.", "model_type")
 JOB_QUEUE_DEPTH = _gauge(
@@ -144,6 +131,12 @@ VECTOR_INDEXES_REFUSED = _counter(
 ARTIFACT_REFUSALS = _counter("artifact_refusals_total", "Artifacts refused before parsing, by check.", "problem")
 ARTIFACT_COPIES = _counter("artifact_copies_total", "Local copies of artifacts used, damaged or failed.", "outcome")
 
+# ── experiments and the request log ──────────────────────────────────────────────────────────────────────────────────
+EXPERIMENTS_RUNNING = _gauge("experiments_running", "Experiments that assign users now.")
+REQUESTS_LOGGED = _counter("requests_logged_total", "Lists written to the request log.")
+REQUESTS_PRUNED = _counter("requests_pruned_total", "Entries of the request log removed because of their age.")
+REQUESTS_NOT_LOGGED = _counter("requests_not_logged_total", "Lists dropped because too many waited to be logged.")
+
 # ── health ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 DEPENDENCY_UP = _gauge("dependency_up", "1 if the last use of a dependency worked.", "dependency")
 BREAKER_OPEN = _gauge("breaker_open", "1 while the breaker of a dependency is open.", "dependency")
@@ -152,10 +145,6 @@ MISPLACED_ROWS = _gauge("default_partition_rows", "Interactions that no month's 
 BACKGROUND_FAILURES = _counter("background_failures_total", "Failures of background loops, which go on.", "task")
 
 # ── logging ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-MAX_LOGGED_CHARACTERS = 8_192
-"""Longer values are cut: a log line must not become the way to fill a disk."""
-
-Event = MutableMapping[str, object]
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
@@ -165,14 +154,13 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def traceparent() -> str | None:
-    """The current span as W3C Trace Context, to travel with a message; None outside a trace.
+    """The current span as W3C Trace Context (https://www.w3.org/TR/trace-context/), to travel with a message.
 
-    https://www.w3.org/TR/trace-context/#traceparent-header
+    None outside a trace.
     """
-    span = trace.get_current_span().get_span_context()
-    if not span.is_valid:
-        return None
-    return f"00-{trace.format_trace_id(span.trace_id)}-{trace.format_span_id(span.span_id)}-{span.trace_flags:02x}"
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier)
+    return carrier.get("traceparent")
 
 
 @contextmanager
@@ -181,7 +169,10 @@ def traced(parent: str | None) -> Iterator[None]:
 
     Without an SDK no spans are made: the ids go on unchanged, as the recommendation asks of who only hands them on.
     """
-    token = context.attach(trace.set_span_in_context(trace.NonRecordingSpan(_parsed(parent or "") or _new_trace())))
+    parsed = _PROPAGATOR.extract({"traceparent": parent or ""}, context.Context())
+    if not trace.get_current_span(parsed).get_span_context().is_valid:
+        parsed = trace.set_span_in_context(trace.NonRecordingSpan(_new_trace()))
+    token = context.attach(parsed)
     try:
         yield
     finally:
@@ -197,19 +188,6 @@ def with_trace(parent: str | None) -> dict[str, str]:
     return {**inherited, "TRACEPARENT": parent} if parent else inherited
 
 
-def _parsed(text: str) -> trace.SpanContext | None:
-    found = _TRACEPARENT.fullmatch(text)
-    if found is None or found["version"] == "ff" or (found["version"] == "00" and found["more"]):
-        return None
-    parsed = trace.SpanContext(
-        int(found["trace"], 16),
-        int(found["span"], 16),
-        is_remote=True,
-        trace_flags=trace.TraceFlags(int(found["flags"], 16)),
-    )
-    return parsed if parsed.is_valid else None
-
-
 def _new_trace() -> trace.SpanContext:
     return trace.SpanContext(secrets.randbits(127) + 1, secrets.randbits(63) + 1, is_remote=False)
 
@@ -217,84 +195,3 @@ def _new_trace() -> trace.SpanContext:
 def user_hash(user_id: str) -> str:
     """What stands for a user in logs and traces: stable, and not the id."""
     return hashlib.blake2b(user_id.encode("utf-8", "surrogatepass"), digest_size=8, person=b"encore-log").hexdigest()
-
-
-def configure_logging(
-    level: str = "INFO", style: Literal["json", "console"] = "json", stream: TextIO | None = None
-) -> None:
-    """Send structlog and stdlib logging through one handler: a JSON object a line, or readable text for a terminal."""
-    shared = _shared_processors()
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,  # tests and the command line configure more than once
-    )
-    render = (
-        _render_json
-        if style == "json"
-        else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-    )
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.format_exc_info,
-            _without_secrets,
-            render,
-        ],
-    )
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(formatter)
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
-    for chatty in ("alembic", "asyncio"):  # they announce their own start, in every process
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-def _shared_processors() -> list[structlog.typing.Processor]:
-    return [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.ExtraAdder(),
-        _without_colour,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        _with_trace,
-    ]
-
-
-def _with_trace(_logger: object, _method: str, event: Event) -> Event:
-    span = trace.get_current_span().get_span_context()
-    if span.is_valid:
-        event["trace_id"] = trace.format_trace_id(span.trace_id)
-        event["span_id"] = trace.format_span_id(span.span_id)
-    return event
-
-
-def _without_colour(_logger: object, _method: str, event: Event) -> Event:
-    """uvicorn sends each of its messages twice: once more for terminals, with escape sequences."""
-    event.pop("color_message", None)
-    return event
-
-
-def _without_secrets(_logger: object, _method: str, event: Event) -> Event:
-    return {key: MASK if names_a_secret(key) else _safe(value) for key, value in event.items()}
-
-
-def _safe(value: object) -> object:
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, dict):
-        return {str(key): MASK if names_a_secret(str(key)) else _safe(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_safe(inner) for inner in value]
-    text = masked(value if isinstance(value, str) else str(value))
-    return text if len(text) <= MAX_LOGGED_CHARACTERS else text[:MAX_LOGGED_CHARACTERS] + "…"
-
-
-def _render_json(_logger: object, _method: str, event: Event) -> str:
-    # ASCII only, so that no control character, line separator or terminal sequence of an input reaches the stream;
-    # DEL is the one control character that JSON lets through.
-    return json.dumps(event, ensure_ascii=True, default=str).replace("\x7f", "\\u007f")

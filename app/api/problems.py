@@ -166,11 +166,6 @@ def invalid(found: Sequence[Mapping[str, Any]]) -> Problem:
     return Problem(INVALID, fields=fields)
 
 
-def invalid_field(where: str, name: str, code: str) -> Problem:
-    """The problem of one parameter that is ours by name."""
-    return Problem(INVALID, fields=(FieldError(where, pointer((name,)), code),))
-
-
 def pointer(parts: Sequence[object]) -> str:
     """An RFC 6901 pointer in its URI form: ("events", 3, "rating") → `#/events/3/rating`."""
     return "#" + "".join("/" + str(part).strip("/") for part in parts if part is not None)

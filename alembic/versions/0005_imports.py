@@ -1,6 +1,6 @@
 """Imports, and which interactions each of them added.
 
-Revision: 0004, after 0003.
+Revision: 0005, after 0004.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from alembic import op
 from app.infrastructure.database.columns import Id, UtcDateTime
 from app.infrastructure.database.schema_definition import schema
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
