@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, Entry] = {
     "api-keys": Entry("credentials", "Create, list and revoke service credentials."),
     "dead-letters": Entry("dead_letters", "List, show and replay what could not be taken in."),
     "outbox": Entry("consume", "Show, or send, what waits to go out."),
+    "openapi": Entry("serve", "Print the OpenAPI document of the HTTP interface."),
     "asyncapi": Entry("consume", "Print the AsyncAPI document of the topics."),
     "config": Entry("ops", "Show the settings in force, secrets masked."),
     "doctor": Entry("ops", "Try every dependency and say what to do."),
