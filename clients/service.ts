@@ -6,23 +6,7 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import type { TestProject } from "vitest/node";
 
-export interface Offer {
-  address: string;
-  limited_address: string;
-  away_address: string;
-  user_id: string;
-  user_token: string;
-  other_token: string;
-  admin_token: string;
-  api_key: string;
-  control: string;
-}
-
-declare module "vitest" {
-  export interface ProvidedContext {
-    service: Offer;
-  }
-}
+import type { Offer } from "./offer";
 
 export default async function start(project: TestProject): Promise<() => Promise<void>> {
   const root = resolve(import.meta.dirname, "..");

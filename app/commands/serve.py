@@ -1,4 +1,4 @@
-"""`encore serve`: the HTTP process; `encore openapi`: its document. uvicorn with deadlines; a stop that drops nobody."""
+"""`encore serve`: the HTTP process; `encore openapi`: its document. Deadlines, and a stop that drops nobody."""
 
 from __future__ import annotations
 

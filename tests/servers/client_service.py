@@ -25,7 +25,7 @@ from tests.integration.api.processes import environment_of, free_port
 from tests.servers.encore import status
 from tests.servers.process import free_ports
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 240.0
 SETTINGS = {"ENCORE_RATE_LIMIT_PER_MINUTE": "1000000", "ENCORE_SERVICE_RATE_LIMIT_PER_MINUTE": "1000000"}
 LIMITED = {"ENCORE_RATE_LIMIT_PER_MINUTE": "5"}
 """What the second service allows a person: so little that a test reaches it."""
@@ -56,7 +56,7 @@ class Service:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while status(f"{self.address}/health/live") != 200:
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"no service: {log.name}")
+                raise RuntimeError(f"no service: {Path(log.name).read_text()[-2_000:]}")
             time.sleep(0.05)
 
     def kill(self) -> None:
