@@ -55,6 +55,12 @@ describe("a feed with infinite scroll", () => {
     expect(new Set(seen).size).toBe(seen.length);
   });
 
+  test("a cursor that is not ours is a bad request", async () => {
+    for (const cursor of ["nonsense.abc", "a.b.c", ".AAAA"]) {
+      expect((await get(`/feed/${offer.user_id}?cursor=${cursor}`)).status).toBe(400);
+    }
+  });
+
   test("the signature of today: user, limit, offset", async () => {
     const { body } = await get("/recommendations/comedy-fan-2?limit=4&offset=2");
     expect((body as FeedPage).recommendations.map((line) => line.rank)).toEqual([3, 4, 5, 6]);

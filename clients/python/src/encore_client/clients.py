@@ -74,11 +74,12 @@ class Encore:
 
     def each(self, pages: Pages[T]) -> Iterator[T]:
         """Every entry of a listing, a page at a time."""
+        shown: set[str] = set()
         page: Any = self.run(pages.first)
-        yield from pages.entries(page)
+        yield from pages.fresh(page, shown)
         while cursor := page["pagination"]["next_cursor"]:
             page = self.run(pages.after(cursor))
-            yield from pages.entries(page)
+            yield from pages.fresh(page, shown)
 
     def close(self) -> None:
         """Close the connections."""
@@ -130,12 +131,13 @@ class AsyncEncore:
 
     async def each(self, pages: Pages[T]) -> AsyncIterator[T]:
         """Every entry of a listing, a page at a time."""
+        shown: set[str] = set()
         page: Any = await self.run(pages.first)
-        for entry in pages.entries(page):
+        for entry in pages.fresh(page, shown):
             yield entry
         while cursor := page["pagination"]["next_cursor"]:
             page = await self.run(pages.after(cursor))
-            for entry in pages.entries(page):
+            for entry in pages.fresh(page, shown):
                 yield entry
 
     async def close(self) -> None:

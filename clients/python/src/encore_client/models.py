@@ -270,7 +270,9 @@ class RollbackBody(TypedDict):
     Which type to take back to the version before.
     """
 
-    model_type: NotRequired[Literal["hybrid", "collaborative", "content", "sequential", "popular"]]
+    model_type: NotRequired[
+        Literal['hybrid', 'collaborative', 'content', 'sequential', 'popular']
+    ]
 
 
 ExcludeItem = str
@@ -306,7 +308,7 @@ class TrainBody(TypedDict):
     What to train, and from which window of events (start_date ≤ event < end_date).
     """
 
-    model_type: Literal["hybrid", "collaborative", "content", "sequential", "popular"]
+    model_type: Literal['hybrid', 'collaborative', 'content', 'sequential', 'popular']
     start_date: NotRequired[str | None]
     end_date: NotRequired[str | None]
 
@@ -390,18 +392,18 @@ class WindowBody(TypedDict):
     select: SelectBody
     since: NotRequired[str | None]
     until: NotRequired[str | None]
-    kind: Literal["window"]
+    kind: Literal['window']
 
 
 """
 One field that is wrong. `pointer` is an RFC 6901 pointer in URI form, `code` a stable word.
 """
 FieldProblem = TypedDict(
-    "FieldProblem",
+    'FieldProblem',
     {
-        "in": str,
-        "pointer": str,
-        "code": str,
+        'in': str,
+        'pointer': str,
+        'code': str,
     },
 )
 
@@ -457,7 +459,7 @@ class WatchlistUpdated(TypedDict):
     event_id: NotRequired[str | None]
     device: NotRequired[str | None]
     video_id: str
-    action: Literal["added", "removed"]
+    action: Literal['added', 'removed']
 
 
 class ItemInteracted(TypedDict):
@@ -470,7 +472,7 @@ class ItemInteracted(TypedDict):
     event_id: NotRequired[str | None]
     device: NotRequired[str | None]
     item_id: str
-    kind: Literal["click", "comment", "dislike", "like", "purchase", "share", "view"]
+    kind: Literal['click', 'comment', 'dislike', 'like', 'purchase', 'share', 'view']
     value: NotRequired[float | None]
 
 
@@ -483,7 +485,7 @@ class BlockBody(TypedDict):
     select: SelectBody
     since: NotRequired[str | None]
     until: NotRequired[str | None]
-    kind: Literal["block"]
+    kind: Literal['block']
 
 
 class BoostBody(TypedDict):
@@ -495,7 +497,7 @@ class BoostBody(TypedDict):
     select: SelectBody
     since: NotRequired[str | None]
     until: NotRequired[str | None]
-    kind: Literal["boost"]
+    kind: Literal['boost']
     by: float
 
 
@@ -534,7 +536,7 @@ class PinBody(TypedDict):
     select: SelectBody
     since: NotRequired[str | None]
     until: NotRequired[str | None]
-    kind: Literal["pin"]
+    kind: Literal['pin']
     position: NotRequired[int]
 
 
@@ -547,7 +549,7 @@ class QuotaBody(TypedDict):
     select: SelectBody
     since: NotRequired[str | None]
     until: NotRequired[str | None]
-    kind: Literal["quota"]
+    kind: Literal['quota']
     within: NotRequired[int]
     at_most: NotRequired[int | None]
     at_least: NotRequired[int | None]
@@ -563,7 +565,9 @@ class RuledBody(TypedDict):
 
     rules: NotRequired[list[Rules]]
     diversity: NotRequired[float | None]
-    type: NotRequired[Literal["hybrid", "collaborative", "content", "sequential", "popular"]]
+    type: NotRequired[
+        Literal['hybrid', 'collaborative', 'content', 'sequential', 'popular']
+    ]
     limit: NotRequired[int]
     offset: NotRequired[int]
     exclude_seen: NotRequired[bool]
@@ -580,7 +584,9 @@ class SessionBody(TypedDict):
     """
 
     history: list[str | SessionItem]
-    type: NotRequired[Literal["hybrid", "collaborative", "content", "sequential", "popular"]]
+    type: NotRequired[
+        Literal['hybrid', 'collaborative', 'content', 'sequential', 'popular']
+    ]
     limit: NotRequired[int]
     exclude_seen: NotRequired[bool]
     exclude: NotRequired[list[ExcludeItem]]
