@@ -1,7 +1,8 @@
 """Where verification keys come from: one HS256 secret, or a key set (RFC 7517) in a file or at a URL.
 
 The token never chooses: it names a key id, and only keys already fetched from our own setting are looked at. A key set
-that cannot be had leaves the last good one in force for a day; unknown key ids cause at most one fetch a minute.
+that cannot be had, or has no key for us, leaves the last good one in force for a day. It is fetched when the process
+starts, and again within seconds while that fails; unknown key ids cause at most one fetch a minute.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 from urllib.error import URLError
-from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import jwt
@@ -23,6 +23,7 @@ import jwt
 from app import telemetry
 from app.api.strict_json import parse
 from app.api.tokens import VerificationKey
+from app.domain.addresses import is_safe_address
 from app.domain.exceptions import ConfigurationError, InputError, UnavailableError
 
 MAX_BYTES = 262_144
@@ -31,6 +32,9 @@ FETCH_SECONDS = 3.0
 REFRESH_SECONDS = 240.0
 """How often the set is read again; a withdrawn key is refused within five minutes."""
 MIN_INTERVAL_SECONDS = 60.0
+RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 5.0
+"""After a fetch that failed: soon, so that people are let in soon after the identity provider is back."""
+
 KEEP_SECONDS = 86_400.0
 MIN_RSA_BITS = 2_048
 ALGORITHMS = {"RSA": "RS256", "EC": "ES256"}
@@ -72,6 +76,7 @@ class KeySet(KeySource):
         self._keys: Mapping[str, VerificationKey] = {}
         self._fetched_at = -math.inf
         self._tried_at = -math.inf
+        self._retry_seconds: float | None = None
         self._refreshing = asyncio.Lock()
 
     async def find(self, key_id: str | None) -> VerificationKey | None:
@@ -85,13 +90,17 @@ class KeySet(KeySource):
 
     async def follow(self) -> None:
         while True:
-            await asyncio.sleep(REFRESH_SECONDS)
             await self.refresh(MIN_INTERVAL_SECONDS)
+            await asyncio.sleep(self._retry_seconds or REFRESH_SECONDS)
 
     async def refresh(self, min_interval: float) -> None:
-        """Fetch again unless that was tried less than `min_interval` seconds ago; one fetch at a time."""
+        """Fetch again unless that was tried less than `min_interval` seconds ago; one fetch at a time.
+
+        After a fetch that failed the pause is shorter: RETRY_SECONDS, twice as long each time.
+        """
         async with self._refreshing:
-            if self._monotonic() - self._tried_at < min_interval:
+            pause = min_interval if self._retry_seconds is None else min(min_interval, self._retry_seconds)
+            if self._monotonic() - self._tried_at < pause:
                 return
             self._tried_at = self._monotonic()
             try:
@@ -100,12 +109,17 @@ class KeySet(KeySource):
                 # Safe to go on: the last good keys stay in force, and this is counted.
                 telemetry.BACKGROUND_FAILURES.labels("jwks").inc()
                 log.warning("the key set could not be read", error=type(error).__name__)
+                self._retry_seconds = min(2 * (self._retry_seconds or RETRY_SECONDS / 2), MAX_RETRY_SECONDS)
                 return
-            self._keys, self._fetched_at = keys, self._monotonic()
+            self._keys, self._fetched_at, self._retry_seconds = keys, self._monotonic(), None
 
 
 def read_keys(document: bytes) -> Mapping[str, VerificationKey]:
-    """The usable signature keys of a key set, by id; others are skipped. Raises InputError if it is no key set."""
+    """The usable signature keys of a key set, by id; others are skipped.
+
+    Raises InputError if it is no key set, or if no key in it is for us: a set that lets nobody in is a mistake at its
+    source, and must not take the place of one that does.
+    """
     value = parse(document)
     entries = value.get("keys") if isinstance(value, dict) else None
     if not isinstance(entries, list) or len(entries) > MAX_KEYS:
@@ -115,6 +129,8 @@ def read_keys(document: bytes) -> Mapping[str, VerificationKey]:
         key = _usable(entry) if isinstance(entry, dict) else None
         if key is not None:
             found[str(entry["kid"])] = key
+    if not found:
+        raise InputError("no usable key in the set")
     return found
 
 
@@ -172,7 +188,6 @@ def open_keys(secret: str | None, jwks_url: str | None, jwks_file: Path | None) 
         return SharedSecret(secret.encode())
     if jwks_file is not None:
         return KeySet(lambda: fetch_file(jwks_file))
-    address = urlsplit(str(jwks_url))
-    if address.scheme != "https" and not (address.scheme == "http" and address.hostname in {"localhost", "127.0.0.1"}):
+    if not is_safe_address(str(jwks_url)):
         raise ConfigurationError("ENCORE_JWT_JWKS_URL", "must be an https address")
     return KeySet(lambda: fetch_url(str(jwks_url)))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import Any
 
 from prometheus_client import Counter, Histogram
@@ -30,6 +30,9 @@ from app.domain.exceptions import AuthenticationError, EncoreError
 
 OPERATIONS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 """Never counted, never shed: probes and scrapers must get through when nobody else does."""
+
+IPV4_INSIDE = tuple(map(IPv6Network, ("::ffff:0:0/96", "::/96", "64:ff9b::/96")))
+"""Mapped and compatible addresses (RFC 4291 §2.5.5) and the prefix of translators (RFC 6052)."""
 
 LIST_PREFIX = "/api/v1/recs/"
 _NO_TRACE = nullcontext()
@@ -173,14 +176,20 @@ def noted(problem: Problem, scope: Scope) -> Problem:
 
 
 def client_address(scope: Scope) -> str:
-    """Whom strangers are counted by: the peer, an IPv6 peer by its /64 (one subscriber has all of it)."""
+    """Whom strangers are counted by: the peer, an IPv6 peer by its /64 (one subscriber has all of it).
+
+    An IPv6 address that stands for an IPv4 one is counted as that: all of them lie in one /64.
+    """
     host = (scope.get("client") or ("unknown",))[0]
     if ":" not in host:
         return str(host)
     try:
-        return str(IPv6Address(int(IPv6Address(host.partition("%")[0])) >> 64 << 64))
+        address = IPv6Address(host.partition("%")[0])
     except ValueError:
         return "unknown"
+    if any(address in network for network in IPV4_INSIDE) and int(address) & 0xFFFF_FFFF > 1:
+        return str(IPv4Address(int(address) & 0xFFFF_FFFF))
+    return str(IPv6Address(int(address) >> 64 << 64))
 
 
 def traceparent_in(headers: Collection[tuple[bytes, bytes]]) -> str | None:

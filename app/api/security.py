@@ -14,13 +14,11 @@ from typing import TypeVar
 from app.api import tokens
 from app.api.jwks import KeySource
 from app.api.limits import make_room
-from app.application.credentials import ApiKeys, parse_key
+from app.application.credentials import ApiKeys
 from app.domain.exceptions import AuthenticationError, PermissionDeniedError
 
 CACHED_CREDENTIALS = 50_000
 """Verified credentials remembered: 50,000 × about 400 bytes."""
-
-KEYS_IN_USE = 10_000
 
 CACHED_SECONDS = 30.0
 """How long one is believed without looking again: bounds the life of a revoked key and of a withdrawn signing key."""
@@ -127,7 +125,6 @@ class Authenticator:
         self._api_keys = api_keys
         self._clock = clock
         self._verified: dict[bytes, tuple[Principal, float]] = {}
-        self._keys_in_use: dict[str, None] = {}
 
     def remembered(self, credentials: bytes) -> Principal | None:
         """The principal if these very bytes were verified a moment ago."""
@@ -139,8 +136,8 @@ class Authenticator:
     async def verify(self, credentials: bytes, is_suspect: bool = False) -> Principal:
         """The principal. Raises AuthenticationError, or UnavailableError where nobody can say.
 
-        A suspect (an address that guesses) costs no database read, unless the key it names was in use just now: a
-        guesser must not lock out the owner behind the same address.
+        The keys of a suspect (an address that guesses) are compared with a listing that is read every few seconds:
+        a guess costs no database read, and does not lock out the owner of a good key behind the same address.
         """
         scheme, _, value = credentials.partition(b" ")
         if scheme.lower() != b"bearer":
@@ -159,14 +156,10 @@ class Authenticator:
         return Principal(claims.subject, claims.scopes, is_service=False), claims.expires_at
 
     async def _service(self, text: bytes, is_suspect: bool) -> tuple[Principal, float]:
-        presented = parse_key(text.decode("latin-1"))
-        if presented is None or (is_suspect and presented.key_id not in self._keys_in_use):
-            raise AuthenticationError
-        key = await self._api_keys.verify(text.decode("latin-1"))
+        find = self._api_keys.verify_listed if is_suspect else self._api_keys.verify
+        key = await find(text.decode("latin-1"))
         if key is None:
             raise AuthenticationError
-        make_room(self._keys_in_use, KEYS_IN_USE)
-        self._keys_in_use[key.key_id] = None
         until = float("inf") if key.expires_at is None else key.expires_at.timestamp()
         return Principal(key.client, key.scopes, is_service=True), until
 

@@ -87,8 +87,21 @@ def _conclusion(task: asyncio.Future[Finding], check: Check) -> Finding:
     return Finding(name, "failed", type(error).__name__, _advice(name, error))
 
 
+SETTING_OF = {
+    "credentials": "ENCORE_JWT_SECRET",
+    "database": "ENCORE_DATABASE_URL",
+    "cache": "ENCORE_CACHE_URL",
+    "artifacts": "ENCORE_ARTIFACTS_URL",
+    "events": "ENCORE_EVENTS_URL",
+    "jobs": "ENCORE_JOBS_URL",
+    "model": "ENCORE_DATABASE_URL",
+    "training": "ENCORE_TRAIN_TRANSFORMER",
+}
+"""Check → the setting that names what it tries. The model is a row of the database."""
+
+
 def _advice(name: str, error: BaseException) -> str:
-    setting = f"ENCORE_{name.upper()}_URL"
+    setting = SETTING_OF[name]
     if isinstance(error, ConfigurationError):
         return f"correct {error.setting} (`encore config` shows what is in force)"
     if isinstance(error, UnavailableError):

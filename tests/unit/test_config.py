@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import random
 from pathlib import Path
 
 import pytest
 
+from app.application.serving.serving import MEMBERS
 from app.config import Settings, described, load_settings, require_credentials
 from app.config_names import refuse_unknown_names
+from app.config_secrets import weakness
 from app.domain.exceptions import ConfigurationError
+from app.domain.model_types import MODEL_TYPES, RECOMMENDER_NAMES
+from app.domain.models import Kind
+from app.models import RECOMMENDERS
 
 GOOD_SECRET = "kJ8#vQ2!pL5@xN9$wR3%tM7^zB1&hC4*"
 HOSTILE_VALUE = "canary-5f1c"
@@ -104,12 +111,32 @@ def test_an_impossible_value_is_refused_without_showing_it(
         "a" * 64,
         "your-secret-key-with-more-than-32-bytes",
         "12" * 20,
+        GOOD_SECRET[:12] * 3,
+        "qwertyuiopasdfghjklzxcvbnm1234567890",
+        "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik,9ol.",
+        "1q2w3e4r5t6y7u8i9o0p1q2w3e4r5t6y7u8i9o",
+        "zyxwvutsrqponmlkjihgfedcba9876543210",
+        "asdfqwerzxcv1234ASDFQWERZXCV!@#$",
+        "11112222333344445555666677778888",
+        "deadbeefdeadbeefcafebabecafebabe",
+        "0123456789abcdefghijklmnopqrstuvwxyz",
+        "c0rrect h0rse battery staple and more",
+        "Encore-Recommendation-Service-Key-2026",
+        GOOD_SECRET + "\n",
     ],
 )
-def test_a_weak_secret_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
-    error = refusal(monkeypatch, ENCORE_JWT_SECRET=secret)
-    assert error.setting == "ENCORE_JWT_SECRET"
+@pytest.mark.parametrize("name", ["ENCORE_JWT_SECRET", "ENCORE_CURSOR_SECRET"])
+def test_a_weak_secret_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, name: str, secret: str) -> None:
+    error = refusal(monkeypatch, **{name: secret})
+    assert error.setting == name
     assert not secret or secret not in str(error)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_random_secrets_of_32_bytes_in_any_writing_are_taken(seed: int) -> None:
+    data = random.Random(seed).randbytes(32)
+    for secret in (data.hex(), base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode().rstrip("=")):
+        assert weakness(secret) is None
 
 
 def test_a_random_secret_is_taken_and_an_example_only_in_a_demo(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +164,13 @@ def test_a_server_without_anything_to_verify_tokens_with_does_not_start() -> Non
         ({"ENCORE_LIST_TTL_SECONDS": "1"}, "ENCORE_MEMORY_LIST_TTL_SECONDS"),
         ({"ENCORE_REQUEST_DEADLINE_SECONDS": "1"}, "ENCORE_DATABASE_TIMEOUT_SECONDS"),
         ({"FORWARDED_ALLOW_IPS": "*"}, "FORWARDED_ALLOW_IPS"),
+        ({"FORWARDED_ALLOW_IPS": "::/0"}, "FORWARDED_ALLOW_IPS"),
+        ({"ENCORE_CONSUME_HEARTBEAT_SECONDS": "30"}, "ENCORE_CONSUME_HEARTBEAT_SECONDS"),
+        ({"ENCORE_TRAIN_TIME_LIMIT_SECONDS": "60"}, "ENCORE_TRAIN_TIME_BUDGET_SECONDS"),
+        ({"ENCORE_EXPLORE_SHARE": "0.1", "ENCORE_LIST_SIZE": "5"}, "ENCORE_EXPLORE_POSITION"),
+        ({"ENCORE_ENVIRONMENT": "demo", "ENCORE_HOST": "0.0.0.0"}, "ENCORE_HOST"),
+        ({"ENCORE_ENVIRONMENT": "demo", "ENCORE_HOST": "::"}, "ENCORE_HOST"),
+        ({"ENCORE_ENVIRONMENT": "test", "ENCORE_HOST": "10.1.2.3"}, "ENCORE_HOST"),
         ({"ENCORE_DATABASE_URL": "sqlite+aiosqlite:///:memory:"}, "ENCORE_DATABASE_URL"),
     ],
 )
@@ -144,6 +178,61 @@ def test_an_impossible_combination_names_the_setting_to_change(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], setting: str
 ) -> None:
     assert refusal(monkeypatch, **environment).setting == setting
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            ("ENCORE_TRUSTED_PROXIES", value)
+            for value in (
+                *(
+                    "0.0.0.0/0",
+                    "::/0",
+                    "*",
+                    "0.0.0.0/1,128.0.0.0/1",
+                    "::ffff:0.0.0.0/96",
+                    "2000::/3",
+                ),
+                *("not-an-address", "10.0.0.1/8", "10.0.0.300", ",", "10.0.0.1, *"),
+            )
+        ),
+        ("ENCORE_JWT_ISSUER", ""),
+        ("ENCORE_JWT_ISSUER", " "),
+        ("ENCORE_JWT_AUDIENCE", ""),
+        ("ENCORE_JWT_AUDIENCE", " encore"),
+        ("ENCORE_JWT_JWKS_URL", "http://issuer.test/keys"),
+        ("ENCORE_JWT_JWKS_URL", "file:///etc/passwd"),
+        ("ENCORE_JWT_JWKS_URL", "https://"),
+        ("ENCORE_JWT_JWKS_FILE", "/no/such/file"),
+        ("ENCORE_TRAIN_MODEL_TYPE", "hybird"),
+        ("ENCORE_TRAIN_MODEL_TYPE", ""),
+        ("ENCORE_HOST", ""),
+        ("ENCORE_HOST", "no host"),
+        ("ENCORE_CONSUME_GROUP", " encore"),
+    ],
+)
+def test_a_senseless_value_is_refused_by_the_name_of_its_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    error = refusal(monkeypatch, **{name: value})
+    assert error.setting == name
+    assert value.strip(" ,*") in ("", *value[:1]) or value not in str(error).removeprefix(name)
+
+
+def test_no_event_that_counts_is_no_recommender(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refusal(monkeypatch, **{f"ENCORE_WEIGHT_{kind.name}": "0" for kind in Kind}).setting == "ENCORE_WEIGHT_WATCH"
+
+
+@pytest.mark.parametrize("value", ["", "10.0.0.0/8", "127.0.0.1, ::1", "fd00::/8", "2001:db8::/32", "::ffff:10.0.0.1"])
+def test_proxies_of_ones_own_are_taken(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("ENCORE_TRUSTED_PROXIES", value)
+    assert load_settings().trusted_proxies == value
+
+
+def test_the_types_of_models_are_those_that_there_are() -> None:
+    assert set(RECOMMENDER_NAMES) == set(RECOMMENDERS.names())
+    assert {*RECOMMENDER_NAMES, *MEMBERS} == MODEL_TYPES
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import typer
 from app.commands import ops
 from app.commands.ops import Finding, check_database, check_training, doctor, examine
 from app.config import Settings
+from app.config_names import setting_name
 from app.domain.exceptions import ConfigurationError, DatabaseUnavailableError
 from app.infrastructure.database.migrate import migrate
 
@@ -39,15 +40,15 @@ async def check_frozen(_settings: Settings) -> Finding:
     return Finding("frozen", "ok", "too late")
 
 
-async def check_refusing(_settings: Settings) -> Finding:
+async def check_model(_settings: Settings) -> Finding:
     raise DatabaseUnavailableError("the database at postgresql://u:canary-5f1c@db refused")
 
 
-async def check_misconfigured(_settings: Settings) -> Finding:
+async def check_cache(_settings: Settings) -> Finding:
     raise ConfigurationError("ENCORE_CACHE_URL", "no adapter takes this scheme")
 
 
-async def check_broken(_settings: Settings) -> Finding:
+async def check_jobs(_settings: Settings) -> Finding:
     raise RuntimeError("canary-5f1c")
 
 
@@ -62,12 +63,18 @@ async def test_a_frozen_dependency_is_named_and_not_waited_for(monkeypatch: pyte
 
 
 async def test_each_kind_of_failure_has_its_advice_and_shows_no_secret() -> None:
-    findings = await examine(SETTINGS, (check_refusing, check_misconfigured, check_broken))
+    findings = await examine(SETTINGS, (check_model, check_cache, check_jobs))
     refusing, misconfigured, broken = findings
-    assert "ENCORE_REFUSING_URL" in refusing.advice
+    assert "ENCORE_DATABASE_URL" in refusing.advice
     assert "correct ENCORE_CACHE_URL" in misconfigured.advice
     assert broken.detail == "RuntimeError"
     assert "canary" not in str(findings)
+
+
+def test_every_check_has_a_setting_that_exists() -> None:
+    names = {check.__name__.removeprefix("check_") for check in ops.CHECKS}
+    assert names == set(ops.SETTING_OF)
+    assert set(ops.SETTING_OF.values()) <= {setting_name(field) for field in Settings.model_fields}
 
 
 async def test_a_database_without_tables_is_told_to_migrate(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -104,6 +105,46 @@ async def test_the_last_good_keys_stay_for_a_day_while_the_source_is_down() -> N
     now[0] += KEEP_SECONDS
     with pytest.raises(UnavailableError):
         await keys.find("k1")
+
+
+@pytest.mark.parametrize("empty", [b'{"keys": []}', document({"kty": "oct", "k": "c2VjcmV0", "kid": "k1"})])
+async def test_a_set_without_a_key_for_us_never_replaces_one_that_has_some(empty: bytes) -> None:
+    now = [0.0]
+    source = Source(document(rsa_jwk("k1")))
+    keys = KeySet(source, lambda: now[0])
+    assert await keys.find("k1") is not None
+    source.answer, now[0] = empty, 300.0
+    await keys.refresh(60.0)
+    assert source.fetches == 2
+    assert await keys.find("k1") is not None
+
+
+async def test_keys_are_fetched_before_anybody_asks_for_one() -> None:
+    source = Source(document(rsa_jwk("k1")))
+    keys = KeySet(source)
+    following = asyncio.create_task(keys.follow())
+    await asyncio.sleep(0)  # it has begun: whoever asks now waits for what it fetches
+    assert await keys.find("k1") is not None
+    assert source.fetches == 1
+    following.cancel()
+
+
+async def test_after_a_failed_fetch_the_next_is_tried_within_seconds_and_not_more_often() -> None:
+    now = [0.0]
+    source = Source(b"")
+    source.answer = OSError("away")
+    keys = KeySet(source, lambda: now[0])
+    tried = []
+    for tenth in range(300):  # half a minute in which people keep coming
+        now[0], before = tenth / 10, source.fetches
+        with pytest.raises(UnavailableError):
+            await keys.find("k1")
+        tried += [now[0]] * (source.fetches - before)
+    assert tried == [0.0, 1.0, 3.0, 7.0, 12.0, 17.0, 22.0, 27.0]
+    source.answer, now[0] = document(rsa_jwk("k1")), 32.0
+    assert await keys.find("k1") is not None
+    assert await keys.find("unknown") is None
+    assert source.fetches == len(tried) + 1
 
 
 async def test_without_any_keys_yet_nobody_is_called_a_liar() -> None:

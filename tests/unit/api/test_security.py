@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from app.api.jwks import SharedSecret
+from app.api.middleware import client_address
 from app.api.security import (
     CACHED_SECONDS,
     PUBLIC,
@@ -21,9 +22,10 @@ from app.api.security import (
     policy_of,
 )
 from app.api.tokens import TokenPolicy
-from app.application.credentials import ApiKeys, issue_token
+from app.application.credentials import LISTED_SECONDS, ApiKeys, issue_token
 from app.domain.exceptions import AuthenticationError, PermissionDeniedError
-from app.domain.stores import Database
+from app.domain.models import ApiKey
+from app.domain.stores import ApiKeyStore, Database
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate
 
@@ -78,6 +80,22 @@ def test_an_api_key_header_reads_like_a_bearer() -> None:
     assert credentials_in([(b"x-api-key", b"rec_x")]) == b"Bearer rec_x"
     assert credentials_in([(b"authorization", b"Basic eA==")]) == b"Basic eA=="
     assert credentials_in([(b"cookie", b"token=x")]) is None
+
+
+class NoStore(ApiKeyStore):
+    """Keeps nothing: its keys are well formed, and nobody's."""
+
+    async def add(self, key: ApiKey) -> None:
+        """Forgotten."""
+
+    async def get(self, key_id: str) -> ApiKey | None:
+        return None
+
+    async def list(self) -> Sequence[ApiKey]:
+        return ()
+
+    async def revoke(self, key_id: str, at: datetime) -> bool:
+        return False
 
 
 class Clock:
@@ -150,13 +168,60 @@ async def test_a_revoked_key_is_refused_within_the_minute(database: Database) ->
         await authentication.verify(credentials)
 
 
-async def test_a_guessing_address_costs_no_database_read_but_locks_out_no_owner(database: Database) -> None:
+async def test_a_guessing_address_costs_one_database_read_and_locks_out_no_owner(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = Clock()
     authentication, keys = authenticator(database, clock)
-    _, used = await keys.create("nestjs", {"recs:read"})
     _, unused = await keys.create("other", {"recs:read"})
-    await authentication.verify(b"Bearer " + used.encode())
-    assert (await authentication.verify(b"Bearer " + used.encode(), is_suspect=True)).subject == "nestjs"
-    with pytest.raises(AuthenticationError):  # although the key is good: nobody looked
-        await authentication.verify(b"Bearer " + unused.encode(), is_suspect=True)
-    assert (await authentication.verify(b"Bearer " + unused.encode())).subject == "other"
+    _, guess = await ApiKeys(NoStore(), "test", clock).create("guesser", {"recs:read"})
+    reads: list[str] = []
+    get, listing = database.api_keys.get, database.api_keys.list
+
+    async def counted_get(key_id: str) -> ApiKey | None:
+        reads.append(key_id)
+        return await get(key_id)
+
+    async def counted_listing() -> Sequence[ApiKey]:
+        reads.append("all")
+        return await listing()
+
+    monkeypatch.setattr(database.api_keys, "get", counted_get)
+    monkeypatch.setattr(database.api_keys, "list", counted_listing)
+    for _ in range(100):
+        with pytest.raises(AuthenticationError):
+            await authentication.verify(b"Bearer " + guess.encode(), is_suspect=True)
+        owner = await authentication.verify(b"Bearer " + unused.encode(), is_suspect=True)
+        assert owner.subject == "other"
+    assert reads == ["all"]
+
+
+async def test_a_key_made_or_revoked_meanwhile_is_noticed_behind_a_guessing_address_too(database: Database) -> None:
+    clock = Clock()
+    authentication, keys = authenticator(database, clock)
+    old, old_text = await keys.create("old", {"recs:read"})
+    await authentication.verify(b"Bearer " + old_text.encode(), is_suspect=True)
+    await keys.revoke(old.key_id)
+    _, new_text = await keys.create("new", {"recs:read"})
+    clock.now = NOW + timedelta(seconds=LISTED_SECONDS)
+    assert (await authentication.verify(b"Bearer " + new_text.encode(), is_suspect=True)).subject == "new"
+    with pytest.raises(AuthenticationError):
+        await authentication.verify(b"Bearer " + old_text.encode(), is_suspect=True)
+
+
+@pytest.mark.parametrize(
+    ("peer", "counted_as"),
+    [
+        ("10.1.2.3", "10.1.2.3"),
+        ("::ffff:10.1.2.3", "10.1.2.3"),
+        ("::ffff:a01:204", "10.1.2.4"),
+        ("64:ff9b::10.1.2.3", "10.1.2.3"),
+        ("::10.1.2.3", "10.1.2.3"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("::1", "::"),
+        ("nonsense:", "unknown"),
+    ],
+)
+def test_strangers_are_counted_by_the_address_of_their_subscriber(peer: str, counted_as: str) -> None:
+    assert client_address({"client": (peer, 1)}) == counted_as
