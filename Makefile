@@ -21,7 +21,7 @@ install: $(VENV)/.installed ## The environment alone: .venv with the `encore` co
 
 dev: $(VENV)/.developed ## … and everything that tests and checks need
 
-demo: install ## A running service with a small catalogue, from nothing
+demo: install ## A running service with a small catalog, from nothing
 	@$(BIN)/encore demo
 
 test: dev ## Every test, with branch coverage; WORKERS=0 runs them one after the other

@@ -9,25 +9,24 @@ from datetime import datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 
-from app.application.catalog import CatalogService
-from app.application.ingestion.events import EventIngestion
-from app.application.recommending.candidates import OpenIndex
+from app.application.catalog_service import CatalogService
+from app.application.ingestion.http_ingestion import EventIngestion
+from app.application.invalidation.list_invalidation import ListInvalidator
+from app.application.ranking.candidate_generation import OpenIndex
+from app.application.ranking.serving_state import MEMBERS
 from app.application.recommending.list_policy import ListPolicy
-from app.application.recommending.list_renewal import ListRenewal
-from app.application.recommending.recommendation import RecommendationService
-from app.application.recommending.shaping import House
-from app.application.reporting.model_quality import Judge
+from app.application.recommending.recommendation_service import RecommendationService
+from app.application.reporting.model_quality import ModelEvaluator
 from app.application.reporting.reporter import EVALUATION, KPIS, Reporter
+from app.application.scheduler import LONG_AGO, Scheduler, Timetable
+from app.application.serving.counting_ranker import CountingRanker
 from app.application.serving.guardrail import Guardrail
-from app.application.serving.model_serving import ModelServer, ServingPolicy
-from app.application.serving.served import Served
-from app.application.serving.serving import MEMBERS
-from app.application.serving.serving_stack import ServingStack
+from app.application.serving.model_server import ModelServer, ServingPolicy
 from app.application.serving.shadow import Shadow
-from app.application.training.judging import TrainingPolicy
-from app.application.training.model_registry import Registry
+from app.application.serving_stack import ServingStack
+from app.application.training.comparison import TrainingPolicy
+from app.application.training.model_registry import ModelRegistry
 from app.application.training.model_training import Trainer
-from app.application.training.scheduled import LONG_AGO, Scheduler, Timetable
 from app.config import Settings
 from app.config_rules import rules_of
 from app.connecting import (
@@ -39,16 +38,17 @@ from app.connecting import (
     utc_now,
 )
 from app.domain.cron import Cron
+from app.domain.entities import Kind
 from app.domain.exploration import Exploration
 from app.domain.gate import GatePolicy
-from app.domain.guardrail import GuardrailPolicy
+from app.domain.guardrail_policy import GuardrailPolicy
 from app.domain.interfaces import ArtifactStore, Cache, EventPublisher, JobQueue
-from app.domain.models import Kind
 from app.domain.recommender import Recommenders
+from app.domain.reranking import RankingPolicy
 from app.domain.signals import SignalPolicy
 from app.domain.stores import Database
 from app.infrastructure.vector_store import IndexPolicy, open_good_index
-from app.models import Table
+from app.models import RecommenderTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ async def open_container(settings: Settings, clock: Callable[[], datetime] = utc
         stack.push_async_callback(publisher.close)
         jobs = await connect_jobs(settings)
         stack.push_async_callback(jobs.close)
-        recommenders = Table(settings.train_transformer)
+        recommenders = RecommenderTable(settings.train_transformer)
         yield Container(settings, database, cache, artifacts, jobs, publisher, recommenders, clock)
 
 
@@ -111,30 +111,30 @@ def make_serving(container: Container) -> ServingStack:
     }
     lists = RecommendationService(database, cache, server, clock, policy, by_type)
 
-    def wake_catalogue() -> None:
+    def wake_catalog() -> None:
         for follower in (server, *by_type.values()):
-            follower.wake_catalogue()
+            follower.wake_catalog()
 
     # A cache of our own hears nothing of what other processes write: then the database is asked.
     alone = settings.cache_url.startswith("memory:")
     follow_seconds = settings.catalog_poll_seconds if alone else None
-    renewal = ListRenewal(database.interactions, cache, lists.forget, follow_seconds)
+    renewal = ListInvalidator(database.interactions, cache, lists.forget, follow_seconds)
     max_age = timedelta(days=settings.event_max_age_days)
     events = EventIngestion(database.interactions, renewal, clock, max_age=max_age)
-    catalog = CatalogService(database.catalog, renewal, clock, wake_catalogue)
+    catalog = CatalogService(database.catalog, renewal, clock, wake_catalog)
     guardrail = None
     if settings.guardrail:
         bounds = guardrail_policy(settings)
-        served = Served(bounds.window_seconds)
-        lists.making = served.making
+        served = CountingRanker(bounds.window_seconds)
+        lists.rank = served.rank
         guardrail = Guardrail(server, served, make_registry(container), bounds)
     shadow = None
     if settings.shadow_model:
         candidate = _model_server(
             container, settings.train_model_type, only_with_model=True, pinned=settings.shadow_model
         )
-        shadow = Shadow(candidate, settings.shadow_share, lists.making, make_registry(container).note_shadow)
-        lists.making = shadow.making
+        shadow = Shadow(candidate, settings.shadow_share, lists.rank, make_registry(container).note_shadow)
+        lists.rank = shadow.rank
     return ServingStack(server, by_type, lists, renewal, events, catalog, guardrail, shadow)
 
 
@@ -149,10 +149,10 @@ def guardrail_policy(settings: Settings) -> GuardrailPolicy:
     )
 
 
-def house_of(settings: Settings) -> House:
+def ranking_policy_of(settings: Settings) -> RankingPolicy:
     """What the settings say about the shape of all lists."""
     exploration = Exploration(settings.explore_share, settings.explore_position, settings.explore_pool)
-    return House(rules_of(settings.rules), settings.list_diversity, exploration)
+    return RankingPolicy(rules_of(settings.rules), settings.list_diversity, exploration)
 
 
 def _model_server(
@@ -165,7 +165,7 @@ def _model_server(
         catalog_poll_seconds=settings.catalog_poll_seconds,
         index_above=settings.vector_index_above,
         only_with_model=only_with_model,
-        house=house_of(settings),
+        ranking_policy=ranking_policy_of(settings),
         pinned=pinned,
     )
     return ModelServer(
@@ -216,10 +216,10 @@ def make_trainer(container: Container) -> Trainer:
     )
 
 
-def make_judge(container: Container) -> Judge:
+def make_judge(container: Container) -> ModelEvaluator:
     """What measures models of the registry."""
     settings = container.settings
-    return Judge(
+    return ModelEvaluator(
         container.database,
         container.artifacts,
         container.recommenders,
@@ -260,6 +260,6 @@ def make_scheduler(container: Container, slots: dict[str, datetime], since: date
     )
 
 
-def make_registry(container: Container) -> Registry:
+def make_registry(container: Container) -> ModelRegistry:
     """The model registry over this container's ports."""
-    return Registry(container.database, container.artifacts, container.recommenders, container.clock)
+    return ModelRegistry(container.database, container.artifacts, container.recommenders, container.clock)

@@ -12,40 +12,40 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from app.commands.shared import guarded
+from app.commands.shared import exit_on_error
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CommandEntry:
     """Where a command lives, and the line that `encore --help` shows for it."""
 
     module: str
     summary: str
 
 
-COMMANDS: Mapping[str, Entry] = {
-    "demo": Entry("demo", "Generate a small catalogue, train, serve, and print what to try."),
-    "serve": Entry("serve", "Serve lists over HTTP."),
-    "consume": Entry("consume", "Take in events from Kafka."),
-    "worker": Entry("workers", "Run trainings and scheduled work for Celery."),
-    "beat": Entry("workers", "Send the ticks that scheduled work hangs on."),
-    "migrate": Entry("data", "Bring the database schema up to date."),
-    "import": Entry("data", "Take in interactions, items or users from files."),
-    "export": Entry("data", "Write interactions, items or users to a file."),
-    "train": Entry("train", "Train, judge and, if it is better, promote a model."),
-    "evaluate": Entry("evaluate", "Measure a model, or the default pipeline on anybody's data."),
-    "kpis": Entry("kpis", "Show what people did in the last days."),
-    "models": Entry("models", "List, show, promote and roll back models."),
-    "recommend": Entry("recommend", "Show a user's list."),
-    "similar": Entry("recommend", "Show what is like an item."),
-    "token": Entry("credentials", "Make a token for a user or an operator (HS256 secrets only)."),
-    "api-keys": Entry("credentials", "Create, list and revoke service credentials."),
-    "dead-letters": Entry("dead_letters", "List, show and replay what could not be taken in."),
-    "outbox": Entry("consume", "Show, or send, what waits to go out."),
-    "openapi": Entry("serve", "Print the OpenAPI document of the HTTP interface."),
-    "asyncapi": Entry("consume", "Print the AsyncAPI document of the topics."),
-    "config": Entry("ops", "Show the settings in force, secrets masked."),
-    "doctor": Entry("ops", "Try every dependency and say what to do."),
+COMMANDS: Mapping[str, CommandEntry] = {
+    "demo": CommandEntry("demo", "Generate a small catalog, train, serve, and print what to try."),
+    "serve": CommandEntry("serve", "Serve lists over HTTP."),
+    "consume": CommandEntry("consume", "Take in events from Kafka."),
+    "worker": CommandEntry("workers", "Run trainings and scheduled work for Celery."),
+    "beat": CommandEntry("workers", "Send the ticks that scheduled work hangs on."),
+    "migrate": CommandEntry("data", "Bring the database schema up to date."),
+    "import": CommandEntry("data", "Take in interactions, items or users from files."),
+    "export": CommandEntry("data", "Write interactions, items or users to a file."),
+    "train": CommandEntry("train", "Train, judge and, if it is better, promote a model."),
+    "evaluate": CommandEntry("evaluate", "Measure a model, or the default pipeline on anybody's data."),
+    "kpis": CommandEntry("kpis", "Show what people did in the last days."),
+    "models": CommandEntry("models", "List, show, promote and roll back models."),
+    "recommend": CommandEntry("recommend", "Show a user's list."),
+    "similar": CommandEntry("recommend", "Show what is like an item."),
+    "token": CommandEntry("credentials", "Make a token for a user or an operator (HS256 secrets only)."),
+    "api-keys": CommandEntry("credentials", "Create, list and revoke service credentials."),
+    "dead-letters": CommandEntry("dead_letters", "List, show and replay what could not be taken in."),
+    "outbox": CommandEntry("consume", "Show, or send, what waits to go out."),
+    "openapi": CommandEntry("serve", "Print the OpenAPI document of the HTTP interface."),
+    "asyncapi": CommandEntry("consume", "Print the AsyncAPI document of the topics."),
+    "config": CommandEntry("ops", "Show the settings in force, secrets masked."),
+    "doctor": CommandEntry("ops", "Try every dependency and say what to do."),
 }
 
 
@@ -99,7 +99,7 @@ def about(
 def main() -> None:
     """The console script. Exit 0: done; 1: refused or failed, with one clear line; 2: wrong usage; 130: Ctrl-C."""
     try:
-        with guarded():
+        with exit_on_error():
             app(prog_name="encore")
     except typer.Exit as done:
         sys.exit(done.exit_code)

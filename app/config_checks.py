@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from app.config_names import setting_name
 from app.config_secrets import weakness
 from app.domain.addresses import is_safe_address
+from app.domain.entities import Kind
 from app.domain.exceptions import ConfigurationError
 from app.domain.model_types import MODEL_TYPES
-from app.domain.models import Kind
 
 if TYPE_CHECKING:  # config.py calls this module
     from app.config import Settings

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from app.application.recommending.rules import Rules, read_rules
 from app.domain.exceptions import ConfigurationError, InputError
+from app.domain.rules import Rules, read_rules
 
 SETTING = "ENCORE_RULES"
 MAX_BYTES = 4_194_304

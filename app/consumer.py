@@ -11,11 +11,11 @@ from datetime import timedelta
 from functools import partial
 
 from app import telemetry
-from app.application.ingestion.consuming import ConsumePolicy, StreamConsumer
-from app.application.ingestion.event_shapes import TOPICS
-from app.application.ingestion.ingestion import PoisonPolicy
+from app.application.ingestion.batch_planning import PoisonPolicy
+from app.application.ingestion.event_types import TOPICS
 from app.application.ingestion.record_decoding import decode_records
-from app.application.outgoing.outbox import OutboxRelay
+from app.application.ingestion.stream_consumer import ConsumePolicy, StreamConsumer
+from app.application.outgoing.outbox_relay import OutboxRelay
 from app.config import Settings, load_settings
 from app.connecting import connect_cache, connect_database, connect_publisher, connect_source, utc_now
 from app.infrastructure.health_port import HealthPort

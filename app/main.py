@@ -15,33 +15,33 @@ from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from app import telemetry
-from app.api import handlers, health, openapi
+from app.api import exception_handlers, health, openapi
 from app.api.cursors import Cursors
 from app.api.dependencies import Services
-from app.api.hygiene import EnvelopeLimits
+from app.api.envelope import EnvelopeLimits
+from app.api.fast_lane import FastLane
 from app.api.jwks import KeySource, open_keys
-from app.api.lane import FastLane
-from app.api.limits import Admission, RateLimiter
-from app.api.lists import UserLists
-from app.api.middleware import Boundary, Bounds, Gateway
+from app.api.limits import ConcurrencyLimiter, RateLimiter
+from app.api.list_responses import UserLists
+from app.api.middleware import BoundaryMiddleware, RequestGuards, RequestLimits
 from app.api.readiness import ReadinessCheck
 from app.api.routing import bulk_paths, literal_paths, methods_at, refuse_undeclared, refuse_unreachable
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
-from app.api.v1 import events, items, models, recs, trainings, users
+from app.api.v1 import event_routes, item_routes, model_routes, recommendation_routes, training_routes, user_routes
 from app.application.credentials import ApiKeys
-from app.application.outgoing.outbox import BackgroundEvents, OutboxRelay
+from app.application.outgoing.outbox_relay import BackgroundEvents, OutboxRelay
 from app.application.queue_gauges import watch_queues
-from app.application.recommending.refreshed import told_through
+from app.application.recommending.refresh_events import publish_to
 from app.application.reporting.report_gauges import watch_reports
-from app.application.serving.serving_stack import ServingStack
+from app.application.scheduler import tick_for_ever
+from app.application.serving_stack import ServingStack
 from app.application.supervision import Loop, supervised, watch_lag
-from app.application.training.model_training import request_training, ring_for_queued
-from app.application.training.scheduled import tick_for_ever
+from app.application.training.model_training import request_training, requeue_pending
 from app.bootstrap import Container, make_registry, make_scheduler, make_serving, open_container
 from app.config import Settings, require_credentials
+from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
-from app.domain.models import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 
 log = telemetry.get_logger(__name__)
 
@@ -52,7 +52,7 @@ FLUSH_SECONDS = 3.0
 class Application(FastAPI):
     """Crosses the boundary before the framework is asked: its machinery is for requests that deserve it."""
 
-    boundary: Boundary
+    boundary: BoundaryMiddleware
     literal_paths: frozenset[str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,8 +85,8 @@ def create_app(settings: Settings) -> FastAPI:
     refuse_unreachable(app.routes, {"user_id": RESERVED_USER_IDS, "item_id": RESERVED_ITEM_IDS})
     app.literal_paths = literal_paths(app.routes)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]  # the way FastAPI documents
-    handlers.install(app)
-    app.boundary = Boundary(
+    exception_handlers.install(app)
+    app.boundary = BoundaryMiddleware(
         partial(FastAPI.__call__, app), bounds=bounds_of(settings, app), methods_at=partial(methods_at, app)
     )
     return app
@@ -95,7 +95,7 @@ def create_app(settings: Settings) -> FastAPI:
 def every_route(operations_open: bool = True) -> Iterator[BaseRoute]:
     """The routes, in the order in which they are asked."""
     # More particular paths first: `/recs/train` is not a user.
-    for module in (trainings, models, recs, items, users, events):
+    for module in (training_routes, model_routes, recommendation_routes, item_routes, user_routes, event_routes):
         yield from module.routes.routes
     yield from health.probes.routes
     if operations_open:
@@ -109,9 +109,9 @@ def openapi_document() -> dict[str, Any]:
     return openapi.document(app)
 
 
-def bounds_of(settings: Settings, app: FastAPI) -> Bounds:
+def bounds_of(settings: Settings, app: FastAPI) -> RequestLimits:
     """Caps on one request."""
-    return Bounds(
+    return RequestLimits(
         max_body_bytes=settings.max_body_bytes,
         max_bulk_body_bytes=settings.max_bulk_body_bytes,
         bulk_paths=bulk_paths(app.routes),
@@ -128,14 +128,14 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIt
         serving = make_serving(container)
         stack.push_async_callback(serving.close)
         await serving.start()
-        equip(app, container, serving, keys)
-        await ring_again(container)
+        wire_app_state(app, container, serving, keys)
+        await requeue_pending_trainings(container)
         relay = OutboxRelay(
             container.database.outbox, container.database.dead_letters, container.publisher, container.clock
         )
         told = BackgroundEvents(container.publisher, container.clock)
         stack.push_async_callback(told.flush, FLUSH_SECONDS)
-        serving.lists.refreshed = told_through(told)
+        serving.lists.refreshed = publish_to(told)
         loops: dict[str, Loop] = {
             "serving": serving.follow,
             "keys": keys.follow,
@@ -154,7 +154,7 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIt
         yield
 
 
-def equip(app: FastAPI, container: Container, serving: ServingStack, keys: KeySource) -> None:
+def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, keys: KeySource) -> None:
     """Hand the routes their use cases, and the boundary what it decides with."""
     settings = container.settings
     limiter = RateLimiter(
@@ -184,14 +184,19 @@ def equip(app: FastAPI, container: Container, serving: ServingStack, keys: KeySo
     policy = TokenPolicy(
         settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway_seconds, settings.jwt_max_lifetime_seconds
     )
-    admission = Admission(settings.max_concurrent_requests)
+    admission = ConcurrencyLimiter(settings.max_concurrent_requests)
     telemetry.REQUESTS_IN_FLIGHT.set_function(lambda: admission.taken)
     api_keys = ApiKeys(database.api_keys, settings.environment, container.clock)
-    app.state.gateway = Gateway(
+    app.state.gateway = RequestGuards(
         Authenticator(keys, policy, api_keys, container.clock),
         limiter,
         admission,
-        FastLane(lists, recs.LIST_ROUTE, recs.LIST_POLICY, settings.request_deadline_seconds),
+        FastLane(
+            lists,
+            recommendation_routes.LIST_ROUTE,
+            recommendation_routes.LIST_POLICY,
+            settings.request_deadline_seconds,
+        ),
     )
 
 
@@ -200,11 +205,11 @@ def cursor_secret(settings: Settings) -> bytes:
     for secret in (settings.cursor_secret, settings.jwt_secret):
         if secret is not None:
             return secret.get_secret_value().encode()
-    log.warning("cursors end with this process: set ENCORE_CURSOR_SECRET where several replicas serve")
+    log.warning("cursor_secret_is_temporary")
     return secrets.token_bytes(32)
 
 
-async def ring_again(container: Container) -> None:
+async def requeue_pending_trainings(container: Container) -> None:
     """Ring for trainings that an earlier process left queued; without database or broker the next start does it."""
     with suppress(UnavailableError):
-        await ring_for_queued(container.database, container.jobs)
+        await requeue_pending(container.database, container.jobs)

@@ -16,7 +16,7 @@ import uvloop
 
 from app.domain.interfaces import Cache
 from app.infrastructure.cache import open_cache
-from app.infrastructure.cache.memory import MemoryCache
+from app.infrastructure.cache.memory_cache import MemoryCache
 from benchmarks.machine import report, resident_bytes
 from tests.servers.redis import start_redis
 

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from time import monotonic
 
+from app.domain.entities import FINAL_STATUSES, TrainingStatus
 from app.domain.interfaces import JobQueue
-from app.domain.models import FINAL_STATUSES, TrainingStatus
 from app.infrastructure.jobs import open_job_queue
 from benchmarks.kill_training import Rig, open_rig, status_of
 from benchmarks.machine import report, resident_bytes

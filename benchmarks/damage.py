@@ -20,12 +20,12 @@ from time import monotonic
 import numpy as np
 
 from app.application.artifacts.artifact_format import FILES, MANIFEST
-from app.application.artifacts.artifacts import load_model, save_model
+from app.application.artifacts.model_artifacts import load_model, save_model
 from app.application.demo.demo_data import DemoData, generate
 from app.domain.dataset import Dataset
+from app.domain.entities import KINDS, EventColumns, ModelStatus, ModelVersion
 from app.domain.exceptions import ArtifactDamagedError, ArtifactError, ArtifactMissingError
 from app.domain.interfaces import ArtifactStore
-from app.domain.models import KINDS, EventColumns, ModelStatus, ModelVersion
 from app.domain.signals import SignalPolicy, dataset_from
 from app.infrastructure.storage import open_artifact_store
 from app.models import RECOMMENDERS

@@ -3,7 +3,7 @@
 python -m benchmarks.diversity [strength …]        default 0 0.05 0.1 0.2 0.3 0.5 0.7
 
 ml-latest-small (ENCORE_BENCH_DATA), likes (ratings of 3.5 and more), the newest tenth held out; the recipe that
-selection chooses; lists as they are served, by `make_list`. Also: the processor time of the reordering alone.
+selection chooses; lists as they are served, by `rank_list`. Also: the processor time of the reordering alone.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.application.evaluation.event_table import plain_columns
-from app.application.evaluation.held_out import HoldOut, hold_out
+from app.application.evaluation.hold_out import HoldOut, hold_out
 from app.application.evaluation.selection import select
 from app.application.evaluation.top_lists import hits_of
-from app.application.recommending.list_making import Task, make_list
-from app.application.recommending.lists import Filters, ModelRef
-from app.application.recommending.rules import Shape
-from app.application.serving.catalogue_view import CatalogueView
-from app.application.serving.serving import Serving
+from app.application.ranking.list_ranking import RankingTask, rank_list
+from app.application.ranking.serving_state import ServingState
 from app.commands.quality.data import data_folder
 from app.domain import list_metrics, metrics
+from app.domain.catalog_view import CatalogView
 from app.domain.dataset import Dataset
-from app.domain.diversity import diversified, unit
-from app.domain.models import EventColumns, Item
+from app.domain.diversity import mmr_order, unit_length
+from app.domain.entities import EventColumns, Item
+from app.domain.list_query import Filters, ModelRef
+from app.domain.rules import RerankOptions
 from app.domain.signals import SignalPolicy, dataset_from
 from app.domain.splits import time_split
 from app.models import RECOMMENDERS
@@ -46,7 +46,7 @@ LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def movies(folder: Path) -> list[Item]:
-    """The catalogue."""
+    """The catalog."""
     found = []
     with (folder / "movies.csv").open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
@@ -67,32 +67,32 @@ def likes(folder: Path) -> EventColumns:
     return plain_columns(tuple(users.tolist()), tuple(items.tolist()), user, item, times)
 
 
-def prepared() -> tuple[Serving, Dataset, HoldOut, datetime]:
+def prepared() -> tuple[ServingState, Dataset, HoldOut, datetime]:
     """A serving state fitted to the older nine tenths, and what the last tenth asks for."""
     folder = data_folder() / "ml-latest-small"
-    catalogue = movies(folder)
+    catalog = movies(folder)
     older, newer = time_split(likes(folder), 0.1)
     now = datetime.fromtimestamp(float(older.occurred_at.max()), UTC)
-    train = dataset_from(older, SignalPolicy(), now, catalogue, ())
+    train = dataset_from(older, SignalPolicy(), now, catalog, ())
     recipe = select(train, RECOMMENDERS, "hybrid", seed=0, budget_seconds=BUDGET_SECONDS, progress=lambda *_: None)
     sys.stderr.write(f"{recipe.parameters}\n")
     recommender = RECOMMENDERS.build(recipe.name, recipe.parameters)
     recommender.fit(train, seed=0, progress=lambda *_: None)
-    known = [item for item in catalogue if item.item_id in train.items]
-    view = CatalogueView.of_model(train.items).updated(known, (), 1)
-    return Serving(view, ModelRef("m", "hybrid", 1), recommender), train, hold_out(train, newer), now
+    known = [item for item in catalog if item.item_id in train.items]
+    view = CatalogView.of_model(train.items).updated(known, (), 1)
+    return ServingState(view, ModelRef("m", "hybrid", 1), recommender), train, hold_out(train, newer), now
 
 
-def lists(serving: Serving, held: HoldOut, now: datetime, strength: float) -> NDArray[np.int32]:
+def lists(serving: ServingState, held: HoldOut, now: datetime, strength: float) -> NDArray[np.int32]:
     """(n_users, 10) the lists that would be served, -1 where one is shorter."""
     made = np.full((len(held), 10), -1, dtype=np.int32)
     for row, history in enumerate(histories(serving, held)):
-        ranked = make_list(serving, Task("hybrid", Filters(), history, 100, shape=Shape(strength)), now)
+        ranked = rank_list(serving, RankingTask("hybrid", Filters(), history, 100, shape=RerankOptions(strength)), now)
         made[row, : len(ranked.positions[:10])] = ranked.positions[:10]
     return made
 
 
-def histories(serving: Serving, held: HoldOut) -> Iterator[Sequence[tuple[str, float, float]]]:
+def histories(serving: ServingState, held: HoldOut) -> Iterator[Sequence[tuple[str, float, float]]]:
     """Each user's, as the service reads it."""
     for start in range(len(held)):
         one = held.histories.rows(start, start + 1)
@@ -109,8 +109,8 @@ def measure(strengths: Sequence[float]) -> None:
         began = time.thread_time()
         made = lists(serving, held, now, strength)
         milliseconds = (time.thread_time() - began) / len(held) * 1_000
-        values = metrics.compute(hits_of(made, held.relevant), held.n_relevant, ["ndcg@10", "recall@10"])
-        described = list_metrics.describe(made, counts, train.n_users, features)
+        values = metrics.compute_metrics(hits_of(made, held.relevant), held.n_relevant, ["ndcg@10", "recall@10"])
+        described = list_metrics.list_figures(made, counts, train.n_users, features)
         told = {"strength": strength, "users": len(held), "items": len(serving.view)}
         for name, per_user in values.items():
             low, high = metrics.bootstrap_interval(per_user, seed=0)
@@ -124,10 +124,10 @@ def reordering() -> None:
     """MMR alone: 100 of 300, with 64 genre columns and 128 factors."""
     random = np.random.default_rng(0)
     relevance = random.random(300).astype(np.float32)
-    vectors = unit(random.standard_normal((300, 192)).astype(np.float32))
+    vectors = unit_length(random.standard_normal((300, 192)).astype(np.float32))
     began = time.thread_time()
     for _ in range(1_000):
-        diversified(relevance, vectors, 0.3, 100)
+        mmr_order(relevance, vectors, 0.3, 100)
     report(BENCHMARK, "100 of 300", time.thread_time() - began, "ms", factors=192)
 
 

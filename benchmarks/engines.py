@@ -12,7 +12,7 @@ from time import process_time
 
 import numpy as np
 
-from app.application.evaluation.held_out import take_rows
+from app.application.evaluation.hold_out import take_rows
 from app.application.evaluation.pipeline import ranks_among
 from app.commands.quality import data
 from app.commands.quality.protocols import columns_of, dataset_of

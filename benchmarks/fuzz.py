@@ -16,8 +16,8 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.machine import report
-from tests.integration.api.house import ADMIN, build
 from tests.integration.api.processes import Process, serving
+from tests.integration.api.running_service import ADMIN, build
 
 EXCLUDED = "positive_data_acceptance"
 """JSON Schema calls 1.0 an integer and knows nothing of "not in the future" or "start before end"; we do (H14)."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from app.domain.models import Interaction, Kind
+from app.domain.entities import Interaction, Kind
 from app.domain.stores import IngestBatch
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate

@@ -22,12 +22,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
-from app.application.artifacts.artifacts import load_model
+from app.application.artifacts.model_artifacts import load_model
 from app.application.demo.demo_data import generate
 from app.application.training.model_training import TrainingRequest, queue_training
+from app.domain.entities import TrainingJob, TrainingStatus
 from app.domain.exceptions import TrainingRunningError
 from app.domain.interfaces import ArtifactStore
-from app.domain.models import TrainingJob, TrainingStatus
 from app.domain.stores import Database, IngestBatch
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate

@@ -17,11 +17,11 @@ from time import process_time
 
 from app.application.evaluation.event_table import EventTable
 from app.application.evaluation.pipeline import judge_all, prepare, train
-from app.application.transfer.catalog_rows import ITEMS, USERS, CatalogRows, Entry, Reading
+from app.application.transfer.catalog_file_rows import ITEMS, USERS, CatalogRows, Entry, Reading
 from app.application.transfer.movielens import Layout, Part, layout_of
 from app.commands.quality.data import data_folder
+from app.domain.entities import EventColumns
 from app.domain.metrics import probability_better
-from app.domain.models import EventColumns
 from app.domain.recommender import Scorer
 from app.domain.splits import time_split
 from app.infrastructure.files import open_reader

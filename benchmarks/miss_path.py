@@ -24,13 +24,13 @@ from uuid import UUID
 import numpy as np
 import scipy.sparse as sp
 
-from app.application.artifacts.artifacts import save_model
-from app.application.recommending.list_making import Task, make_list
-from app.application.recommending.lists import Filters, ListQuery, SessionEvent, SessionQuery
+from app.application.artifacts.model_artifacts import save_model
+from app.application.ranking.list_ranking import RankingTask, rank_list
 from app.bootstrap import Container, make_serving, open_container
 from app.config import Settings
 from app.domain.dataset import Dataset, Features, Histories, IdMap
-from app.domain.models import Interaction, Kind, ModelStatus, ModelVersion
+from app.domain.entities import Interaction, Kind, ModelStatus, ModelVersion
+from app.domain.list_query import Filters, ListQuery, SessionEvent, SessionQuery
 from app.domain.recommender import Recommender
 from app.domain.stores import IngestBatch
 from app.infrastructure.database.migrate import migrate
@@ -122,7 +122,7 @@ def percentiles(seconds: Sequence[float], figure: str, **more: object) -> None:
 
 
 async def measure(n_items: int, folder: Path) -> None:
-    """All figures of one catalogue size."""
+    """All figures of one catalog size."""
     url = f"sqlite+aiosqlite:///{folder}/encore.db"
     migrate(url)
     settings = Settings(environment="test", database_url=url, artifacts_url=f"file:{folder}/artifacts")
@@ -179,7 +179,7 @@ def parts(serving: Any, facts: Mapping[str, object]) -> None:
     seconds = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
-        make_list(serving, Task("hybrid", Filters(), history, 100), NOW)
+        rank_list(serving, RankingTask("hybrid", Filters(), history, 100), NOW)
         seconds.append(time.perf_counter() - started)
     percentiles(seconds, "computation alone", **facts)
 

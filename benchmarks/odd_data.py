@@ -1,4 +1,4 @@
-"""Generated data of odd shape: what catalogues and shops look like at their worst. Each: seed → training and test."""
+"""Generated data of odd shape: what catalogs and shops look like at their worst. Each: seed → training and test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.application.evaluation.event_table import plain_columns
-from app.domain.models import EventColumns, Item, Kind
+from app.domain.entities import EventColumns, Item, Kind
 
 Ints = NDArray[np.int64]
 _START = 1_600_000_000.0
@@ -20,7 +20,7 @@ _TAGS_PER_ITEM = 4
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Events to learn from, events to find, and a catalogue where there is one."""
+    """Events to learn from, events to find, and a catalog where there is one."""
 
     train: EventColumns
     test: EventColumns

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from time import monotonic, process_time
 
-from app.application.evaluation.held_out import hold_out
+from app.application.evaluation.hold_out import hold_out
 from app.application.evaluation.pipeline import judge_all, peak_megabytes, train
 from app.commands.quality.protocols import dataset_of
 from app.domain.exceptions import NotEnoughDataError

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
-from app.application.ingestion.ingestion import PoisonPolicy
+from app.application.ingestion.batch_planning import PoisonPolicy
 from benchmarks.chaos.rig import Rig, started_rig
 from benchmarks.machine import report
 

@@ -13,7 +13,7 @@ import redis.asyncio
 import uvloop
 
 from app.infrastructure.cache import redis_scripts
-from app.infrastructure.cache.redis import open_redis_cache
+from app.infrastructure.cache.redis_cache import open_redis_cache
 from benchmarks.machine import report
 from tests.servers.fleet import obtain
 

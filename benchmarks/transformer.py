@@ -16,16 +16,16 @@ from time import monotonic, process_time
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from app.application.evaluation.held_out import hold_out
+from app.application.evaluation.hold_out import hold_out
 from app.application.evaluation.pipeline import peak_megabytes, train
 from app.application.evaluation.top_lists import hits_of, top_lists
 from app.commands.quality import data
 from app.commands.quality.protocols import dataset_of
 from app.domain import metrics
 from app.domain.dataset import Dataset, Histories
-from app.domain.models import EventColumns
+from app.domain.entities import EventColumns
 from app.domain.recommender import Blended, Recommender, Scorer
-from app.models import RECOMMENDERS, Table
+from app.models import RECOMMENDERS, RecommenderTable
 from benchmarks.machine import report
 from benchmarks.odd_shapes import silent
 
@@ -38,7 +38,7 @@ def judged(scorer: Scorer, dataset: Dataset, test: EventColumns) -> Mapping[str,
     """Full ranking, seen items excluded."""
     asked = hold_out(dataset, test)
     lists, _ = top_lists(scorer, asked.histories, 10)
-    values = metrics.compute(hits_of(lists, asked.relevant), asked.n_relevant, NAMES)
+    values = metrics.compute_metrics(hits_of(lists, asked.relevant), asked.n_relevant, NAMES)
     return {name: round(float(value.mean(dtype=np.float64)), 4) for name, value in values.items()}
 
 
@@ -57,7 +57,7 @@ def blended(dataset: Dataset, test: EventColumns) -> None:
     """The default pipeline without and with it."""
     for when in ("never", "always"):
         began, clock = process_time(), monotonic()
-        trained = train(dataset, Table(when), progress=silent)
+        trained = train(dataset, RecommenderTable(when), progress=silent)
         spent = {"cpu_s": round(process_time() - began, 1), "clock_s": round(monotonic() - clock, 1)}
         figures = judged(trained.recommender, dataset, test)
         members = list(trained.recommender.members) if isinstance(trained.recommender, Blended) else []

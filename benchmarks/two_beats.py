@@ -14,7 +14,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from app.domain.models import FINAL_STATUSES
+from app.domain.entities import FINAL_STATUSES
 from benchmarks.kill_training import Rig, open_rig, utc_now
 from benchmarks.machine import report
 from tests.servers.encore import encore

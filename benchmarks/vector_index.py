@@ -14,7 +14,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from app.infrastructure.vector_store import KINDS, open_vector_index
+from app.infrastructure.vector_store import INDEX_KINDS, open_vector_index
 from benchmarks.machine import report
 
 BENCHMARK = "vector index"
@@ -38,7 +38,7 @@ def measure(n: int) -> None:
     seen = random.choice(n, HISTORY, replace=False).astype(np.int32)
     flat = open_vector_index("flat", vectors)
     truth = [flat.search(query[None], K, seen)[0][0] for query in queries]
-    for kind in KINDS:
+    for kind in INDEX_KINDS:
         began = time.thread_time()
         index = open_vector_index(kind, vectors)
         built = time.thread_time() - began

@@ -10,16 +10,16 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from app.api.cursors import Cursors
-from app.api.exchange import Call, call_of
-from app.api.lists import UserLists
+from app.api.list_responses import UserLists
+from app.api.request_context import RequestContext, request_context_of
 from app.api.security import Principal
-from app.application.catalog import CatalogService
-from app.application.ingestion.events import EventIngestion
-from app.application.recommending.recommendation import RecommendationService
-from app.application.training.model_registry import Registry
+from app.application.catalog_service import CatalogService
+from app.application.ingestion.http_ingestion import EventIngestion
+from app.application.recommending.recommendation_service import RecommendationService
+from app.application.training.model_registry import ModelRegistry
 from app.application.training.model_training import TrainingRequest
+from app.domain.entities import TrainingJob
 from app.domain.exceptions import AuthenticationError
-from app.domain.models import TrainingJob
 from app.domain.stores import TrainingStore
 
 
@@ -45,7 +45,7 @@ class Services:
     user_lists: UserLists
     events: EventIngestion
     catalog: CatalogService
-    registry: Registry
+    registry: ModelRegistry
     model_changed: Callable[[], None]
     trainings: TrainingStore
     request_training: Callable[[TrainingRequest], Awaitable[TrainingJob]]
@@ -60,19 +60,19 @@ async def services_of(request: Request) -> Services:
     return services
 
 
-async def current_call(request: Request) -> Call:
+async def current_request_context(request: Request) -> RequestContext:
     """What is known about this request."""
-    return call_of(request.scope)
+    return request_context_of(request.scope)
 
 
 async def current_principal(request: Request) -> Principal:
     """The caller of a closed route."""
-    principal = call_of(request.scope).principal
+    principal = request_context_of(request.scope).principal
     if principal is None:
         raise AuthenticationError
     return principal
 
 
-Uses = Annotated[Services, Depends(services_of)]
-TheCall = Annotated[Call, Depends(current_call)]
-Caller = Annotated[Principal, Depends(current_principal)]
+ServicesDep = Annotated[Services, Depends(services_of)]
+ContextDep = Annotated[RequestContext, Depends(current_request_context)]
+PrincipalDep = Annotated[Principal, Depends(current_principal)]

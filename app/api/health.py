@@ -13,12 +13,12 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from app import telemetry
 from app.api import reference_pages, welcome
-from app.api.dependencies import TheCall, Uses
-from app.api.errors import NOT_READY, Problem
-from app.api.handlers import problem_response
-from app.api.security import PUBLIC, guarded
-from app.api.v1.documented import problems, router
-from app.api.v1.schemas.common import Answer
+from app.api.dependencies import ContextDep, ServicesDep
+from app.api.exception_handlers import problem_response
+from app.api.problems import NOT_READY, Problem
+from app.api.security import PUBLIC, with_policy
+from app.api.v1.route_docs import problem_responses, router
+from app.api.v1.schemas.common import ResponseModel
 
 probes = router("", "operations")
 operations = router("", "operations")
@@ -34,13 +34,13 @@ LINKS = {
 }
 
 
-class Alive(Answer):
+class Alive(ResponseModel):
     """The process answers."""
 
     status: str = "alive"
 
 
-class Welcome(Answer):
+class Welcome(ResponseModel):
     """What runs here and where to go."""
 
     name: str = "encore"
@@ -50,7 +50,7 @@ class Welcome(Answer):
     links: dict[str, str]
 
 
-class Health(Answer):
+class Health(ResponseModel):
     """The state of the service and of each part of it."""
 
     status: str
@@ -59,27 +59,27 @@ class Health(Answer):
 
 
 @probes.get("/health/live", operation_id="isAlive", response_model=Alive)
-@guarded(PUBLIC)
+@with_policy(PUBLIC)
 async def is_alive() -> Alive:
     """The event loop runs. Asks no dependency: restarting us would not repair one."""
     return Alive()
 
 
-@probes.get("/health/ready", operation_id="isReady", response_model=Health, responses=problems(503))
-@guarded(PUBLIC)
-async def is_ready(uses: Uses, call: TheCall) -> Response:
+@probes.get("/health/ready", operation_id="isReady", response_model=Health, responses=problem_responses(503))
+@with_policy(PUBLIC)
+async def is_ready(uses: ServicesDep, call: ContextDep) -> Response:
     """Whether to send requests here: yes while any list can be served, no while draining."""
     return await _health(uses, call)
 
 
-@probes.get("/health", operation_id="getHealth", response_model=Health, responses=problems(503))
-@guarded(PUBLIC)
-async def get_health(uses: Uses, call: TheCall) -> Response:
+@probes.get("/health", operation_id="getHealth", response_model=Health, responses=problem_responses(503))
+@with_policy(PUBLIC)
+async def get_health(uses: ServicesDep, call: ContextDep) -> Response:
     """The state of each part."""
     return await _health(uses, call)
 
 
-async def _health(uses: Uses, call: TheCall) -> Response:
+async def _health(uses: ServicesDep, call: ContextDep) -> Response:
     readiness = await uses.readiness()
     if not readiness.is_ready:
         return problem_response(Problem(NOT_READY, extra={"checks": readiness.facts}), call.request_id)
@@ -88,7 +88,7 @@ async def _health(uses: Uses, call: TheCall) -> Response:
 
 
 @operations.get("/metrics", operation_id="getMetrics", response_class=PlainTextResponse)
-@guarded(PUBLIC)
+@with_policy(PUBLIC)
 async def get_metrics(request: Request) -> Response:
     """Figures for Prometheus; as OpenMetrics, with exemplars, to who asks for it."""
     # Only the media type is looked at: negotiating by the rest of the header would parse what strangers write.
@@ -99,28 +99,28 @@ async def get_metrics(request: Request) -> Response:
 
 
 @operations.get("/openapi.json", operation_id="getOpenApi", response_model=dict[str, Any])
-@guarded(PUBLIC)
+@with_policy(PUBLIC)
 async def get_openapi(request: Request) -> Response:
     """This interface as an OpenAPI 3.1 document."""
     return JSONResponse(request.app.openapi(), headers={"cache-control": "no-cache"})
 
 
 @operations.get("/docs", operation_id="getDocs", response_class=HTMLResponse)
-@guarded(PUBLIC)
+@with_policy(PUBLIC)
 async def get_docs() -> Response:
     """This interface in Swagger UI: read it and try it."""
     return _reference(await asyncio.to_thread(reference_pages.swagger_page))
 
 
 @operations.get("/redoc", operation_id="getRedoc", response_class=HTMLResponse)
-@guarded(PUBLIC)
+@with_policy(PUBLIC)
 async def get_redoc() -> Response:
     """This interface in ReDoc: for reading."""
     return _reference(await asyncio.to_thread(reference_pages.redoc_page))
 
 
 @operations.get("/docs/assets/{name}", include_in_schema=False)
-@guarded(PUBLIC)
+@with_policy(PUBLIC)
 async def get_docs_asset(name: str, request: Request) -> Response:
     """A script, style or picture of the two pages."""
     asset = await asyncio.to_thread(reference_pages.asset, name)
@@ -135,8 +135,8 @@ def _reference(page: reference_pages.Page) -> Response:
 
 
 @operations.get("/", operation_id="getWelcome", response_model=Welcome)
-@guarded(PUBLIC)
-async def get_welcome(request: Request, uses: Uses) -> Response:
+@with_policy(PUBLIC)
+async def get_welcome(request: Request, uses: ServicesDep) -> Response:
     """What runs here and where to go: a page for people, JSON for programs."""
     readiness = await uses.readiness()
     facts = Welcome(version=VERSION, status=readiness.status, model=readiness.facts.get("model"), links=LINKS)

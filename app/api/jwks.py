@@ -21,7 +21,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 import jwt
 
 from app import telemetry
-from app.api.strict_json import parse
+from app.api.strict_json import parse_json
 from app.api.tokens import VerificationKey
 from app.domain.addresses import is_safe_address
 from app.domain.exceptions import ConfigurationError, InputError, UnavailableError
@@ -108,7 +108,7 @@ class KeySet(KeySource):
             except (OSError, InputError, http.client.HTTPException) as error:
                 # Safe to go on: the last good keys stay in force, and this is counted.
                 telemetry.BACKGROUND_FAILURES.labels("jwks").inc()
-                log.warning("the key set could not be read", error=type(error).__name__)
+                log.warning("key_set_unreadable", error=type(error).__name__)
                 self._retry_seconds = min(2 * (self._retry_seconds or RETRY_SECONDS / 2), MAX_RETRY_SECONDS)
                 return
             self._keys, self._fetched_at, self._retry_seconds = keys, self._monotonic(), None
@@ -120,7 +120,7 @@ def read_keys(document: bytes) -> Mapping[str, VerificationKey]:
     Raises InputError if it is no key set, or if no key in it is for us: a set that lets nobody in is a mistake at its
     source, and must not take the place of one that does.
     """
-    value = parse(document)
+    value = parse_json(document)
     entries = value.get("keys") if isinstance(value, dict) else None
     if not isinstance(entries, list) or len(entries) > MAX_KEYS:
         raise InputError("not a key set")

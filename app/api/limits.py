@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from app import telemetry
 from app.domain.exceptions import CacheUnavailableError, OverloadedError, RateLimitedError
-from app.domain.interfaces import Cache, Quota
+from app.domain.interfaces import Cache, RateLimitStatus
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -55,16 +55,16 @@ class RateLimiter:
         """How many requests a caller may make in a minute."""
         return self._service if is_service else self._person
 
-    async def hit(self, limit_key: str, is_service: bool = False) -> Quota:
+    async def hit(self, limit_key: str, is_service: bool = False) -> RateLimitStatus:
         """Count one request of this caller. Raises RateLimitedError when it is one too many."""
         try:
             quota = await self._cache.hit(limit_key, self.per_minute(is_service))
         except CacheUnavailableError:
             return self.count_alone(limit_key, is_service)
         self.is_degraded = False
-        return accepted(quota)
+        return require_quota(quota)
 
-    def count_alone(self, limit_key: str, is_service: bool = False) -> Quota:
+    def count_alone(self, limit_key: str, is_service: bool = False) -> RateLimitStatus:
         """Count in process memory: a fixed window per caller. Raises RateLimitedError when it is one too many."""
         self.is_degraded = True
         now, limit = self._monotonic(), math.ceil(self.per_minute(is_service) / self._replicas)
@@ -72,19 +72,19 @@ class RateLimiter:
         if now - started >= WINDOW_SECONDS:
             started, count = now, 0
         if limit_key not in self._local:
-            make_room(self._local, TRACKED_CALLERS)
+            evict_oldest(self._local, TRACKED_CALLERS)
         self._local[limit_key] = (started, count + 1)
         left = limit - count - 1
-        return accepted(Quota(limit, max(0, left), WINDOW_SECONDS - (now - started), left >= 0))
+        return require_quota(RateLimitStatus(limit, max(0, left), WINDOW_SECONDS - (now - started), left >= 0))
 
-    async def hit_stranger(self, address: str) -> Quota:
+    async def hit_stranger(self, address: str) -> RateLimitStatus:
         """Count one request without accepted credentials; once refused, an address is refused without asking again."""
         if self.is_blocked(address):
             raise RateLimitedError(self._blocked[address] - self._monotonic())
         try:
             return await self.hit("address:" + address)
         except RateLimitedError as error:
-            make_room(self._blocked, TRACKED_CALLERS)
+            evict_oldest(self._blocked, TRACKED_CALLERS)
             self._blocked[address] = self._monotonic() + error.retry_after_seconds
             raise
 
@@ -93,20 +93,20 @@ class RateLimiter:
         return self._blocked.get(address, 0.0) > self._monotonic()
 
 
-def accepted(quota: Quota) -> Quota:
+def require_quota(quota: RateLimitStatus) -> RateLimitStatus:
     """The quota itself, or RateLimitedError where it is used up."""
     if not quota.allowed:
         raise RateLimitedError(quota.reset_seconds)
     return quota
 
 
-def make_room(table: dict[K, V], size: int) -> None:
+def evict_oldest(table: dict[K, V], size: int) -> None:
     """Forget the oldest entry of a full table: every table that strangers can fill has a bound."""
     if len(table) >= size:
         del table[next(iter(table))]
 
 
-def quota_headers(quota: Quota) -> list[tuple[bytes, bytes]]:
+def quota_headers(quota: RateLimitStatus) -> list[tuple[bytes, bytes]]:
     """draft-ietf-httpapi-ratelimit-headers-10: the policy, and what is left of it."""
     return [
         (b"ratelimit-policy", b'"default";q=%d;w=%d' % (quota.limit, WINDOW_SECONDS)),
@@ -114,7 +114,7 @@ def quota_headers(quota: Quota) -> list[tuple[bytes, bytes]]:
     ]
 
 
-class Admission:
+class ConcurrencyLimiter:
     """A fixed number of places. A short wait, then refused: late answers help nobody."""
 
     def __init__(self, places: int) -> None:
@@ -149,7 +149,7 @@ class Admission:
         while not self._has_room(is_user_read):
             left = deadline - time.monotonic()
             if left <= 0 or len(self._waiting) >= self._max_waiting:
-                raise shed("queue")
+                raise overload_error("queue")
             turn = asyncio.Event()
             self._waiting.insert(0 if is_user_read else len(self._waiting), turn)
             try:
@@ -162,7 +162,7 @@ class Admission:
                     self._waiting.remove(turn)
 
 
-def shed(reason: str) -> OverloadedError:
+def overload_error(reason: str) -> OverloadedError:
     """The error for a request we refuse ourselves; jitter keeps the refused from all coming back at once."""
     telemetry.REQUESTS_SHED.labels(reason).inc()
     error = OverloadedError("too busy")

@@ -19,13 +19,13 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import telemetry
-from app.api import errors, hygiene
-from app.api.errors import Problem, problem_of
-from app.api.exchange import Call, Exchange, request_id_from, state_of
-from app.api.lane import FastLane
-from app.api.limits import Admission, RateLimiter
+from app.api import envelope, problems
+from app.api.fast_lane import FastLane
+from app.api.limits import ConcurrencyLimiter, RateLimiter
+from app.api.problems import Problem, problem_of
+from app.api.request_context import Exchange, RequestContext, request_id_from, state_of
 from app.api.routing import allow_header
-from app.api.security import Authenticator, credentials_in
+from app.api.security import Authenticator, presented_credentials
 from app.domain.exceptions import AuthenticationError, EncoreError
 
 OPERATIONS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
@@ -41,30 +41,30 @@ log = telemetry.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class RequestGuards:
     """What decides about requests; made when the application starts."""
 
     authenticator: Authenticator
     limiter: RateLimiter
-    admission: Admission
+    admission: ConcurrencyLimiter
     lane: FastLane
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class RequestLimits:
     """Caps on one request. `bulk_paths` get the larger body cap."""
 
     max_body_bytes: int
     max_bulk_body_bytes: int
     bulk_paths: Collection[str]
     deadline_seconds: float
-    envelope: hygiene.EnvelopeLimits
+    envelope: envelope.EnvelopeLimits
 
 
-class Boundary:
+class BoundaryMiddleware:
     """Around the framework: takes every HTTP request, hands on those that may ask."""
 
-    def __init__(self, app: ASGIApp, *, bounds: Bounds, methods_at: Callable[[str], frozenset[str]]) -> None:
+    def __init__(self, app: ASGIApp, *, bounds: RequestLimits, methods_at: Callable[[str], frozenset[str]]) -> None:
         self._app = app
         self._bounds = bounds
         self._methods_at = methods_at
@@ -72,7 +72,7 @@ class Boundary:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         method = scope["method"]
-        call = Call(request_id_from(scope["headers"]))
+        call = RequestContext(request_id_from(scope["headers"]))
         exchange = Exchange(scope, receive, send, call, self._cap(scope["path"]))
         if method == "HEAD":  # answered as GET; the exchange drops the body
             scope = {**scope, "method": "GET"}
@@ -80,9 +80,9 @@ class Boundary:
         parent = traceparent_in(scope["headers"])
         with telemetry.traced(parent) if parent else _NO_TRACE:
             await self._guarded(scope, exchange, call)
-        measure(method, scope, exchange.status, time.perf_counter() - started)
+        observe_request(method, scope, exchange.status, time.perf_counter() - started)
 
-    async def _guarded(self, scope: Scope, exchange: Exchange, call: Call) -> None:
+    async def _guarded(self, scope: Scope, exchange: Exchange, call: RequestContext) -> None:
         """Answer, whatever happens."""
         try:
             problem = self._envelope_problem(scope)
@@ -90,40 +90,40 @@ class Boundary:
                 await self._serve(scope, exchange, call)
                 return
         except EncoreError as error:
-            problem = noted(problem_of(error), scope)
+            problem = count_refusal(problem_of(error), scope)
         except TimeoutError:
             problem = self._timed_out(exchange)
         except Exception:
-            log.exception("request failed", request_id=call.request_id, route=template(scope))
-            problem = Problem(errors.INTERNAL)
+            log.exception("request_failed", request_id=call.request_id, route=route_template(scope))
+            problem = Problem(problems.INTERNAL)
         await exchange.refuse(problem)
 
     def _envelope_problem(self, scope: Scope) -> Problem | None:
-        problem = hygiene.refusal(scope, self._bounds.envelope)
+        problem = envelope.envelope_problem(scope, self._bounds.envelope)
         if problem is not None:
             return problem
         if declared_length(scope["headers"]) > self._cap(scope["path"]):
-            return Problem(errors.TOO_LARGE, headers=hygiene.CLOSE)
-        if scope["method"] in hygiene.KNOWN_METHODS and scope["method"] != "OPTIONS":
+            return Problem(problems.TOO_LARGE, headers=envelope.CLOSE)
+        if scope["method"] in envelope.KNOWN_METHODS and scope["method"] != "OPTIONS":
             return None
         allowed = self._methods_at(scope["path"])
         return wrong_method(allowed) if scope["method"] != "OPTIONS" or not allowed else None
 
-    async def _serve(self, scope: Scope, exchange: Exchange, call: Call) -> None:
+    async def _serve(self, scope: Scope, exchange: Exchange, call: RequestContext) -> None:
         if scope["method"] == "OPTIONS":
             await exchange.answer(204, [allow_header(self._methods_at(scope["path"]))], b"")
             return
         if scope["path"] in OPERATIONS:
             await self._route(scope, exchange)
             return
-        gateway: Gateway = state_of(scope).gateway
+        gateway: RequestGuards = state_of(scope).gateway
         await identify(gateway, scope, call)
         is_user_read = scope["method"] == "GET" and scope["path"].startswith(LIST_PREFIX)
         await gateway.admission.enter(is_user_read)
         try:
             if is_user_read and await gateway.lane.answered(scope, exchange, call):
                 return
-            await count(gateway, call)
+            await count_request(gateway, call)
             await self._route(scope, exchange)
         finally:
             gateway.admission.leave()
@@ -134,17 +134,17 @@ class Boundary:
 
     def _timed_out(self, exchange: Exchange) -> Problem:
         if exchange.is_receiving:
-            return Problem(errors.TIMEOUT, headers=hygiene.CLOSE)
+            return Problem(problems.TIMEOUT, headers=envelope.CLOSE)
         telemetry.REQUESTS_SHED.labels("deadline").inc()
-        return Problem(errors.DEADLINE, headers=(errors.retry_after(1.0),))
+        return Problem(problems.DEADLINE, headers=(problems.retry_after(1.0),))
 
     def _cap(self, path: str) -> int:
         return self._bounds.max_bulk_body_bytes if path in self._bounds.bulk_paths else self._bounds.max_body_bytes
 
 
-async def identify(gateway: Gateway, scope: Scope, call: Call) -> None:
+async def identify(gateway: RequestGuards, scope: Scope, call: RequestContext) -> None:
     """Put the principal into the call, or count a stranger. Raises AuthenticationError for bad credentials."""
-    credentials = credentials_in(scope["headers"])
+    credentials = presented_credentials(scope["headers"])
     if credentials is not None:
         call.principal = gateway.authenticator.remembered(credentials)
         if call.principal is not None:
@@ -161,16 +161,16 @@ async def identify(gateway: Gateway, scope: Scope, call: Call) -> None:
         raise
 
 
-async def count(gateway: Gateway, call: Call) -> None:
+async def count_request(gateway: RequestGuards, call: RequestContext) -> None:
     """Count a known caller's request."""
     if call.principal is not None:
         call.quota = await gateway.limiter.hit(call.principal.limit_key, call.principal.is_service)
     call.is_uncounted = gateway.limiter.is_degraded
 
 
-def noted(problem: Problem, scope: Scope) -> Problem:
+def count_refusal(problem: Problem, scope: Scope) -> Problem:
     """Count refusals that operators watch."""
-    if problem.type is errors.RATE_LIMITED:
+    if problem.type is problems.RATE_LIMITED:
         telemetry.RATE_LIMITED.labels("caller" if scope["state"]["call"].principal else "address").inc()
     return problem
 
@@ -206,24 +206,26 @@ def declared_length(headers: Collection[tuple[bytes, bytes]]) -> int:
 def wrong_method(allowed: Collection[str]) -> Problem:
     """405 with what would work, or 404 where nothing is."""
     if not allowed:
-        return Problem(errors.NOT_FOUND)
-    return Problem(errors.METHOD_NOT_ALLOWED, headers=(allow_header(allowed),))
+        return Problem(problems.NOT_FOUND)
+    return Problem(problems.METHOD_NOT_ALLOWED, headers=(allow_header(allowed),))
 
 
-def template(scope: Scope) -> str:
+def route_template(scope: Scope) -> str:
     """The route's template: the only form in which a path may reach logs and metrics."""
     route: Any = scope.get("route")
     return getattr(route, "path", "<unmatched>")
 
 
-def measure(method: str, scope: Scope, status: int, seconds: float) -> None:
+def observe_request(method: str, scope: Scope, status: int, seconds: float) -> None:
     """Count and time one answer."""
-    counted, timed = meters(method if method in hygiene.KNOWN_METHODS else "<other>", template(scope), status)
+    counted, timed = request_meters(
+        method if method in envelope.KNOWN_METHODS else "<other>", route_template(scope), status
+    )
     counted.inc()
     timed.observe(seconds)
 
 
 @cache  # bounded: methods, templates and statuses are ours; looking children up costs more than counting
-def meters(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+def request_meters(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     """What counts and times such answers."""
     return telemetry.REQUESTS.labels(method, route, str(status)), telemetry.REQUEST_SECONDS.labels(method, route)

@@ -13,7 +13,7 @@ from app.api.examples import add_examples
 from app.api.routing import SecuredRoute
 from app.api.security import policy_of
 from app.api.v1.schemas.common import FieldProblem, Problem
-from app.api.v1.schemas.events import event_schemas
+from app.api.v1.schemas.event_schemas import event_schemas
 
 DESCRIPTION = (
     "Fresh personalised lists, and the models behind them. Every answer that is not 2xx or 304 is a problem document "

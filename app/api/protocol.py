@@ -9,10 +9,10 @@ import os
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app.api import errors
-from app.api.errors import Problem, render
-from app.api.exchange import DEFAULT_HEADERS, STANDING_HEADERS
-from app.api.hygiene import CLOSE
+from app.api import problems
+from app.api.envelope import CLOSE
+from app.api.problems import Problem, render
+from app.api.request_context import DEFAULT_HEADERS, STANDING_HEADERS
 
 MAX_HEAD_BYTES = 65_536
 """Received before the headers are complete. The parser itself would collect a header line without end."""
@@ -46,7 +46,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if was_in_head and self._is_in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(Problem(errors.HEADERS_TOO_LARGE, headers=CLOSE))
+                self._refuse(Problem(problems.HEADERS_TOO_LARGE, headers=CLOSE))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -67,14 +67,14 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(Problem(errors.BAD_REQUEST, headers=CLOSE))
+        self._refuse(Problem(problems.BAD_REQUEST, headers=CLOSE))
 
     def _look(self) -> None:
         self._watch = self.loop.call_later(self.check_seconds, self._look)
         if self._owing_since is None or self.flow.read_paused or self.transport.is_closing():
             return
         if self.loop.time() - self._owing_since > self.read_seconds:
-            self._refuse(Problem(errors.TIMEOUT, headers=CLOSE))
+            self._refuse(Problem(problems.TIMEOUT, headers=CLOSE))
 
     def _refuse(self, problem: Problem) -> None:
         """Answer below the application and close; only close where an answer is under way."""

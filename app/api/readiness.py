@@ -9,7 +9,7 @@ from typing import Any
 
 from app import telemetry
 from app.api.dependencies import Readiness
-from app.application.serving.model_serving import ModelServer
+from app.application.serving.model_server import ModelServer
 from app.domain.exceptions import UnavailableError
 
 PING_SECONDS = 1.0

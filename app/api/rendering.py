@@ -8,17 +8,17 @@ from datetime import datetime
 
 import msgspec
 
-from app.application.recommending.lists import Page, RankedItem, Reason
+from app.domain.list_query import Page, RankedItem, Reason
 
 _text = json.encoder.encode_basestring
 
 
-def completed(head: bytes, request_id: str) -> bytes:
+def complete_body(head: bytes, request_id: str) -> bytes:
     """The whole answer from its head."""
     return b"".join((head, _text(request_id).encode(), b"}"))
 
 
-def page_head(page: Page, subject: tuple[str, str] | None, next_cursor: str | None) -> bytes:
+def render_page_head(page: Page, subject: tuple[str, str] | None, next_cursor: str | None) -> bytes:
     """Everything but the request id, which comes last: what a page's next answer can use again.
 
     `subject` is ("user_id", …) or ("item_id", …): whose list it is, None for everybody's.
@@ -39,7 +39,7 @@ def page_head(page: Page, subject: tuple[str, str] | None, next_cursor: str | No
                 f'],"pagination":{{"total":{page.total},"limit":{page.limit},"offset":{page.offset},'
                 f'"has_more":{has_more},"next_cursor":{_optional(next_cursor)}}},'
                 f'"model":{named},"experiment":null,"is_fallback":{"true" if page.is_fallback else "false"},'
-                f'"fallback_reason":{_optional(page.fallback_reason)},"as_of":"{moment(page.as_of)}","request_id":'
+                f'"fallback_reason":{_optional(page.fallback_reason)},"as_of":"{rfc3339(page.as_of)}","request_id":'
             ).encode(),
         )
     )
@@ -73,6 +73,6 @@ def _optional(value: str | None) -> str:
     return "null" if value is None else _text(value)
 
 
-def moment(value: datetime) -> str:
+def rfc3339(value: datetime) -> str:
     """RFC 3339 in UTC: `2026-11-21T08:30:00.123Z`."""
     return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")

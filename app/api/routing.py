@@ -11,9 +11,9 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
-from app.api.exchange import call_of
+from app.api.request_context import request_context_of
 from app.api.security import authorise, policy_of
-from app.api.strict_json import parse
+from app.api.strict_json import parse_json
 from app.domain.exceptions import CacheUnavailableError
 
 LARGE_BYTES = 131_072
@@ -25,7 +25,7 @@ class StrictRequest(Request):
 
     async def json(self) -> Any:
         body = await self.body()
-        return parse(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(parse, body)
+        return parse_json(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(parse_json, body)
 
 
 class SecuredRoute(APIRoute):
@@ -36,7 +36,7 @@ class SecuredRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
-            call = call_of(request.scope)
+            call = request_context_of(request.scope)
             authorise(policy, call.principal, request.path_params)
             if policy.needs_limiter and call.is_uncounted:
                 raise CacheUnavailableError("requests cannot be counted at the moment")

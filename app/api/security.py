@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from app.api import tokens
 from app.api.jwks import KeySource
-from app.api.limits import make_room
+from app.api.limits import evict_oldest
 from app.application.credentials import ApiKeys
 from app.domain.exceptions import AuthenticationError, PermissionDeniedError
 
@@ -64,7 +64,7 @@ class Policy:
 PUBLIC = Policy(public=True)
 
 
-def allow(
+def require_scopes(
     *scopes: str,
     owner: str | None = None,
     for_anyone: bool = False,
@@ -75,7 +75,7 @@ def allow(
     return Policy(frozenset(scopes), owner, for_anyone, is_bulk=is_bulk, needs_limiter=needs_limiter)
 
 
-def guarded(policy: Policy) -> Callable[[F], F]:
+def with_policy(policy: Policy) -> Callable[[F], F]:
     """Declare the policy of a route's function."""
 
     def declare(endpoint: F) -> F:
@@ -150,7 +150,7 @@ class Authenticator:
         return principal
 
     async def _person(self, token: bytes) -> tuple[Principal, float]:
-        unverified = tokens.take_apart(token)
+        unverified = tokens.parse_unverified(token)
         key = await self._keys.find(unverified.key_id)
         claims = tokens.verify(unverified, key, self._policy, self._clock().timestamp())
         return Principal(claims.subject, claims.scopes, is_service=False), claims.expires_at
@@ -164,12 +164,12 @@ class Authenticator:
         return Principal(key.client, key.scopes, is_service=True), until
 
     def _remember(self, credentials: bytes, principal: Principal, until: float) -> None:
-        make_room(self._verified, CACHED_CREDENTIALS)
+        evict_oldest(self._verified, CACHED_CREDENTIALS)
         limit = self._clock().timestamp() + CACHED_SECONDS
         self._verified[hashlib.sha256(credentials).digest()] = (principal, min(until, limit))
 
 
-def credentials_in(headers: list[tuple[bytes, bytes]]) -> bytes | None:
+def presented_credentials(headers: list[tuple[bytes, bytes]]) -> bytes | None:
     """What the caller presents: `Authorization` as it is, or an `X-API-Key` as if it were a bearer's."""
     for name, value in headers:
         if name == b"authorization":

@@ -34,7 +34,7 @@ class UnacceptableJsonError(InputError):
         super().__init__("the body holds a value that cannot be stored", "body")
 
 
-def parse(raw: bytes) -> object:
+def parse_json(raw: bytes) -> object:
     """The value. Raises MalformedJsonError or UnacceptableJsonError, never anything else, whatever the bytes."""
     try:
         value: object = _DECODER.decode(raw.decode("utf-8"))

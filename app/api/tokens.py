@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import jwt
 from jwt.algorithms import AllowedPublicKeys
 
-from app.api.strict_json import parse
+from app.api.strict_json import parse_json
 from app.application.credentials import SCOPES
 from app.domain.exceptions import AuthenticationError, InputError
 from app.domain.identifiers import is_id
@@ -70,7 +70,7 @@ class UnverifiedToken:
     text: bytes
 
 
-def take_apart(token: bytes) -> UnverifiedToken:
+def parse_unverified(token: bytes) -> UnverifiedToken:
     """Split and parse. Raises AuthenticationError for everything that is not a plain signed JWT of ours."""
     match = _COMPACT.fullmatch(token) if len(token) <= MAX_TOKEN_BYTES else None
     if match is None:
@@ -136,7 +136,7 @@ def _scopes(payload: Mapping[str, object]) -> frozenset[str]:
 
 def _json_object(segment: bytes) -> Mapping[str, object]:
     try:
-        value = parse(base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4)))
+        value = parse_json(base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4)))
     except (InputError, binascii.Error):
         raise AuthenticationError from None
     if not isinstance(value, dict):

@@ -20,9 +20,9 @@ from datetime import UTC, datetime, timedelta
 
 import jwt
 
+from app.domain.entities import ApiKey
 from app.domain.exceptions import InputError, NotFoundError
 from app.domain.identifiers import is_id
-from app.domain.models import ApiKey
 from app.domain.stores import ApiKeyStore
 
 SCOPES: tuple[str, ...] = ("recs:read", "recs:train", "recs:admin", "events:write", "catalog:write")

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Sequence
 
 from app import telemetry
+from app.domain.entities import FINAL_STATUSES, TrainingJob, TrainingStatus
 from app.domain.exceptions import UnavailableError
 from app.domain.interfaces import JobQueue
-from app.domain.models import FINAL_STATUSES, TrainingJob, TrainingStatus
 from app.domain.stores import Database
 
 log = telemetry.get_logger(__name__)

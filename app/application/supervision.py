@@ -35,7 +35,7 @@ async def keep_running(name: str, loop: Loop, backoff: Backoff | None = None) ->
             await loop()
         except Exception:
             telemetry.BACKGROUND_FAILURES.labels(name).inc()
-            log.exception("background loop failed and begins again", task=name)
+            log.exception("background_loop_restarted", task=name)
         else:
             return
         await asyncio.sleep(pauses.next_seconds())

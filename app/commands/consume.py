@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands.shared import JsonFlag, guarded, output, run
+from app.commands.shared import JsonFlag, exit_on_error, output, run
 
 if TYPE_CHECKING:  # importing the container loads every adapter, which `encore --help` must not wait for
     from app.bootstrap import Container
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def consume_events() -> None:
     """Take in events from Kafka until SIGTERM or Ctrl-C; probes and metrics on ENCORE_CONSUME_HEALTH_PORT."""
-    with guarded():
+    with exit_on_error():
         from app.config import load_settings
         from app.consumer import consume
         from app.telemetry import configure_logging
@@ -49,7 +49,7 @@ def outbox(
 
 
 async def _publish_all(container: Container) -> int:
-    from app.application.outgoing.outbox import OutboxRelay
+    from app.application.outgoing.outbox_relay import OutboxRelay
 
     relay = OutboxRelay(
         container.database.outbox, container.database.dead_letters, container.publisher, container.clock

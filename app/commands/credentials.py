@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands.shared import JsonFlag, guarded, output, prepare, run
+from app.commands.shared import JsonFlag, exit_on_error, output, prepare, run
 
 if TYPE_CHECKING:  # importing the container loads every adapter, which `encore --help` must not wait for
     from app.application.credentials import ApiKeys
     from app.bootstrap import Container
-    from app.domain.models import ApiKey
+    from app.domain.entities import ApiKey
 
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 ScopeOption = Annotated[
@@ -37,7 +37,7 @@ def make_token(
     as_json: JsonFlag = False,
 ) -> None:
     """Make a token for a user or an operator (HS256 secrets only)."""
-    with guarded():
+    with exit_on_error():
         from app.application.credentials import issue_token
         from app.connecting import utc_now
         from app.domain.exceptions import ConfigurationError

@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands.shared import JsonFlag, guarded, output, prepare
-from app.commands.transfers import Job, Tallies, each_file, mapping_of, names_in, reading, run_export, run_import
+from app.commands.shared import JsonFlag, exit_on_error, output, prepare
+from app.commands.transfers import (
+    Tallies,
+    TransferContext,
+    each_file,
+    mapping_of,
+    names_in,
+    reading,
+    run_export,
+    run_import,
+)
+from app.domain.entities import Kind
 from app.domain.exceptions import InputError
-from app.domain.models import Kind
 
 if TYPE_CHECKING:  # loading the adapters is the work of the command, not of `encore --help`
     from app.application.transfer.movielens import Part
@@ -42,7 +51,7 @@ def register(app: typer.Typer) -> None:
 
 def migrate(as_json: JsonFlag = False) -> None:
     """Bring the database schema up to date. Safe to repeat, and to run by several processes at once."""
-    with guarded():
+    with exit_on_error():
         settings = prepare()
         from app.infrastructure.database.migrate import migrate as upgrade
         from app.infrastructure.database.migrate import newest_revision
@@ -59,7 +68,7 @@ def import_movielens(
 ) -> None:
     """Take in a folder of ratings: its items, its users, its ratings."""
 
-    async def work(job: Job) -> Tallies:
+    async def work(job: TransferContext) -> Tallies:
         from app.application.transfer.movielens import import_folder, layout_of
         from app.infrastructure.files import open_reader
 
@@ -89,8 +98,8 @@ def import_interactions(
     on 2000-01-01 plus one millisecond per row above it, so that the order of the file is kept.
     """
 
-    async def work(job: Job) -> Tallies:
-        from app.application.transfer.interaction_rows import COLUMNS, InteractionRows
+    async def work(job: TransferContext) -> Tallies:
+        from app.application.transfer.interaction_file_rows import COLUMNS, InteractionRows
 
         rows = InteractionRows(job.now, mapping_of(columns, COLUMNS), kind)
         return {"interactions": await each_file(files, lambda reader: job.importer.interactions(reader, rows))}
@@ -104,8 +113,8 @@ def import_items(files: Files, columns: Columns = "", rejects: RejectsFile = Non
     A row without updated_at was changed when its file was; the newest wins.
     """
 
-    async def work(job: Job) -> Tallies:
-        from app.application.transfer.catalog_rows import ITEM_COLUMNS
+    async def work(job: TransferContext) -> Tallies:
+        from app.application.transfer.catalog_file_rows import ITEM_COLUMNS
 
         mapping = mapping_of(columns, ITEM_COLUMNS)
         return {"items": await each_file(files, lambda r: job.importer.items(r, reading(r, mapping, job.now)))}
@@ -116,8 +125,8 @@ def import_items(files: Files, columns: Columns = "", rejects: RejectsFile = Non
 def import_users(files: Files, columns: Columns = "", rejects: RejectsFile = None, as_json: JsonFlag = False) -> None:
     """Take in users: user_id; other columns are attributes. A row without updated_at was changed when its file was."""
 
-    async def work(job: Job) -> Tallies:
-        from app.application.transfer.catalog_rows import USER_COLUMNS
+    async def work(job: TransferContext) -> Tallies:
+        from app.application.transfer.catalog_file_rows import USER_COLUMNS
 
         mapping = mapping_of(columns, USER_COLUMNS)
         return {"users": await each_file(files, lambda r: job.importer.users(r, reading(r, mapping, job.now)))}
@@ -131,7 +140,7 @@ def export_interactions(file: OutFile, as_json: JsonFlag = False) -> None:
 
 
 def export_items(file: OutFile, as_json: JsonFlag = False) -> None:
-    """Write every item of the catalogue."""
+    """Write every item of the catalog."""
     run_export(file, "items", output(as_json))
 
 

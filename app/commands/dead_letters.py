@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # importing the container loads every adapter, which `encore 
 
     from app.application.ingestion.dead_letter_replay import Replay
     from app.bootstrap import Container
-    from app.domain.models import DeadLetter
+    from app.domain.entities import DeadLetter
 
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Only those refused for this reason.")]
 IdsArgument = Annotated[list[int] | None, typer.Argument(help="Ids of dead letters.")]

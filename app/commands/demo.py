@@ -21,7 +21,7 @@ from urllib.request import Request, urlopen
 
 import typer
 
-from app.commands.shared import JsonFlag, Output, fail, guarded, output, prepare, progress
+from app.commands.shared import JsonFlag, Output, exit_on_error, fail, output, prepare, progress
 from app.domain.exceptions import ConfigurationError, EncoreError, UnavailableError
 
 if TYPE_CHECKING:  # loading the adapters is the work of the command, not of `encore --help`
@@ -62,9 +62,9 @@ def demo(
     serve: Annotated[bool, typer.Option(help="--no-serve: only generate and train.")] = True,
     as_json: JsonFlag = False,
 ) -> None:
-    """Generate a small catalogue, train, serve, and print what to try. A second run reuses what is there."""
+    """Generate a small catalog, train, serve, and print what to try. A second run reuses what is there."""
     began = time.perf_counter()
-    with guarded():
+    with exit_on_error():
         use_folder(folder)
         settings = prepare()
         out = output(as_json)
@@ -121,7 +121,7 @@ async def _fill(container: Container, out: Output) -> None:
     with progress("generating") as bar:
         is_new = await fill(container.database, container.clock(), bar.update)
     count = await container.database.interactions.count()
-    out.note(f"catalogue   600 items, 400 people, {count:,} interactions {'generated' if is_new else 'found'}")
+    out.note(f"catalog   600 items, 400 people, {count:,} interactions {'generated' if is_new else 'found'}")
 
 
 async def _train(container: Container, out: Output) -> None:

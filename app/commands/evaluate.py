@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands.shared import JsonFlag, Output, fail, guarded, output, print_table, progress
+from app.commands.shared import JsonFlag, Output, exit_on_error, fail, output, print_table, progress
 from app.domain.exceptions import InputError
 
 if TYPE_CHECKING:  # loading the numerical libraries is the work of the command, not of `encore --help`
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     train: Annotated[File, typer.Option(help="Interactions to learn from (CSV, JSONL, Parquet).")] = None,
     test: Annotated[File, typer.Option(help="Interactions to find: user_id, item_id.")] = None,
-    items: Annotated[File, typer.Option(help="Catalogue: item_id, title, genres, tags, year, …")] = None,
+    items: Annotated[File, typer.Option(help="Catalog: item_id, title, genres, tags, year, …")] = None,
     users: Annotated[File, typer.Option(help="Profiles: user_id and attributes.")] = None,
     negatives: Annotated[
         File, typer.Option(help="user, test item, its negatives; tab-separated, one user a line.")
@@ -43,7 +43,7 @@ def evaluate(
 ) -> None:
     """Measure. With --train and --test: fit the default pipeline and rank for the users of the test."""
     out = output(as_json)
-    with guarded():
+    with exit_on_error():
         began = monotonic()
         if benchmark:
             result = _benchmark(benchmark, seeds, out)
@@ -69,11 +69,11 @@ def evaluate(
 
 
 def _names(text: str) -> tuple[str, ...]:
-    from app.domain.metrics import parse
+    from app.domain.metrics import parse_metric
 
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
-        parse(name)
+        parse_metric(name)
     return names
 
 

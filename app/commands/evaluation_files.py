@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from app.application.evaluation.evaluation import DEFAULT_METRICS, Evaluation
 from app.application.evaluation.event_table import EventTable
 from app.application.evaluation.fold_in_check import judge_fold_in
-from app.application.evaluation.held_out import HoldOut, take_rows
+from app.application.evaluation.hold_out import HoldOut, take_rows
 from app.application.evaluation.pipeline import Trained, judge_all, peak_megabytes, prepare, ranks_among, train
-from app.application.transfer.catalog_rows import ITEMS, USERS, CatalogRows, Reading
+from app.application.transfer.catalog_file_rows import ITEMS, USERS, CatalogRows, Reading
 from app.domain.dataset import Dataset
+from app.domain.entities import EventColumns, Item, User
 from app.domain.exceptions import InputError
-from app.domain.metrics import compute
-from app.domain.models import EventColumns, Item, User
-from app.domain.recommender import Progress, Recommender, Scorer
+from app.domain.metrics import compute_metrics
+from app.domain.recommender import ProgressCallback, Recommender, Scorer
 from app.infrastructure.files import open_reader
 from app.models import RECOMMENDERS
 
@@ -49,12 +49,12 @@ def run_on_files(
     seeds: int,
     budget_seconds: float,
     fold_in: bool,
-    progress: Progress,
+    progress: ProgressCallback,
 ) -> dict[str, object]:
     """Fit with selection, rank for the users of the test, measure; per seed, then together. JSON-serialisable."""
     train_events, test_events, rejected = _events(files)
-    items = tuple(_catalogue(files.items, ITEMS)) if files.items else ()
-    users = tuple(_catalogue(files.users, USERS)) if files.users else ()
+    items = tuple(_catalog(files.items, ITEMS)) if files.items else ()
+    users = tuple(_catalog(files.users, USERS)) if files.users else ()
     dataset, held_out = prepare(train_events, test_events, items, users)
     chosen = tuple(names) or DEFAULT_METRICS
     popularity = _popularity(dataset, progress)
@@ -88,7 +88,7 @@ def _events(files: Files) -> tuple[EventColumns, EventColumns, int]:
     return tables[0].columns(), tables[1].columns(), sum(table.rejected for table in tables)
 
 
-def _catalogue(path: Path, rows: CatalogRows[EntryT]) -> list[EntryT]:
+def _catalog(path: Path, rows: CatalogRows[EntryT]) -> list[EntryT]:
     reader = open_reader(path, rows.columns)
     reading = Reading(datetime.now(UTC), datetime.fromtimestamp(reader.modified(), UTC))
     found: list[EntryT] = []
@@ -97,7 +97,7 @@ def _catalogue(path: Path, rows: CatalogRows[EntryT]) -> list[EntryT]:
     return found
 
 
-def _popularity(dataset: Dataset, progress: Progress) -> Recommender:
+def _popularity(dataset: Dataset, progress: ProgressCallback) -> Recommender:
     popularity = RECOMMENDERS.build("popularity", {})
     popularity.fit(dataset, seed=0, progress=progress)
     return popularity
@@ -119,7 +119,7 @@ def _run(
     given: tuple[str, ...],
     names: tuple[str, ...],
     seed: int,
-    progress: Progress,
+    progress: ProgressCallback,
 ) -> _Run:
     scorers: dict[str, Scorer] = {trained.recipe.name: trained.recommender}
     scorers.setdefault("popularity", popularity)
@@ -163,7 +163,7 @@ def _among(
     ranks = ranks_among(scorer, take_rows(dataset.histories, users), candidates)
     hits = ranks[:, None] == np.arange(candidates.shape[1])
     ones = np.ones(len(ranks), dtype=np.int64)
-    return {name: float(values.mean(dtype=np.float64)) for name, values in compute(hits, ones, names).items()}
+    return {name: float(values.mean(dtype=np.float64)) for name, values in compute_metrics(hits, ones, names).items()}
 
 
 def _facts(dataset: Dataset, held_out: HoldOut) -> dict[str, object]:

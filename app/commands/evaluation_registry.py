@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.application.evaluation.evaluation import DEFAULT_METRICS
-from app.application.reporting.model_quality import Measured
+from app.application.reporting.model_quality import ModelMeasurement
 from app.bootstrap import Container, make_judge
 from app.commands.shared import progress, run
+from app.domain.entities import ModelVersion
 from app.domain.exceptions import NotFoundError
-from app.domain.models import ModelVersion
 
 
 def evaluate_model(model_id: str | None, names: Sequence[str], *, fold_in: bool) -> dict[str, object]:
@@ -26,7 +26,7 @@ def evaluate_model(model_id: str | None, names: Sequence[str], *, fold_in: bool)
     return run(work)
 
 
-def _as_json(measured: Measured) -> dict[str, object]:
+def _as_json(measured: ModelMeasurement) -> dict[str, object]:
     model = measured.model
     result: dict[str, object] = {
         "model": {"id": model.model_id, "version": model.version, "type": model.model_type},

@@ -13,7 +13,7 @@ from app.commands.shared import JsonFlag, output, run
 
 if TYPE_CHECKING:  # importing the container loads every adapter, which `encore --help` must not wait for
     from app.bootstrap import Container
-    from app.domain.models import Champion, ModelVersion
+    from app.domain.entities import Champion, ModelVersion
 
 TypeOption = Annotated[str | None, typer.Option("--type", help="Model type; default: ENCORE_TRAIN_MODEL_TYPE.")]
 ModelArgument = Annotated[str, typer.Argument(help="A model id, or a version number of the type.")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from app.commands.shared import FAILED, JsonFlag, guarded, output, prepare, print_table
+from app.commands.shared import FAILED, JsonFlag, exit_on_error, output, prepare, print_table
 from app.domain.exceptions import ConfigurationError, EncoreError, UnavailableError
 from app.domain.masking import masked
 
@@ -24,7 +24,7 @@ TRAINING_LIBRARIES = ("irspack", "implicit", "lightfm")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One thing that was tried: `status` is ok, warning or failed; `advice` says what to do."""
 
     name: str
@@ -33,7 +33,7 @@ class Finding:
     advice: str = ""
 
 
-Check = Callable[["Settings"], Awaitable[Finding]]
+DoctorCheck = Callable[["Settings"], Awaitable[CheckResult]]
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
 def show_config(as_json: JsonFlag = False) -> None:
     """Show the settings in force and where each comes from, secrets masked."""
-    with guarded():
+    with exit_on_error():
         from app.config import described
 
         settings = described(prepare())
@@ -54,9 +54,9 @@ def show_config(as_json: JsonFlag = False) -> None:
 
 def doctor(as_json: JsonFlag = False) -> None:
     """Try every dependency, each within a few seconds, and say what to do. Exit 1 if one failed."""
-    with guarded():
+    with exit_on_error():
         settings = prepare()
-        findings = asyncio.run(examine(settings, CHECKS))
+        findings = asyncio.run(run_checks(settings, CHECKS))
         failed = any(finding.status == "failed" for finding in findings)
         output(as_json).result(
             {"healthy": not failed, "checks": [asdict(finding) for finding in findings]}, lambda: _print(findings)
@@ -65,26 +65,26 @@ def doctor(as_json: JsonFlag = False) -> None:
         raise typer.Exit(FAILED)
 
 
-async def examine(settings: Settings, checks: Sequence[Check]) -> Sequence[Finding]:
+async def run_checks(settings: Settings, checks: Sequence[DoctorCheck]) -> Sequence[CheckResult]:
     """Run all checks at once; one that hangs is abandoned, not awaited: it may be stuck in a driver for minutes."""
     tasks = [asyncio.ensure_future(check(settings)) for check in checks]
     await asyncio.wait(tasks, timeout=CHECK_TIMEOUT_SECONDS)
     return [_conclusion(task, check) for task, check in zip(tasks, checks, strict=True)]
 
 
-def _conclusion(task: asyncio.Future[Finding], check: Check) -> Finding:
+def _conclusion(task: asyncio.Future[CheckResult], check: DoctorCheck) -> CheckResult:
     name = check.__name__.removeprefix("check_")
     if not task.done():
         task.cancel()
-        return Finding(
+        return CheckResult(
             name, "failed", f"no answer within {CHECK_TIMEOUT_SECONDS:.0f} s", "is it frozen, or is a firewall silent?"
         )
     error = task.exception()
     if error is None:
         return task.result()
     if isinstance(error, EncoreError):
-        return Finding(name, "failed", masked(str(error)), _advice(name, error))
-    return Finding(name, "failed", type(error).__name__, _advice(name, error))
+        return CheckResult(name, "failed", masked(str(error)), _advice(name, error))
+    return CheckResult(name, "failed", type(error).__name__, _advice(name, error))
 
 
 SETTING_OF = {
@@ -111,7 +111,7 @@ def _advice(name: str, error: BaseException) -> str:
     return f"check {setting}"
 
 
-async def check_credentials(settings: Settings) -> Finding:
+async def check_credentials(settings: Settings) -> CheckResult:
     """Is there something to verify tokens with?"""
     from app.config import require_credentials
 
@@ -119,12 +119,12 @@ async def check_credentials(settings: Settings) -> Finding:
         require_credentials(settings)
     except ConfigurationError as error:
         advice = "needed by `encore serve` and `encore token`; `openssl rand -base64 48` makes a good secret"
-        return Finding("credentials", "warning", str(error), advice)
+        return CheckResult("credentials", "warning", str(error), advice)
     kind = "shared secret (HS256)" if settings.jwt_secret is not None else "public keys (JWKS)"
-    return Finding("credentials", "ok", kind)
+    return CheckResult("credentials", "ok", kind)
 
 
-async def check_database(settings: Settings) -> Finding:
+async def check_database(settings: Settings) -> CheckResult:
     """Does it answer, and is its schema the one of this code?"""
     from app.connecting import connect_database
 
@@ -132,16 +132,16 @@ async def check_database(settings: Settings) -> Finding:
     try:
         await database.ping()
         if not await database.schema_is_current():
-            return Finding("database", "failed", "the schema is missing or not current", "run `encore migrate`")
+            return CheckResult("database", "failed", "the schema is missing or not current", "run `encore migrate`")
         if misplaced := await database.interactions.misplaced():
             detail = f"{misplaced:,} interactions lie in the default partition"
-            return Finding("database", "warning", detail, "move them to partitions of their months, or delete them")
-        return Finding("database", "ok", f"{await database.interactions.count():,} interactions")
+            return CheckResult("database", "warning", detail, "move them to partitions of their months, or delete them")
+        return CheckResult("database", "ok", f"{await database.interactions.count():,} interactions")
     finally:
         await database.close()
 
 
-async def check_cache(settings: Settings) -> Finding:
+async def check_cache(settings: Settings) -> CheckResult:
     """Does it answer?"""
     from app.connecting import connect_cache
 
@@ -150,10 +150,10 @@ async def check_cache(settings: Settings) -> Finding:
         await cache.ping()
     finally:
         await cache.close()
-    return Finding("cache", "ok", "answers")
+    return CheckResult("cache", "ok", "answers")
 
 
-async def check_artifacts(settings: Settings) -> Finding:
+async def check_artifacts(settings: Settings) -> CheckResult:
     """Does it answer?"""
     from app.connecting import connect_artifacts
 
@@ -162,10 +162,10 @@ async def check_artifacts(settings: Settings) -> Finding:
         await artifacts.ping()
     finally:
         await artifacts.close()
-    return Finding("artifacts", "ok", "answers")
+    return CheckResult("artifacts", "ok", "answers")
 
 
-async def check_events(settings: Settings) -> Finding:
+async def check_events(settings: Settings) -> CheckResult:
     """Does the broker answer?"""
     from app.connecting import connect_publisher
 
@@ -174,10 +174,10 @@ async def check_events(settings: Settings) -> Finding:
         await publisher.ping()
     finally:
         await publisher.close()
-    return Finding("events", "ok", "answers")
+    return CheckResult("events", "ok", "answers")
 
 
-async def check_jobs(settings: Settings) -> Finding:
+async def check_jobs(settings: Settings) -> CheckResult:
     """Does the job queue answer?"""
     from app.connecting import connect_jobs
 
@@ -186,10 +186,10 @@ async def check_jobs(settings: Settings) -> Finding:
         waiting = await jobs.depth()
     finally:
         await jobs.close()
-    return Finding("jobs", "ok", f"{waiting} waiting")
+    return CheckResult("jobs", "ok", f"{waiting} waiting")
 
 
-async def check_model(settings: Settings) -> Finding:
+async def check_model(settings: Settings) -> CheckResult:
     """Is there a champion to serve?"""
     from app.connecting import connect_database
 
@@ -199,15 +199,15 @@ async def check_model(settings: Settings) -> Finding:
     finally:
         await database.close()
     if champion is None:
-        return Finding("model", "warning", "no model yet: lists fall back to what is popular", "run `encore train`")
-    return Finding("model", "ok", f"{champion.model.model_type} version {champion.model.version}")
+        return CheckResult("model", "warning", "no model yet: lists fall back to what is popular", "run `encore train`")
+    return CheckResult("model", "ok", f"{champion.model.model_type} version {champion.model.version}")
 
 
-async def check_training(settings: Settings) -> Finding:
+async def check_training(settings: Settings) -> CheckResult:
     """Are the libraries there that trainings need?"""
     missing = [library for library in TRAINING_LIBRARIES if find_spec(library) is None]
     if missing:
-        return Finding(
+        return CheckResult(
             "training",
             "warning",
             f"not installed: {', '.join(missing)}",
@@ -215,11 +215,11 @@ async def check_training(settings: Settings) -> Finding:
         )
     if settings.train_transformer != "never" and find_spec("torch") is None:
         advice = "install the extra `torch`, or set ENCORE_TRAIN_TRANSFORMER to never"
-        return Finding("training", "warning", "not installed: torch, so the transformer is not tried", advice)
-    return Finding("training", "ok", "libraries installed")
+        return CheckResult("training", "warning", "not installed: torch, so the transformer is not tried", advice)
+    return CheckResult("training", "ok", "libraries installed")
 
 
-CHECKS: tuple[Check, ...] = (
+CHECKS: tuple[DoctorCheck, ...] = (
     check_credentials,
     check_database,
     check_cache,
@@ -231,5 +231,5 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def _print(findings: Sequence[Finding]) -> None:
+def _print(findings: Sequence[CheckResult]) -> None:
     print_table(("check", "status", "detail", "what to do"), [(f.name, f.status, f.detail, f.advice) for f in findings])

@@ -12,16 +12,16 @@ import typer
 from app.commands.shared import JsonFlag, output, run
 
 if TYPE_CHECKING:  # importing these loads every numerical library, which `encore --help` must not wait for
-    from app.application.recommending.lists import Page, RankedItem, Reason
-    from app.application.recommending.recommendation import RecommendationService
+    from app.application.recommending.recommendation_service import RecommendationService
     from app.bootstrap import Container
+    from app.domain.list_query import Page, RankedItem, Reason
 
 SHOWN_REASONS = 3
 
 Limit = Annotated[int, typer.Option(min=1, max=100, help="How many.")]
 
 
-class ListType(StrEnum):
+class ListTypeOption(StrEnum):
     """Who ranks: the whole blend, or one part of it."""
 
     HYBRID = "hybrid"
@@ -40,14 +40,14 @@ def register(app: typer.Typer) -> None:
 def recommend(
     user: Annotated[str, typer.Argument(help="A user id; one that nobody knows gets a fallback list.")],
     limit: Limit = 10,
-    type_: Annotated[ListType, typer.Option("--type", help="Who ranks.")] = ListType.HYBRID,
+    type_: Annotated[ListTypeOption, typer.Option("--type", help="Who ranks.")] = ListTypeOption.HYBRID,
     genre: Annotated[list[str] | None, typer.Option(help="Only these genres; repeatable.")] = None,
     seen: Annotated[bool, typer.Option("--include-seen", help="Also what the user has seen.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Say why.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show a user's list."""
-    from app.application.recommending.lists import Filters, ListQuery
+    from app.domain.list_query import Filters, ListQuery
 
     filters = Filters(exclude_seen=not seen, genres=frozenset(genre or ()))
     query = ListQuery(user, type_.value, limit, 0, filters, explain)
@@ -64,7 +64,7 @@ def similar(
 
 
 async def ask(container: Container, question: Callable[[RecommendationService], Awaitable[Page]]) -> Page:
-    """Load model and catalogue as a server does, ask once, and let go of them."""
+    """Load model and catalog as a server does, ask once, and let go of them."""
     from app.bootstrap import make_serving
 
     serving = make_serving(container)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands.shared import guarded
+from app.commands.shared import exit_on_error
 
 if TYPE_CHECKING:  # uvicorn and the application are loaded by the command, not by `encore --help`
     import socket
@@ -50,7 +50,7 @@ def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="0: any free one. Default: ENCORE_PORT.")] = None,
 ) -> None:
     """Serve lists over HTTP until told to stop. SIGTERM: not ready, drain, finish what runs, exit 0."""
-    with guarded():
+    with exit_on_error():
         from app.config import load_settings
         from app.telemetry import configure_logging
 

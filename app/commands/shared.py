@@ -47,7 +47,7 @@ def run(work: Callable[[Container], Awaitable[T]], **overrides: object) -> T:
 
     `overrides` are settings by field name, for flags such as `--seed`.
     """
-    with guarded():
+    with exit_on_error():
         settings = prepare(**overrides)
         return asyncio.run(_with_container(settings, work))
 
@@ -71,7 +71,7 @@ def prepare(**overrides: object) -> Settings:
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """Turn errors into one clear line on stderr and exit 1; Ctrl-C into exit 130; a closed pipe into silence."""
     try:
         yield
@@ -148,7 +148,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     console.print(table)
 
 
-class Progress:
+class ProgressBar:
     """A progress bar on stderr, or nothing when stderr is not a terminal. Use `progress(…)`."""
 
     def __init__(self, bar: Any, task: TaskID | None) -> None:
@@ -167,10 +167,10 @@ class Progress:
 
 
 @contextmanager
-def progress(description: str, total: float | None = 1.0) -> Iterator[Progress]:
+def progress(description: str, total: float | None = 1.0) -> Iterator[ProgressBar]:
     """Show long work: `with progress("training") as bar: bar.update("fit", 0.4)`."""
     if not sys.stderr.isatty():
-        yield Progress(None, None)
+        yield ProgressBar(None, None)
         return
     from rich.console import Console
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -178,4 +178,4 @@ def progress(description: str, total: float | None = 1.0) -> Iterator[Progress]:
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield Progress(bar, bar.add_task(description, total=total))
+        yield ProgressBar(bar, bar.add_task(description, total=total))

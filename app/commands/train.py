@@ -17,7 +17,7 @@ from app.domain.exceptions import TrainingRunningError
 if TYPE_CHECKING:  # importing the pipeline loads every numerical library, which `encore --help` must not wait for
     from app.application.training.model_training import TrainingRequest
     from app.bootstrap import Container
-    from app.domain.models import ModelVersion, TrainingJob
+    from app.domain.entities import ModelVersion, TrainingJob
 
 _SHOWN = ("ndcg@10", "recall@20")
 
@@ -76,10 +76,15 @@ def register(app: typer.Typer) -> None:
 def compare(request: TrainingRequest, weightings: Sequence[str], *, as_json: bool) -> None:
     """Print how lists would do with these weights."""
     from app.application.training.training_inputs import read_snapshot
-    from app.application.training.weightings import AS_SET, Compared, compare_weightings, parse_weighting
+    from app.application.training.weightings import (
+        CURRENT_WEIGHTS,
+        WeightingResult,
+        compare_weightings,
+        parse_weighting,
+    )
     from app.bootstrap import training_policy
 
-    async def work(container: Container) -> Sequence[Compared]:
+    async def work(container: Container) -> Sequence[WeightingResult]:
         settings, policy = container.settings, training_policy(container.settings)
         asked = {text: parse_weighting(text, policy.signals) for text in weightings}
         snapshot = await read_snapshot(container.database, container.clock(), request.start_date, request.end_date)
@@ -92,7 +97,7 @@ def compare(request: TrainingRequest, weightings: Sequence[str], *, as_json: boo
     rows = []
     for one in compared:
         figures = _mapping(one.evaluation.summary()["metrics"])
-        better = "" if one.label == AS_SET else f"{one.probability:.2f}"
+        better = "" if one.label == CURRENT_WEIGHTS else f"{one.probability:.2f}"
         rows.append((one.label, *(_with_interval(_mapping(figures[name])) for name in _SHOWN), better))
     data = {
         "compared": [

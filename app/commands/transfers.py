@@ -14,27 +14,27 @@ from app.commands.shared import Output, progress, run
 from app.domain.exceptions import InputError
 
 if TYPE_CHECKING:  # loading the adapters is the work of the command, not of `encore --help`
-    from app.application.transfer.catalog_rows import Reading
-    from app.application.transfer.transfer import Importer, Tally
+    from app.application.transfer.catalog_file_rows import Reading
+    from app.application.transfer.importing import Importer, ImportSummary
     from app.bootstrap import Container
     from app.domain.files import RowReader, RowWriter
 
-Tallies = Mapping[str, "Tally"]
+Tallies = Mapping[str, "ImportSummary"]
 _SHOWN_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TransferContext:
     """What a command's work is given."""
 
     importer: Importer
     now: datetime
 
 
-def run_import(work: Callable[[Job], Awaitable[Tallies]], rejects: Path | None, out: Output) -> None:
+def run_import(work: Callable[[TransferContext], Awaitable[Tallies]], rejects: Path | None, out: Output) -> None:
     """Open everything, do the work, print the summary."""
-    from app.application.ingestion.bumps import Bumps
-    from app.application.transfer.transfer import REJECT_COLUMNS, Importer, Rejects
+    from app.application.invalidation.generation_bumps import PendingBumps
+    from app.application.transfer.importing import REJECT_COLUMNS, Importer, Rejects
     from app.commands.serve import tune_collector
     from app.infrastructure.files import open_writer
 
@@ -42,11 +42,11 @@ def run_import(work: Callable[[Job], Awaitable[Tallies]], rejects: Path | None, 
         tune_collector()  # rows come and go by the hundred thousand, and none of them is in a cycle
         started = time.perf_counter()
         writer = None if rejects is None else open_writer(rejects, REJECT_COLUMNS)
-        bumps = Bumps(container.cache)
+        bumps = PendingBumps(container.cache)
         with progress("importing") as bar:
             try:
                 importer = Importer(container.database, bumps, Rejects(writer), bar.update)
-                tallies = await work(Job(importer, container.clock()))
+                tallies = await work(TransferContext(importer, container.clock()))
             finally:  # what was rejected before an error or Ctrl-C is worth keeping
                 if writer is not None:
                     writer.close()
@@ -82,20 +82,20 @@ def summarise(tallies: Tallies, seconds: float, out: Output) -> None:
     out.note(f"{read:,} rows in {seconds:.1f} s ({rate:,.0f} rows/s)")
 
 
-async def each_file(files: Sequence[Path], take: Callable[[RowReader], Awaitable[Tally]]) -> Tally:
+async def each_file(files: Sequence[Path], take: Callable[[RowReader], Awaitable[ImportSummary]]) -> ImportSummary:
     """One tally over several files."""
-    from app.application.transfer.transfer import Tally
+    from app.application.transfer.importing import ImportSummary
     from app.infrastructure.files import open_reader
 
-    total = Tally()
+    total = ImportSummary()
     for file in files:
         total.add(await take(open_reader(file)))
     return total
 
 
 def reading(reader: RowReader, mapping: Mapping[str, str], now: datetime) -> Reading:
-    """How rows of a catalogue file are read."""
-    from app.application.transfer.catalog_rows import Reading
+    """How rows of a catalog file are read."""
+    from app.application.transfer.catalog_file_rows import Reading
 
     return Reading(now, datetime.fromtimestamp(reader.modified(), UTC), mapping)
 
@@ -113,13 +113,13 @@ def mapping_of(text: str, fields: Sequence[str]) -> Mapping[str, str]:
 
 def run_export(file: Path, what: str, out: Output) -> None:
     """Write a whole table to a file and say how many rows it has."""
-    from app.application.transfer import catalog_rows, exporting, interaction_rows
+    from app.application.transfer import catalog_file_rows, exporting, interaction_file_rows
     from app.infrastructure.files import open_writer
 
     columns, rows_of = {
-        "interactions": (interaction_rows.COLUMNS, exporting.interaction_rows),
-        "items": (catalog_rows.ITEM_COLUMNS, exporting.item_rows),
-        "users": (catalog_rows.USER_COLUMNS, exporting.user_rows),
+        "interactions": (interaction_file_rows.COLUMNS, exporting.interaction_rows),
+        "items": (catalog_file_rows.ITEM_COLUMNS, exporting.item_rows),
+        "users": (catalog_file_rows.USER_COLUMNS, exporting.user_rows),
     }[what]
 
     async def inside(container: Container) -> int:

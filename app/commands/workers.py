@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from app.commands.shared import guarded
+from app.commands.shared import exit_on_error
 from app.domain.exceptions import ConfigurationError
 
 if TYPE_CHECKING:  # config loads pydantic, which `encore --help` must not wait for
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def worker() -> None:
     """Run trainings and scheduled work until SIGTERM. Needs a redis:// address in ENCORE_JOBS_URL."""
-    with guarded():
+    with exit_on_error():
         settings = _prepared()
         from app.infrastructure.celery_jobs import TICKS_QUEUE, TRAININGS_QUEUE
         from app.tasks.celery_app import make_worker
@@ -43,7 +43,7 @@ def worker() -> None:
 
 def beat() -> None:
     """Send the ticks that scheduled work hangs on. One process is enough; two do no harm."""
-    with guarded():
+    with exit_on_error():
         settings = _prepared()
         from celery.apps.beat import Beat
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Rows = NDArray[np.intp]
 
 
-def diversified(relevance: NDArray[np.float32], vectors: NDArray[np.float32], strength: float, n: int) -> Rows:
+def mmr_order(relevance: NDArray[np.float32], vectors: NDArray[np.float32], strength: float, n: int) -> Rows:
     """The `n` rows to show first, by maximal marginal relevance.
 
     Carbonell and Goldstein 1998 (https://doi.org/10.1145/290941.291025): each next one maximises
@@ -39,13 +39,13 @@ def diversified(relevance: NDArray[np.float32], vectors: NDArray[np.float32], st
     return chosen
 
 
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, f) rows of length 1; rows of zeros stay."""
     lengths = np.sqrt(np.einsum("nf,nf->n", vectors, vectors))
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0)[:, None], dtype=np.float32)
 
 
-def told_apart(keys: NDArray[np.int64]) -> tuple[Rows, Rows]:
+def split_duplicates(keys: NDArray[np.int64]) -> tuple[Rows, Rows]:
     """(the first row of every key, the rows whose key stood before), each in order; key 0 is like no other."""
     _, first = np.unique(keys, return_index=True)
     is_first = keys == 0
@@ -53,7 +53,7 @@ def told_apart(keys: NDArray[np.int64]) -> tuple[Rows, Rows]:
     return np.flatnonzero(is_first), np.flatnonzero(~is_first)
 
 
-def kinds_of(sets: Sequence[frozenset[str]], codes: NDArray[np.int32], columns: int = 64) -> NDArray[np.float32]:
+def set_vectors(sets: Sequence[frozenset[str]], codes: NDArray[np.int32], columns: int = 64) -> NDArray[np.float32]:
     """(len(codes), columns) rows of length 1 that say which of the `sets` of words each code has; empty sets are 0.
 
     Two rows' product is the cosine of their sets; beyond `columns` different words some share a column.
@@ -64,11 +64,11 @@ def kinds_of(sets: Sequence[frozenset[str]], codes: NDArray[np.int32], columns: 
     for row, code in enumerate(used.tolist()):
         for word in sets[code]:
             kinds[row, words[word]] += 1.0
-    return unit(kinds)[back]
+    return unit_length(kinds)[back]
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class PositionQuota:
     """Of the first `within` rows, at least and at most so many are `members` ((n,) bool over the rows)."""
 
     members: NDArray[np.bool_]
@@ -85,7 +85,7 @@ class Share:
         return self.at_least - taken >= self.within - place
 
 
-def within_shares(n: int, shares: Sequence[Share], size: int) -> Rows:
+def apply_quotas(n: int, shares: Sequence[PositionQuota], size: int) -> Rows:
     """Rows 0…n-1 in an order that keeps the shares, as near to the given one as that goes; at most `size`.
 
     Greedy: each place takes the first row that no share forbids, or the first one at all where every row is forbidden.
@@ -104,5 +104,5 @@ def within_shares(n: int, shares: Sequence[Share], size: int) -> Rows:
     return np.array((order + left)[:size], dtype=np.intp)
 
 
-def _forbidden(row: int, place: int, shares: Sequence[Share], taken: Sequence[int]) -> bool:
+def _forbidden(row: int, place: int, shares: Sequence[PositionQuota], taken: Sequence[int]) -> bool:
     return any(share.forbids(row, place, count) for share, count in zip(shares, taken, strict=True))

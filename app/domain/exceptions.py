@@ -28,7 +28,7 @@
         └── TrainingCancelledError
 
 Messages are written for the person who reads them and never contain input, secrets or driver text. Which HTTP status
-an error gets is decided in one table (app/api/errors.py), not here.
+an error gets is decided in one table (app/api/problems.py), not here.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import scipy.sparse as sp
 
-from app.domain.models import Item, User
+from app.domain.entities import Item, User
 
 _WORD = re.compile(r"[^\W_]{2,}")
 _MIN_COUNT = 2

@@ -1,7 +1,7 @@
 """The gate: may a candidate replace the champion? Pure: numbers in, verdict with reasons out.
 
 It compares per-user values of the same hold-out users. Where candidate and champion were judged on different users
-(`Judged.users` differ) it refuses.
+(`GateInput.users` differ) it refuses.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from app.domain.metrics import probability_better
 
 
-class Judged(Protocol):
+class GateInput(Protocol):
     """What the gate reads of an evaluation."""
 
     @property
@@ -33,7 +33,7 @@ class Judged(Protocol):
 
     @property
     def coverage(self) -> float:
-        """Share of the rankable catalogue that appears in any list."""
+        """Share of the rankable catalog that appears in any list."""
 
     @property
     def attainable_coverage(self) -> float:
@@ -69,7 +69,9 @@ class Verdict:
     details: Mapping[str, float] = field(default_factory=dict)
 
 
-def judge(candidate: Judged, champion: Judged | None, popularity: Judged, policy: GatePolicy) -> Verdict:
+def decide_promotion(
+    candidate: GateInput, champion: GateInput | None, popularity: GateInput, policy: GatePolicy
+) -> Verdict:
     """Promote a candidate that is sound, beats popularity, and is the champion's equal plus the margin."""
     refusals = list(candidate.problems)
     details: dict[str, float] = {}
@@ -84,13 +86,13 @@ def judge(candidate: Judged, champion: Judged | None, popularity: Judged, policy
     return Verdict(True, (_praise(candidate, champion, popularity, policy),), details)
 
 
-def _mean(judged: Judged, metric: str) -> float:
+def _mean(judged: GateInput, metric: str) -> float:
     values = judged.per_user[metric]
     return float(values.mean(dtype=np.float64)) if len(values) else 0.0
 
 
 def _not_better(
-    candidate: Judged, other: Judged, name: str, margin: float, policy: GatePolicy, details: dict[str, float]
+    candidate: GateInput, other: GateInput, name: str, margin: float, policy: GatePolicy, details: dict[str, float]
 ) -> list[str]:
     """Why the candidate does not beat `other` by the margin; empty if it does."""
     if candidate.users != other.users:
@@ -110,17 +112,17 @@ def _not_better(
     return [f"{compared} (probability {sure:.2f}, {policy.confidence:.2f} needed)"]
 
 
-def _thin(candidate: Judged, champion: Judged | None, policy: GatePolicy) -> list[str]:
+def _thin(candidate: GateInput, champion: GateInput | None, policy: GatePolicy) -> list[str]:
     """Coverage below the floor, or far below the champion's."""
     floor = policy.coverage_floor * candidate.attainable_coverage
     if champion is not None:
         floor = max(floor, policy.coverage_share * champion.coverage)
     if candidate.coverage >= floor:
         return []
-    return [f"its lists cover {candidate.coverage:.2%} of the catalogue; at least {floor:.2%} is required"]
+    return [f"its lists cover {candidate.coverage:.2%} of the catalog; at least {floor:.2%} is required"]
 
 
-def _worse_slices(candidate: Judged, champion: Judged, policy: GatePolicy) -> list[str]:
+def _worse_slices(candidate: GateInput, champion: GateInput, policy: GatePolicy) -> list[str]:
     """Slices with enough users in which the candidate loses more than the slice margin."""
     if candidate.users != champion.users:
         return []
@@ -135,7 +137,7 @@ def _worse_slices(candidate: Judged, champion: Judged, policy: GatePolicy) -> li
     return refusals
 
 
-def _praise(candidate: Judged, champion: Judged | None, popularity: Judged, policy: GatePolicy) -> str:
+def _praise(candidate: GateInput, champion: GateInput | None, popularity: GateInput, policy: GatePolicy) -> str:
     mine, prior = _mean(candidate, policy.metric), _mean(popularity, policy.metric)
     text = f"{policy.metric} {mine:.4f} beats popularity ({prior:.4f})"
     if champion is None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import overload
 from uuid import UUID
 
-from app.domain.models import Interaction, Kind
+from app.domain.entities import Interaction, Kind
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -15,13 +15,13 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.models import OutboxMessage
+from app.domain.entities import OutboxMessage
 
 # ── cache ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
+class RateLimitStatus:
     """A rate limit's answer: `remaining` requests in this window, which moves on in `reset_seconds`."""
 
     limit: int
@@ -34,14 +34,14 @@ class Quota:
 class CacheReply:
     """One round trip: the user's generation, the stored list (None = miss) and the quota (None = not asked).
 
-    `is_our_turn`: the list is missing or stale, and it is this caller who should compute it. Whoever asks after that
+    `has_lease`: the list is missing or stale, and it is this caller who should compute it. Whoever asks after that
     is told False until the list is written, the turn is given up, or a second has passed.
     """
 
     generation: int
     value: bytes | None
-    quota: Quota | None
-    is_our_turn: bool = True
+    quota: RateLimitStatus | None
+    has_lease: bool = True
 
 
 class Cache(Protocol):
@@ -73,7 +73,7 @@ class Cache(Protocol):
         """
 
     @abstractmethod
-    async def give_up(self, user_id: str, variant: str, generation: int) -> None:
+    async def release_lease(self, user_id: str, variant: str, generation: int) -> None:
         """End a turn without a list: the next to ask has it."""
 
     @abstractmethod
@@ -81,7 +81,7 @@ class Cache(Protocol):
         """Raise the generation of each user: no list written before is returned after this."""
 
     @abstractmethod
-    async def hit(self, limit_key: str, limit_per_minute: int) -> Quota:
+    async def hit(self, limit_key: str, limit_per_minute: int) -> RateLimitStatus:
         """Count one request (sliding window of 60 s) where no list is read."""
 
     @abstractmethod

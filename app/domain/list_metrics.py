@@ -1,4 +1,4 @@
-"""What lists are like besides being right: spread over the catalogue, novelty, diversity, lean towards the popular."""
+"""What lists are like besides being right: spread over the catalog, novelty, diversity, lean towards the popular."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _SAMPLE = 500
 """Users whose lists are compared item by item for diversity."""
 
 
-def describe(
+def list_figures(
     lists: NDArray[np.int32], counts: NDArray[np.int64], n_users: int, features: sp.csr_matrix | None
 ) -> dict[str, float]:
     """Figures of (n, depth) lists of item positions, -1 for no item; `counts`: (n_items,) interactions in training.
 
-    coverage: share of the catalogue in any list. gini: 0 even, 1 one item only. novelty: mean -log2 of the share of
+    coverage: share of the catalog in any list. gini: 0 even, 1 one item only. novelty: mean -log2 of the share of
     users who have the item (Zhou et al. 2010, Laplace-smoothed). popularity_lift: mean interactions of what is listed
     over mean interactions of what is interacted with, minus 1 (Abdollahpouri et al. 2019). diversity: mean 1 - cosine
     of the features of two items in a list, where there are features.

@@ -70,7 +70,7 @@ METRICS: Mapping[str, Callable[[Hits, NDArray[np.int64], int], Values]] = {
 }
 
 
-def parse(name: str) -> tuple[str, int]:
+def parse_metric(name: str) -> tuple[str, int]:
     """`ndcg@10` → (ndcg, 10). Raises InputError for anything else."""
     metric, _, depth = name.partition("@")
     if metric not in METRICS or not depth.isdigit() or not 1 <= int(depth) <= 1_000:
@@ -78,9 +78,9 @@ def parse(name: str) -> tuple[str, int]:
     return metric, int(depth)
 
 
-def compute(hits: Hits, relevant: NDArray[np.int64], names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+def compute_metrics(hits: Hits, relevant: NDArray[np.int64], names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
     """Per-user values of each metric, by its name."""
-    parsed = {name: parse(name) for name in names}
+    parsed = {name: parse_metric(name) for name in names}
     return {name: METRICS[metric](hits, relevant, k).astype(np.float32) for name, (metric, k) in parsed.items()}
 
 

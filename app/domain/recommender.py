@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from app.domain.dataset import Dataset, Histories
 
 
-class Progress(Protocol):
+class ProgressCallback(Protocol):
     """Told how far a long computation is; raises TrainingCancelledError when the work should stop."""
 
     def __call__(self, stage: str, fraction: float) -> None:
@@ -55,7 +55,7 @@ class Recommender(Protocol):
         """Number of item columns it knows (training items, then those added by `extended`)."""
 
     @abstractmethod
-    def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+    def fit(self, dataset: Dataset, *, seed: int, progress: ProgressCallback) -> None:
         """Learn. Raises NotEnoughDataError where nothing can be learnt, TrainingCancelledError from `progress`."""
 
     @abstractmethod

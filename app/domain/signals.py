@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Features, Histories, IdMap
+from app.domain.entities import KINDS, EventColumns, Item, Kind, PairState, User
 from app.domain.features import encode_items, encode_users, feature_names, user_feature_names
-from app.domain.models import KINDS, EventColumns, Item, Kind, PairState, User
 
 __all__ = ["DEFAULT_WEIGHTS", "SignalPolicy", "dataset_from", "encode_items", "feature_names", "history_of"]
 
@@ -113,7 +113,7 @@ def history_of(
 def dataset_from(
     columns: EventColumns, policy: SignalPolicy, now: datetime, items: Sequence[Item], users: Sequence[User]
 ) -> Dataset:
-    """The training set of these events: users with events, items with events or in the catalogue, both in id order.
+    """The training set of these events: users with events, items with events or in the catalog, both in id order.
 
     Its histories hold, pair by pair, what `history_of` gives for the same events at the same `now`.
     """

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
+from app.domain.entities import EventColumns
 from app.domain.exceptions import NotEnoughDataError
-from app.domain.models import EventColumns
 
 
 def select_rows(columns: EventColumns, keep: NDArray[np.bool_]) -> EventColumns:
@@ -66,7 +66,7 @@ def validation_cut(dataset: Dataset, *, fraction: float = 0.1, limit: int = 5, s
     Per user `fraction` of the pairs are held out, at least one and at most `limit`.
     """
     histories = dataset.histories
-    by_time = times_tell(histories)
+    by_time = has_informative_timestamps(histories)
     rows = np.repeat(np.arange(len(histories)), histories.lengths)
     positive = histories.weights > 0
     key = -histories.times if by_time else np.random.default_rng(seed).random(len(rows))
@@ -91,10 +91,12 @@ def window_cut(dataset: Dataset, fraction: float, *, limit: int = 20) -> Cut:
     is_later = histories.times >= moment
     later = keep_entries(histories, is_later & liked)
     targets = keep_entries(later, entry_ages(later) < limit)
-    return Cut(replace(dataset, histories=keep_entries(histories, ~is_later)), targets, times_tell(histories))
+    return Cut(
+        replace(dataset, histories=keep_entries(histories, ~is_later)), targets, has_informative_timestamps(histories)
+    )
 
 
-def times_tell(histories: Histories) -> bool:
+def has_informative_timestamps(histories: Histories) -> bool:
     """True where the times order most users' events: more than half of neighbouring entries differ in time."""
     rows = np.repeat(np.arange(len(histories)), histories.lengths)
     same_user = rows[1:] == rows[:-1]
@@ -103,7 +105,7 @@ def times_tell(histories: Histories) -> bool:
     return bool(np.mean(histories.times[1:][same_user] != histories.times[:-1][same_user]) > 0.5)
 
 
-def has_one_clock(histories: Histories) -> bool:
+def has_shared_clock(histories: Histories) -> bool:
     """True where times are moments shared by all users, False where they only number the events of each user.
 
     Moments let users arrive one after another: their first events spread over more than a tenth of the window.

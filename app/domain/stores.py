@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from app.domain.models import (
+from app.domain.entities import (
     ApiKey,
     Champion,
     DeadLetter,
@@ -26,8 +26,8 @@ from app.domain.models import (
     TrainingJob,
     User,
 )
+from app.domain.queue_stores import DeadLetterStore, OutboxStore
 from app.domain.reports import ReportStore
-from app.domain.waiting_stores import DeadLetterStore, OutboxStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class InteractionStore(Protocol):
 
         Known id with the same content: DUPLICATE; with other content: CONFLICT (first wins). State and counters come
         from newly inserted rows only. Users and items never seen before are created (without a profile, without
-        catalogue data). What an erased user did up to the erasure is dropped: TOMBSTONED. `touched` holds the users of
+        catalog data). What an erased user did up to the erasure is dropped: TOMBSTONED. `touched` holds the users of
         accepted interactions.
         """
 

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 _LIMIT: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
-def allowed() -> int:
+def thread_limit() -> int:
     """The limit of the surrounding `at_most`; else OMP_NUM_THREADS; else all cores."""
     limit = _LIMIT.get()
     if limit is not None:

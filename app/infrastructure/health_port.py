@@ -15,14 +15,14 @@ from types import TracebackType
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-Check = Callable[[], tuple[bool, Mapping[str, object]]]
+HealthCheck = Callable[[], tuple[bool, Mapping[str, object]]]
 """(whether all is well, what to tell). Called from other threads: reads plain values only."""
 
 
 class HealthPort:
     """`GET /metrics` and one path a check: 200 or 503, with a JSON object. A context manager."""
 
-    def __init__(self, host: str, port: int, checks: Mapping[str, Check], registry: CollectorRegistry) -> None:
+    def __init__(self, host: str, port: int, checks: Mapping[str, HealthCheck], registry: CollectorRegistry) -> None:
         self._server = _Server((host, port), checks, registry)
         self._thread = threading.Thread(target=self._server.serve_forever, name="health-port", daemon=True)
 
@@ -44,7 +44,9 @@ class HealthPort:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], checks: Mapping[str, Check], registry: CollectorRegistry) -> None:
+    def __init__(
+        self, address: tuple[str, int], checks: Mapping[str, HealthCheck], registry: CollectorRegistry
+    ) -> None:
         super().__init__(address, _Handler)
         self.checks = checks
         self.registry = registry

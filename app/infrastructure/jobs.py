@@ -76,7 +76,7 @@ class LocalJobQueue(JobQueue):
                 await self._spawn(self._running)
             except OSError:
                 # Safe to go on: the job stays queued in the database, and the next start rings for it again.
-                log.exception("training process not started", training_id=self._running)
+                log.exception("training_process_not_started", training_id=self._running)
             finally:
                 self._running = None
 
@@ -97,7 +97,7 @@ class LocalJobQueue(JobQueue):
         except asyncio.CancelledError:
             await self._terminate(process)
             raise
-        (log.info if code == 0 else log.warning)("training process ended", training_id=training_id, exit_code=code)
+        (log.info if code == 0 else log.warning)("training_process_ended", training_id=training_id, exit_code=code)
 
     async def _terminate(self, process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):

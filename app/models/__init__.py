@@ -62,7 +62,7 @@ _MAKERS: Mapping[str, _Maker] = {
 }
 
 
-class Table(Recommenders):
+class RecommenderTable(Recommenders):
     """Recommenders over the classes of this package. `transformer`: when selection tries it, one of its WHEN."""
 
     def __init__(self, transformer: str = "never") -> None:
@@ -92,4 +92,4 @@ class Table(Recommenders):
             raise ArtifactDamagedError("manifest.json", "unknown parameters") from exc
 
 
-RECOMMENDERS: Recommenders = Table()
+RECOMMENDERS: Recommenders = RecommenderTable()

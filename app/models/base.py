@@ -18,7 +18,7 @@ Floats = NDArray[np.float32]
 ParametersT = TypeVar("ParametersT")
 
 
-def parse(kind: type[ParametersT], given: Mapping[str, object]) -> ParametersT:
+def parse_parameters(kind: type[ParametersT], given: Mapping[str, object]) -> ParametersT:
     """A frozen parameter dataclass from JSON values. Raises InputError for unknown names and wrong types."""
     assert is_dataclass(kind)
     known = {spec.name: spec.default for spec in fields(kind)}

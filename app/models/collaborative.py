@@ -19,8 +19,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
-from app.domain.recommender import Progress, Recommender, Tower
-from app.models.base import Array, Floats, as_parameters, parse, positives, take_floats
+from app.domain.recommender import ProgressCallback, Recommender, Tower
+from app.models.base import Array, Floats, as_parameters, parse_parameters, positives, take_floats
 from app.models.cold_items import ColdItems
 from app.models.engines import FactorParameters, factorize
 from app.models.folding import Evidence, Ridge, clipped, fold, fold_without_each
@@ -41,7 +41,7 @@ class FactorRecommender(Recommender, Tower):
     @classmethod
     def build(cls, name: str, parameters: Mapping[str, object]) -> FactorRecommender:
         """Unfitted, from JSON parameters."""
-        return cls(name, parse(FactorParameters, parameters))
+        return cls(name, parse_parameters(FactorParameters, parameters))
 
     @classmethod
     def restore(cls, name: str, parameters: Mapping[str, object], arrays: Mapping[str, Array]) -> FactorRecommender:
@@ -63,7 +63,7 @@ class FactorRecommender(Recommender, Tower):
     def item_vectors(self) -> Floats:
         return self._vectors
 
-    def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+    def fit(self, dataset: Dataset, *, seed: int, progress: ProgressCallback) -> None:
         matrix = positives(dataset, flat=self._parameters.flat)
         matrix.data = clipped(matrix.data).astype(np.float32)
         liked = dataset.histories.weights[dataset.histories.weights > 0]

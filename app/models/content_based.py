@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import NotEnoughDataError
-from app.domain.recommender import Progress, Recommender, Tower
-from app.models.base import Array, Floats, as_parameters, known, parse, positives, take_floats
+from app.domain.recommender import ProgressCallback, Recommender, Tower
+from app.models.base import Array, Floats, as_parameters, known, parse_parameters, positives, take_floats
 from app.models.linalg import inverse_document_frequency, randomized_svd, unit_rows
 
 
@@ -41,7 +41,7 @@ class ContentRecommender(Recommender, Tower):
     @classmethod
     def build(cls, name: str, parameters: Mapping[str, object]) -> ContentRecommender:
         """Unfitted, from JSON parameters."""
-        return cls(name, parse(ContentParameters, parameters))
+        return cls(name, parse_parameters(ContentParameters, parameters))
 
     @classmethod
     def restore(cls, name: str, parameters: Mapping[str, object], arrays: Mapping[str, Array]) -> ContentRecommender:
@@ -60,7 +60,7 @@ class ContentRecommender(Recommender, Tower):
     def item_vectors(self) -> Floats:
         return self._vectors
 
-    def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+    def fit(self, dataset: Dataset, *, seed: int, progress: ProgressCallback) -> None:
         features = dataset.item_features
         if features is None or not features.matrix.nnz:
             raise NotEnoughDataError("no item has features that others share")

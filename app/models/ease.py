@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import TrainingError
-from app.domain.recommender import Progress, Recommender
-from app.models.base import Array, Floats, as_parameters, parse, positives, take_floats
+from app.domain.recommender import ProgressCallback, Recommender
+from app.models.base import Array, Floats, as_parameters, parse_parameters, positives, take_floats
 from app.models.linear import inputs, losses, scaled
 
 MAX_ITEMS = 20_000
@@ -40,7 +40,7 @@ class EaseRecommender(Recommender):
     @classmethod
     def build(cls, name: str, parameters: Mapping[str, object]) -> EaseRecommender:
         """Unfitted, from JSON parameters."""
-        return cls(name, parse(EaseParameters, parameters))
+        return cls(name, parse_parameters(EaseParameters, parameters))
 
     @classmethod
     def restore(cls, name: str, parameters: Mapping[str, object], arrays: Mapping[str, Array]) -> EaseRecommender:
@@ -56,7 +56,7 @@ class EaseRecommender(Recommender):
     def n_items(self) -> int:
         return self._n_items
 
-    def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+    def fit(self, dataset: Dataset, *, seed: int, progress: ProgressCallback) -> None:
         if dataset.n_items > MAX_ITEMS:
             raise TrainingError(f"EASE is limited to {MAX_ITEMS} items")
         liked = positives(dataset, flat=True)

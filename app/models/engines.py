@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from app.domain.exceptions import InputError
-from app.domain.recommender import Progress
-from app.domain.threads import allowed
-from app.models.irspack_core import Trainer
+from app.domain.recommender import ProgressCallback
+from app.domain.threads import thread_limit
+from app.models.irspack_core import AlsSolver
 
 Floats = NDArray[np.float32]
 
@@ -37,7 +37,7 @@ class FactorParameters:
     cold_regularization: float = 10.0
 
 
-def factorize(matrix: sp.csr_matrix, parameters: FactorParameters, *, seed: int, progress: Progress) -> Floats:
+def factorize(matrix: sp.csr_matrix, parameters: FactorParameters, *, seed: int, progress: ProgressCallback) -> Floats:
     """(n_items, factors) item vectors of the positive (n_users, n_items) matrix; progress after each epoch."""
     if parameters.engine == "irspack":
         return _irspack(matrix, parameters, seed, progress)
@@ -48,15 +48,15 @@ def factorize(matrix: sp.csr_matrix, parameters: FactorParameters, *, seed: int,
     raise InputError(f"engine is one of {', '.join(ENGINES)}", "engine")
 
 
-def _irspack(matrix: sp.csr_matrix, p: FactorParameters, seed: int, progress: Progress) -> Floats:
-    trainer = Trainer(
+def _irspack(matrix: sp.csr_matrix, p: FactorParameters, seed: int, progress: ProgressCallback) -> Floats:
+    trainer = AlsSolver(
         matrix.astype(np.float32),
         factors=p.factors,
         alpha=p.alpha,
         regularization=p.regularization,
         nu=p.nu,
         seed=seed,
-        threads=allowed(),
+        threads=thread_limit(),
     )
     for epoch in range(p.epochs):
         trainer.run_epoch()
@@ -64,7 +64,7 @@ def _irspack(matrix: sp.csr_matrix, p: FactorParameters, seed: int, progress: Pr
     return np.ascontiguousarray(trainer.item_factors, dtype=np.float32)
 
 
-def _implicit_als(matrix: sp.csr_matrix, p: FactorParameters, seed: int, progress: Progress) -> Floats:
+def _implicit_als(matrix: sp.csr_matrix, p: FactorParameters, seed: int, progress: ProgressCallback) -> Floats:
     from implicit.als import AlternatingLeastSquares
 
     # implicit fixes the unobserved weight at 1: everything is divided by alpha instead.
@@ -76,7 +76,7 @@ def _implicit_als(matrix: sp.csr_matrix, p: FactorParameters, seed: int, progres
         alpha=1.0 + 1.0 / p.alpha,
         iterations=p.epochs,
         random_state=seed,
-        num_threads=allowed(),
+        num_threads=thread_limit(),
         use_gpu=False,
     )
     # implicit runs its own threads; a threaded BLAS below them is five times slower.
@@ -87,7 +87,7 @@ def _implicit_als(matrix: sp.csr_matrix, p: FactorParameters, seed: int, progres
     return np.ascontiguousarray(model.item_factors, dtype=np.float32)
 
 
-def _implicit_bpr(matrix: sp.csr_matrix, p: FactorParameters, seed: int, progress: Progress) -> Floats:
+def _implicit_bpr(matrix: sp.csr_matrix, p: FactorParameters, seed: int, progress: ProgressCallback) -> Floats:
     from implicit.bpr import BayesianPersonalizedRanking
 
     # One thread: several would race for the factors, and the same seed would not give the same model.

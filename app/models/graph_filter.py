@@ -14,8 +14,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
-from app.domain.recommender import Progress, Recommender, Tower
-from app.models.base import Array, Floats, as_parameters, parse, positives, take_floats
+from app.domain.recommender import ProgressCallback, Recommender, Tower
+from app.models.base import Array, Floats, as_parameters, parse_parameters, positives, take_floats
 from app.models.linalg import randomized_svd
 from app.models.linear import inputs, losses, scaled
 
@@ -41,7 +41,7 @@ class GraphRecommender(Recommender, Tower):
     @classmethod
     def build(cls, name: str, parameters: Mapping[str, object]) -> GraphRecommender:
         """Unfitted, from JSON parameters."""
-        return cls(name, parse(GraphParameters, parameters))
+        return cls(name, parse_parameters(GraphParameters, parameters))
 
     @classmethod
     def restore(cls, name: str, parameters: Mapping[str, object], arrays: Mapping[str, Array]) -> GraphRecommender:
@@ -60,7 +60,7 @@ class GraphRecommender(Recommender, Tower):
     def item_vectors(self) -> Floats:
         return self._vectors
 
-    def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+    def fit(self, dataset: Dataset, *, seed: int, progress: ProgressCallback) -> None:
         liked = positives(dataset, flat=True)
         weights = dataset.histories.weights
         self._mean_weight = float(np.float32(weights[weights > 0].mean()))

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import ArtifactDamagedError, InputError
-from app.domain.recommender import Blended, Progress, Recommender, Recommenders
+from app.domain.recommender import Blended, ProgressCallback, Recommender, Recommenders
 from app.domain.scaling import score_scale
 from app.models.base import Array, Floats, take_floats
 from app.models.peers import Peers
@@ -112,7 +112,7 @@ class Hybrid(Recommender, Blended):
         """The fitted members by name."""
         return MappingProxyType(self._members)
 
-    def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+    def fit(self, dataset: Dataset, *, seed: int, progress: ProgressCallback) -> None:
         fitted: dict[str, Recommender] = {}
         for position, (name, parameters) in enumerate(self.blend.members.items()):
             member = self._recommenders().build(name, parameters)

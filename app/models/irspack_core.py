@@ -35,7 +35,7 @@ def load_core() -> Any:
     return module
 
 
-class Trainer:
+class AlsSolver:
     """Alternating least squares with conjugate gradients on a positive (n_users, n_items) float32 matrix."""
 
     def __init__(

@@ -17,15 +17,15 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
-from app.domain.recommender import Progress, Recommender, Tower
-from app.models.base import Array, Floats, as_parameters, parse, positives, take_floats
+from app.domain.recommender import ProgressCallback, Recommender, Tower
+from app.models.base import Array, Floats, as_parameters, parse_parameters, positives, take_floats
 from app.models.linalg import unit_rows
 from app.models.linear import inputs, losses, scaled
 
 
 @dataclass(frozen=True, slots=True)
 class LightfmParameters:
-    """LightFM's own names and defaults of the house: 30 components, 30 epochs, WARP."""
+    """LightFM's own names and defaults of this service: 30 components, 30 epochs, WARP."""
 
     components: int = 30
     epochs: int = 30
@@ -47,7 +47,7 @@ class LightfmRecommender(Recommender, Tower):
     @classmethod
     def build(cls, name: str, parameters: Mapping[str, object]) -> LightfmRecommender:
         """Unfitted, from JSON parameters."""
-        return cls(name, parse(LightfmParameters, parameters))
+        return cls(name, parse_parameters(LightfmParameters, parameters))
 
     @classmethod
     def restore(cls, name: str, parameters: Mapping[str, object], arrays: Mapping[str, Array]) -> LightfmRecommender:
@@ -68,7 +68,7 @@ class LightfmRecommender(Recommender, Tower):
     def item_vectors(self) -> Floats:
         return self._vectors
 
-    def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+    def fit(self, dataset: Dataset, *, seed: int, progress: ProgressCallback) -> None:
         positives(dataset, flat=True)
         weights = dataset.histories.weights
         self._mean_weight = float(np.float32(weights[weights > 0].mean()))
@@ -149,7 +149,7 @@ class LightfmRecommender(Recommender, Tower):
 
 
 def train_lightfm(
-    dataset: Dataset, parameters: LightfmParameters, *, seed: int, progress: Progress
+    dataset: Dataset, parameters: LightfmParameters, *, seed: int, progress: ProgressCallback
 ) -> tuple[Any, sp.csr_matrix, sp.csr_matrix]:
     """(the library's fitted model, item features, user features) after all epochs."""
     from lightfm import LightFM

@@ -15,8 +15,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
-from app.domain.recommender import Neighbourhood, Progress, Recommender
-from app.models.base import Array, Floats, as_parameters, csr_arrays, parse, positives, take_csr, take_floats
+from app.domain.recommender import Neighbourhood, ProgressCallback, Recommender
+from app.models.base import Array, Floats, as_parameters, csr_arrays, parse_parameters, positives, take_csr, take_floats
 from app.models.linear import inputs, losses, scaled
 
 _LONGEST = 1_000
@@ -56,8 +56,8 @@ class NeighbourRecommender(Recommender, Neighbourhood):
     def build(cls, name: str, parameters: Mapping[str, object]) -> NeighbourRecommender:
         """Unfitted, from JSON parameters."""
         if name == "rp3":
-            return cls(name, parse(WalkParameters, parameters))
-        return cls(name, parse(CooccurrenceParameters, parameters))
+            return cls(name, parse_parameters(WalkParameters, parameters))
+        return cls(name, parse_parameters(CooccurrenceParameters, parameters))
 
     @classmethod
     def restore(cls, name: str, parameters: Mapping[str, object], arrays: Mapping[str, Array]) -> NeighbourRecommender:
@@ -75,7 +75,7 @@ class NeighbourRecommender(Recommender, Neighbourhood):
     def neighbours(self) -> sp.csr_matrix:
         return self._neighbours
 
-    def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+    def fit(self, dataset: Dataset, *, seed: int, progress: ProgressCallback) -> None:
         liked = shortened(positives(dataset, flat=True), _LONGEST)
         weights = dataset.histories.weights
         self._mean_weight = float(np.float32(weights[weights > 0].mean()))
@@ -151,7 +151,9 @@ def _factors(
     return sp.csr_matrix(left, dtype=np.float32), sp.csr_matrix(right, dtype=np.float32)
 
 
-def strongest(left: sp.csr_matrix, right: sp.csr_matrix, k: int, stage: str, progress: Progress) -> sp.csr_matrix:
+def strongest(
+    left: sp.csr_matrix, right: sp.csr_matrix, k: int, stage: str, progress: ProgressCallback
+) -> sp.csr_matrix:
     """The k largest entries of each row of left · right, without the diagonal; rows in blocks to bound memory."""
     n_items = left.shape[0]
     block = max(1, _BLOCK_CELLS // max(n_items, 1))

@@ -25,7 +25,7 @@ _PEERS = 100
 """Of each new item. Among cold films of ML-1M 20, 100 and 1,000 gave Recall@20 .191, .213 and .216 (ADR 0005)."""
 
 _KNOWN = 4_000
-"""Items that may be peers, evenly spaced by popularity so that their mean is that of the catalogue."""
+"""Items that may be peers, evenly spaced by popularity so that their mean is that of the catalog."""
 
 _BLOCK_CELLS = 20_000_000
 

@@ -10,9 +10,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
-from app.domain.recommender import Progress, Recommender
+from app.domain.recommender import ProgressCallback, Recommender
 from app.domain.splits import entry_ages, keep_entries
-from app.models.base import Array, Floats, as_parameters, parse, positives, take_floats
+from app.models.base import Array, Floats, as_parameters, parse_parameters, positives, take_floats
 
 _DAY_SECONDS = 86_400.0
 
@@ -67,8 +67,8 @@ class Popularity(Recommender):
     def build(cls, name: str, parameters: Mapping[str, object]) -> Popularity:
         """Unfitted, from JSON parameters."""
         if name == "trending":
-            return cls(name, parse(TrendingParameters, parameters))
-        return cls(name, parse(PopularityParameters, parameters))
+            return cls(name, parse_parameters(TrendingParameters, parameters))
+        return cls(name, parse_parameters(PopularityParameters, parameters))
 
     @classmethod
     def restore(cls, name: str, parameters: Mapping[str, object], arrays: Mapping[str, Array]) -> Popularity:
@@ -81,7 +81,7 @@ class Popularity(Recommender):
     def n_items(self) -> int:
         return len(self._scores)
 
-    def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+    def fit(self, dataset: Dataset, *, seed: int, progress: ProgressCallback) -> None:
         self._scores = popularity_scores(beginnings(dataset, self._parameters.first), self._parameters.half_life_days)
         progress(self.name, 1.0)
 

@@ -14,8 +14,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
-from app.domain.recommender import Progress, Recommender
-from app.models.base import Array, Floats, as_parameters, parse, positives, take, take_floats
+from app.domain.recommender import ProgressCallback, Recommender
+from app.models.base import Array, Floats, as_parameters, parse_parameters, positives, take, take_floats
 from app.models.popularity import beginnings, popularity_scores
 
 _MAX_CELLS = 40_000_000
@@ -48,7 +48,7 @@ class ProfileRecommender(Recommender):
     @classmethod
     def build(cls, name: str, parameters: Mapping[str, object]) -> ProfileRecommender:
         """Unfitted, from JSON parameters."""
-        return cls(name, parse(ProfileParameters, parameters))
+        return cls(name, parse_parameters(ProfileParameters, parameters))
 
     @classmethod
     def restore(cls, name: str, parameters: Mapping[str, object], arrays: Mapping[str, Array]) -> ProfileRecommender:
@@ -66,7 +66,7 @@ class ProfileRecommender(Recommender):
     def n_items(self) -> int:
         return len(self._shares)
 
-    def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+    def fit(self, dataset: Dataset, *, seed: int, progress: ProgressCallback) -> None:
         dataset = beginnings(dataset, self._parameters.first)
         self._shares = popularity_scores(dataset, self._parameters.half_life_days)
         profiles = dataset.histories.profiles

@@ -8,7 +8,7 @@ cross moments P_γ = Σ_t x_{t-1} e_tᵀ alone, as Σ_t x_t^a (x_t^b)ᵀ obeys t
     (1 - a·b) Σ x^a (x^b)ᵀ = diag(counts) + a·P_a + b·P_bᵀ - a·b Σ_users (last x^a)(last x^b)ᵀ
 
 With `factors` > 0 items are first reduced to singular vectors, and the same ridge runs between those: a tower, for
-catalogues whose square does not fit.
+catalogs whose square does not fit.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import TrainingError
-from app.domain.recommender import Progress, Recommender, Tower
-from app.models.base import Array, Floats, as_parameters, parse, positives, take_floats
+from app.domain.recommender import ProgressCallback, Recommender, Tower
+from app.models.base import Array, Floats, as_parameters, parse_parameters, positives, take_floats
 from app.models.linear import inputs
 from app.models.sequence_moments import Steps, dense_weights, low_rank_weights
 
@@ -59,7 +59,7 @@ class SequenceRecommender(Recommender):
     @classmethod
     def build(cls, name: str, parameters: Mapping[str, object]) -> SequenceRecommender:
         """Unfitted, from JSON parameters: a tower where there are factors."""
-        parsed = parse(SequenceParameters, parameters)
+        parsed = parse_parameters(SequenceParameters, parameters)
         return SequenceTower(name, parsed) if parsed.factors > 0 else SequenceRecommender(name, parsed)
 
     @classmethod
@@ -79,7 +79,7 @@ class SequenceRecommender(Recommender):
     def n_items(self) -> int:
         return self._n_items
 
-    def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+    def fit(self, dataset: Dataset, *, seed: int, progress: ProgressCallback) -> None:
         if dataset.n_items > MAX_DENSE_ITEMS:
             raise TrainingError(f"more than {MAX_DENSE_ITEMS} items: set factors")
         p = self._parameters
@@ -178,7 +178,7 @@ class SequenceTower(SequenceRecommender, Tower):
     def item_vectors(self) -> Floats:
         return self._vectors
 
-    def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+    def fit(self, dataset: Dataset, *, seed: int, progress: ProgressCallback) -> None:
         p = self._parameters
         steps = self._steps(dataset)
         self._vectors, self._reading = low_rank_weights(

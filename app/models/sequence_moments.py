@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import NotEnoughDataError
-from app.domain.recommender import Progress
+from app.domain.recommender import ProgressCallback
 from app.models.base import Floats, positives
 from app.models.linalg import randomized_svd
 
@@ -90,7 +90,7 @@ def _powers(base: float, n: int) -> NDArray[np.float64]:
 
 
 def dense_weights(
-    steps: Steps, n_items: int, decays: Decays, ahead: float, regularization: float, progress: Progress
+    steps: Steps, n_items: int, decays: Decays, ahead: float, regularization: float, progress: ProgressCallback
 ) -> Floats:
     """(2, n_items, n_items) float32: the ridge's solution, a block per decay."""
     crosses = _summed(steps, n_items, [_powers(gamma, steps.lags(gamma)) for gamma in decays])
@@ -158,7 +158,7 @@ def low_rank_weights(
     factors: int,
     *,
     seed: int,
-    progress: Progress,
+    progress: ProgressCallback,
 ) -> tuple[Floats, Floats]:
     """(item vectors (n_items, factors), reading (2, n_items, factors)) of the ridge between singular vectors."""
     vectors = singular_vectors(dataset, factors, seed)

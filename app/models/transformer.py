@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import InputError, TrainingError
-from app.domain.recommender import Progress, Recommender, Tower
-from app.models.base import Array, Floats, as_parameters, parse, positives, take, take_floats
+from app.domain.recommender import ProgressCallback, Recommender, Tower
+from app.models.base import Array, Floats, as_parameters, parse_parameters, positives, take, take_floats
 from app.models.sequence_moments import Steps, singular_vectors
 from app.models.transformer_forward import INITIAL, Weights, read
 
@@ -78,7 +78,7 @@ class TransformerRecommender(Recommender, Tower):
     @classmethod
     def build(cls, name: str, parameters: Mapping[str, object]) -> TransformerRecommender:
         """Unfitted, from JSON parameters."""
-        return cls(name, parse(TransformerParameters, parameters))
+        return cls(name, parse_parameters(TransformerParameters, parameters))
 
     @classmethod
     def restore(
@@ -109,7 +109,7 @@ class TransformerRecommender(Recommender, Tower):
         p = self._parameters
         return Weights.drawn(n_items, p.factors, p.hidden, p.layers, p.heads, p.length, seed)
 
-    def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+    def fit(self, dataset: Dataset, *, seed: int, progress: ProgressCallback) -> None:
         positives(dataset, flat=True)
         steps = Steps.of(dataset.histories)
         progress(self.name, 0.0)

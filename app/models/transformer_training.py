@@ -1,6 +1,6 @@
 """How the transformer learns, with torch. Imported only by a training; nothing of torch leaves this module.
 
-Every position of a window predicts the event after it, by cross-entropy over the whole catalogue or over many drawn
+Every position of a window predicts the event after it, by cross-entropy over the whole catalog or over many drawn
 items: with few negatives SASRec is overconfident, with many it needs no other trick (gSASRec,
 https://arxiv.org/abs/2308.07192; https://arxiv.org/abs/2309.07602).
 """
@@ -19,8 +19,8 @@ import torch.nn.functional as F  # noqa: N812  # as everybody calls it
 from numpy.typing import NDArray
 
 from app.domain.exceptions import TrainingError
-from app.domain.recommender import Progress
-from app.domain.threads import allowed
+from app.domain.recommender import ProgressCallback
+from app.domain.threads import thread_limit
 from app.models.sequence_moments import Steps
 from app.models.transformer_forward import NORM_EPSILON, Weights
 
@@ -46,10 +46,10 @@ class Plan:
     device: str
 
 
-def learn(weights: Weights, steps: Steps, plan: Plan, *, seed: int, progress: Progress) -> Weights:
+def learn(weights: Weights, steps: Steps, plan: Plan, *, seed: int, progress: ProgressCallback) -> Weights:
     """The weights after all epochs. Deterministic on a CPU for a seed and a number of threads."""
     device = _device(plan.device)
-    with _threads(allowed()):
+    with _threads(thread_limit()):
         # A copy: on a CPU the tensors would share the memory of the first weights.
         tensors = {
             name: torch.tensor(array, device=device, requires_grad=True) for name, array in weights.arrays().items()
@@ -125,7 +125,7 @@ class _Lesson:
             tensors.values(), lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.0
         )
 
-    def run(self, progress: Progress) -> None:
+    def run(self, progress: ProgressCallback) -> None:
         for epoch in range(self._plan.epochs):
             batches = list(self._batches())
             for number, (first, sizes) in enumerate(batches):

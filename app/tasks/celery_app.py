@@ -56,7 +56,7 @@ class Children:
         try:
             return child.wait(time_limit_seconds)
         except subprocess.TimeoutExpired:
-            log.warning("training exceeded its time limit", training_id=training_id)
+            log.warning("training_time_limit_exceeded", training_id=training_id)
             return _end(child)
         finally:
             with self._lock:
@@ -90,7 +90,7 @@ def make_worker(settings: Settings) -> Celery:
     def train(task: Task, training_id: str) -> None:
         parent = (task.request.headers or {}).get(TRACE_HEADER)
         code = children.run(training_id, settings.train_time_limit_seconds, parent)
-        log.info("training process ended", training_id=training_id, exit_code=code)
+        log.info("training_process_ended", training_id=training_id, exit_code=code)
 
     def tick() -> None:
         asyncio.run(run_tick(settings, slots))

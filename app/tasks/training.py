@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 
 from app.config import Settings, load_settings
+from app.domain.entities import TrainingStatus
 from app.domain.exceptions import ConfigurationError, EncoreError
-from app.domain.models import TrainingStatus
 from app.telemetry import configure_logging, get_logger, traced
 
 log = get_logger(__name__)
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     except asyncio.CancelledError:
         return STOPPED
     except EncoreError as error:
-        log.error("job not run", job=arguments[0], problem=str(error))  # noqa: TRY400  # expected: no trace
+        log.error("job_failed", job=arguments[0], problem=str(error))  # noqa: TRY400  # expected: no trace
         return FAILED
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 from aiokafka import AIOKafkaConsumer
 
-from app.domain.models import KINDS
+from app.domain.entities import KINDS
 from benchmarks.chaos.ledger import TOPICS, Ledger
 
 DRAIN_LIMIT_SECONDS = 120.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.mutants.patches import Mutant, Patch
 
-CONSUMING, RELAY = "tests/integration/test_consuming.py", "tests/integration/test_outbox_relay.py"
+CONSUMING, RELAY = "tests/integration/test_stream_consumer.py", "tests/integration/test_outbox_relay.py"
 
 MUTANTS = (
     Mutant(
@@ -13,13 +13,13 @@ MUTANTS = (
         f"{CONSUMING}::test_a_consumer_that_dies_while_the_database_is_away_loses_nothing",
         (
             Patch(
-                "app/application/ingestion/ingestion.py",
-                "        return Start(facts.first_offset, stored=0, bump_below=facts.first_offset)\n",
+                "app/application/ingestion/batch_planning.py",
+                "        return ReadStart(facts.first_offset, stored=0, bump_below=facts.first_offset)\n",
                 "        begin = facts.committed or facts.first_offset\n"
-                "        return Start(begin, stored=0, bump_below=begin)\n",
+                "        return ReadStart(begin, stored=0, bump_below=begin)\n",
             ),
             Patch(
-                "app/application/ingestion/consuming.py",
+                "app/application/ingestion/stream_consumer.py",
                 "        # in a thread: heartbeats",
                 "        await self._source.commit({place: batch[-1].offset + 1 for place, batch in records.items()})\n"
                 "        # in a thread: heartbeats",
@@ -68,7 +68,7 @@ MUTANTS = (
         f"{RELAY}::test_a_batch_the_broker_did_not_take_is_kept_and_goes_out_before_the_next",
         (
             Patch(
-                "app/application/outgoing/outbox.py",
+                "app/application/outgoing/outbox_relay.py",
                 "        refused = await self._publish(messages)\n",
                 "        await self._outbox.published([_sequence(message) for message in messages], self._clock())\n"
                 "        self._held = ()\n"
@@ -96,7 +96,7 @@ MUTANTS = (
         f"{CONSUMING}::test_a_crash_between_transaction_and_bump_leaves_no_stale_list",
         (
             Patch(
-                "app/application/ingestion/ingestion.py",
+                "app/application/ingestion/batch_planning.py",
                 "stored.next_offset if facts.committed is None else min(facts.committed, stored.next_offset)",
                 "stored.next_offset",
             ),
@@ -106,7 +106,7 @@ MUTANTS = (
         "the hint is left although lists still wait to be renewed",
         "§8",
         f"{CONSUMING}::test_bumps_that_the_cache_did_not_take_are_tried_again",
-        (Patch("app/application/ingestion/consuming.py", "        elif is_clean:\n", "        else:\n"),),
+        (Patch("app/application/ingestion/stream_consumer.py", "        elif is_clean:\n", "        else:\n"),),
     ),
     Mutant(
         "a database outage makes dead letters",
@@ -114,7 +114,7 @@ MUTANTS = (
         f"{CONSUMING}::test_a_database_that_is_away_costs_time_and_nothing_else",
         (
             Patch(
-                "app/application/ingestion/batch_writing.py",
+                "app/application/ingestion/batch_writer.py",
                 "                await self._wait(backoff)\n",
                 "                await self._cut(pieces)\n                return\n",
             ),
@@ -126,12 +126,12 @@ MUTANTS = (
         f"{CONSUMING}::test_a_poisoned_partition_is_set_aside_and_the_others_go_on",
         (
             Patch(
-                "app/application/ingestion/ingestion.py",
+                "app/application/ingestion/batch_planning.py",
                 "    if poison.consecutive > policy.max_consecutive:\n",
                 "    if poison.consecutive < 0:\n",
             ),
             Patch(
-                "app/application/ingestion/ingestion.py",
+                "app/application/ingestion/batch_planning.py",
                 "    if poison.seen >= policy.min_seen and",
                 "    if poison.seen < 0 and",
             ),
@@ -143,7 +143,7 @@ MUTANTS = (
         f"{CONSUMING}::test_a_record_the_database_chokes_on_is_cut_out_of_its_batch",
         (
             Patch(
-                "app/application/ingestion/batch_writing.py",
+                "app/application/ingestion/batch_writer.py",
                 "        if len(pieces) == 1 and len(pieces[0]) == 1:\n",
                 "        if len(pieces) == 1:\n",
             ),
@@ -155,7 +155,7 @@ MUTANTS = (
         f"{CONSUMING}::test_a_topic_that_was_made_anew_is_read_from_its_beginning",
         (
             Patch(
-                "app/application/ingestion/ingestion.py",
+                "app/application/ingestion/batch_planning.py",
                 "    if stored.epoch != facts.epoch or stored.next_offset > facts.end_offset:\n",
                 "    if stored.next_offset > facts.end_offset:\n",
             ),
@@ -167,9 +167,9 @@ MUTANTS = (
         f"{CONSUMING}::test_records_that_retention_took_are_reported_and_never_skipped_in_silence",
         (
             Patch(
-                "app/application/ingestion/ingestion.py",
-                "        return Start(facts.first_offset, stored.next_offset, facts.first_offset, gap)\n    hint =",
-                "        return Start(facts.first_offset, stored.next_offset, facts.first_offset)\n    hint =",
+                "app/application/ingestion/batch_planning.py",
+                "        return ReadStart(facts.first_offset, stored.next_offset, facts.first_offset, gap)\n    hint =",
+                "        return ReadStart(facts.first_offset, stored.next_offset, facts.first_offset)\n    hint =",
             ),
         ),
     ),
@@ -180,8 +180,8 @@ MUTANTS = (
         (
             Patch(
                 "app/infrastructure/database/ingest.py",
-                "Outcome.DUPLICATE if same else Outcome.CONFLICT",
-                "Outcome.DUPLICATE",
+                "IngestOutcome.DUPLICATE if same else IngestOutcome.CONFLICT",
+                "IngestOutcome.DUPLICATE",
             ),
         ),
     ),

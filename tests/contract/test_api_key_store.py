@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from app.domain.entities import ApiKey
 from app.domain.exceptions import ConflictError
-from app.domain.models import ApiKey
 from app.domain.stores import Database
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

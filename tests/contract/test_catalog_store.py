@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
+from app.domain.entities import IngestOutcome, Interaction, Item, Kind, User
 from app.domain.exceptions import InputError
-from app.domain.models import Interaction, Item, Kind, Outcome, User
 from app.domain.stores import Database, IngestBatch
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -62,7 +62,7 @@ async def test_writing_the_same_again_changes_nothing(database: Database) -> Non
     assert await database.catalog.items_since(revision, 10) == ([], set(), revision)
 
 
-async def test_an_item_only_known_from_interactions_is_not_in_the_catalogue(database: Database) -> None:
+async def test_an_item_only_known_from_interactions_is_not_in_the_catalog(database: Database) -> None:
     await database.interactions.ingest(IngestBatch([Interaction(uuid4(), "u1", "v1", Kind.VIEW, NOON)]))
 
     assert await database.catalog.get_item("v1") is None
@@ -107,16 +107,16 @@ async def test_changes_are_followed_by_revision_in_any_page_size(database: Datab
     await database.catalog.upsert_items([Item(f"v{n}", NOON, "old") for n in range(5)])
     await database.catalog.upsert_items([Item("v1", LATER, "new")])
     await database.catalog.remove_items(["v2"], LATER)
-    seen, catalogue, removed = 0, dict[str, str | None](), set[str]()
+    seen, catalog, removed = 0, dict[str, str | None](), set[str]()
     while True:
         upserted, gone, newest = await database.catalog.items_since(seen, 2)
         if newest == seen:
             break
-        catalogue |= {item.item_id: item.title for item in upserted}
+        catalog |= {item.item_id: item.title for item in upserted}
         removed |= set(gone)
         seen = newest
 
-    assert catalogue == {"v0": "old", "v1": "new", "v3": "old", "v4": "old"}
+    assert catalog == {"v0": "old", "v1": "new", "v3": "old", "v4": "old"}
     assert removed == {"v2"}
 
 
@@ -170,8 +170,8 @@ async def test_what_a_removed_user_did_never_comes_back_and_what_follows_does(da
 
     result = await database.interactions.ingest(IngestBatch([before, other, after, late, other]))
 
-    gone = Outcome.TOMBSTONED
-    assert result.outcomes == (gone, Outcome.ACCEPTED, Outcome.ACCEPTED, gone, Outcome.DUPLICATE)
+    gone = IngestOutcome.TOMBSTONED
+    assert result.outcomes == (gone, IngestOutcome.ACCEPTED, IngestOutcome.ACCEPTED, gone, IngestOutcome.DUPLICATE)
     assert result.touched == {"u1", "u2"}
     assert [state.item_id for state in await database.interactions.history("u1", 5)] == ["v2"]
 
@@ -182,7 +182,7 @@ async def test_an_erasure_comes_before_the_events_and_the_later_of_two_holds(dat
 
     result = await database.interactions.ingest(IngestBatch([Interaction(uuid4(), "u1", "v1", Kind.VIEW, NOON)]))
 
-    assert result.outcomes == (Outcome.TOMBSTONED,)
+    assert result.outcomes == (IngestOutcome.TOMBSTONED,)
     assert result.touched == set()
     assert await database.catalog.get_user("u1") is None
 

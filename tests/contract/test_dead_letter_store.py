@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from app.domain.models import DeadLetter
+from app.domain.entities import DeadLetter
 from app.domain.stores import Database
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

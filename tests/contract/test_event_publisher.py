@@ -8,11 +8,11 @@ from uuid import UUID
 
 import pytest
 
+from app.domain.entities import OutboxMessage
 from app.domain.exceptions import BrokerUnavailableError, ConfigurationError
 from app.domain.interfaces import EventPublisher
-from app.domain.models import OutboxMessage
 from app.infrastructure.events import open_publisher
-from app.infrastructure.events.memory import MemoryPublisher
+from app.infrastructure.events.memory_publisher import MemoryPublisher
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

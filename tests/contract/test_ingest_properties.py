@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.domain.models import Interaction, Kind, PairState
+from app.domain.entities import Interaction, Kind, PairState
 from app.domain.stores import Database, IngestBatch
 from app.infrastructure.database import open_database
 

@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 import numpy as np
 import pytest
 
+from app.domain.entities import DeadLetter, IngestOutcome, Interaction, Kind, OutboxMessage, SourceOffset, User
 from app.domain.exceptions import StaleTokenError
-from app.domain.models import DeadLetter, Interaction, Kind, OutboxMessage, Outcome, SourceOffset, User
 from app.domain.stores import Database, IngestBatch
 from app.infrastructure.database import open_database
 
@@ -45,7 +45,7 @@ def message(number: int) -> OutboxMessage:
 async def test_a_new_event_is_accepted_and_makes_its_user_and_item_known(database: Database) -> None:
     result = await database.interactions.ingest(IngestBatch([event(1)]))
 
-    assert result.outcomes == (Outcome.ACCEPTED,)
+    assert result.outcomes == (IngestOutcome.ACCEPTED,)
     assert result.touched == {"u1"}
     assert await database.catalog.get_user("u1") == User("u1", datetime(1970, 1, 1, tzinfo=UTC))
     assert await database.catalog.get_item("i1") is None
@@ -62,7 +62,7 @@ async def test_writes_that_are_cancelled_anywhere_leave_the_database_to_others(d
 
         async with asyncio.timeout(3):
             result = await database.interactions.ingest(IngestBatch([event(1_000 + step)]))
-        assert result.outcomes == (Outcome.ACCEPTED,)
+        assert result.outcomes == (IngestOutcome.ACCEPTED,)
     assert any(isinstance(error, asyncio.CancelledError) for error in errors)
 
 
@@ -71,7 +71,7 @@ async def test_the_same_event_again_is_a_duplicate_and_touches_nobody(database: 
 
     result = await database.interactions.ingest(IngestBatch([event(1), event(2, "u2")]))
 
-    assert result.outcomes == (Outcome.DUPLICATE, Outcome.ACCEPTED)
+    assert result.outcomes == (IngestOutcome.DUPLICATE, IngestOutcome.ACCEPTED)
     assert result.touched == {"u2"}
     assert await database.interactions.count() == 2
 
@@ -81,7 +81,7 @@ async def test_within_a_batch_the_first_of_an_id_wins(database: Database) -> Non
 
     result = await database.interactions.ingest(batch)
 
-    assert result.outcomes == (Outcome.ACCEPTED, Outcome.DUPLICATE, Outcome.CONFLICT)
+    assert result.outcomes == (IngestOutcome.ACCEPTED, IngestOutcome.DUPLICATE, IngestOutcome.CONFLICT)
     [state] = await database.interactions.history("u1", 10)
     assert (state.value, state.peak, state.count) == (3.0, 3.0, 1)
 
@@ -106,7 +106,7 @@ async def test_a_known_id_with_other_content_is_a_conflict_and_changes_nothing(
 
     result = await database.interactions.ingest(IngestBatch([other]))
 
-    assert result.outcomes == (Outcome.CONFLICT,)
+    assert result.outcomes == (IngestOutcome.CONFLICT,)
     assert result.touched == frozenset()
     assert await database.interactions.history("u1", 10) == before
     assert await database.catalog.get_user("u9") is None

@@ -11,9 +11,9 @@ from time import monotonic
 
 import pytest
 
+from app.domain.entities import FINAL_STATUSES, TrainingStatus
 from app.domain.exceptions import BrokerUnavailableError, ConfigurationError
 from app.domain.interfaces import JobQueue
-from app.domain.models import FINAL_STATUSES, TrainingStatus
 from app.infrastructure.jobs import LocalJobQueue, open_job_queue
 from app.telemetry import traced
 from benchmarks.kill_training import Rig, open_rig, status_of

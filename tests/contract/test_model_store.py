@@ -8,8 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.exceptions import ConflictError, NotFoundError, StaleTokenError
-from app.domain.models import (
+from app.domain.entities import (
     Champion,
     ModelStatus,
     ModelVersion,
@@ -17,6 +16,7 @@ from app.domain.models import (
     TrainingJob,
     TrainingStatus,
 )
+from app.domain.exceptions import ConflictError, NotFoundError, StaleTokenError
 from app.domain.stores import Database
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

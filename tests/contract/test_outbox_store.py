@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from app.domain.models import OutboxMessage
+from app.domain.entities import OutboxMessage
 from app.domain.stores import Database, IngestBatch
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

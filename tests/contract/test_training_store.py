@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
+from app.domain.entities import ModelStatus, ModelVersion, OutboxMessage, TrainingJob, TrainingStatus
 from app.domain.exceptions import IdempotencyError, NotFoundError, StaleTokenError, TrainingRunningError
-from app.domain.models import ModelStatus, ModelVersion, OutboxMessage, TrainingJob, TrainingStatus
 from app.domain.stores import Database
 from app.infrastructure.database import open_database
 from tests.contract.conftest import LEASE_SECONDS

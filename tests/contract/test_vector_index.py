@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app import telemetry
 from app.domain.exceptions import ConfigurationError
 from app.domain.interfaces import VectorIndex
-from app.infrastructure.vector_store import KINDS, IndexPolicy, open_good_index, open_vector_index
+from app.infrastructure.vector_store import INDEX_KINDS, IndexPolicy, open_good_index, open_vector_index
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def vectors() -> NDArray[np.float32]:
     return (centres[random.integers(0, 20, 2_000)] + 0.5 * random.normal(size=(2_000, 16))).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=INDEX_KINDS)
 def index(request: pytest.FixtureRequest, vectors: NDArray[np.float32]) -> VectorIndex:
     return open_vector_index(request.param, vectors)
 

@@ -100,7 +100,7 @@ def test_a_new_item_is_recommended_within_a_second_of_its_upsert(trained: Home) 
     with trained.serve() as server:
         fans = server.list_for(NEW_USER, "?genre=Horror&limit=5")
         server.send(NEW_USER, [watched(NEW_USER, item, n) for n, item in enumerate(ids(fans))])
-        token = trained.token("catalogue-editor", "catalog:write")
+        token = trained.token("catalog-editor", "catalog:write")
         item = {"title": "The Hollow Cellar Reopened", "genres": ["Horror"], "tags": ["haunted house"], "year": 2025}
         status, _ = server.request("PUT", "/api/v1/items/brand-new", token, item)
         assert status in {200, 201, 204}

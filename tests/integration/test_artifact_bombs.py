@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.application.artifacts import artifact_format as fmt
-from app.application.artifacts.artifacts import load_model
+from app.application.artifacts.model_artifacts import load_model
 from app.domain.exceptions import ArtifactError
 from app.infrastructure.storage import open_artifact_store
 from app.models import RECOMMENDERS

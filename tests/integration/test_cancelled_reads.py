@@ -10,7 +10,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from app.domain.models import Interaction, Kind
+from app.domain.entities import Interaction, Kind
 from app.domain.stores import IngestBatch
 from app.infrastructure.database import open_database
 

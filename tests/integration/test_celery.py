@@ -11,11 +11,11 @@ from time import monotonic
 
 import pytest
 
-from app.application.training.model_registry import Registry
-from app.application.training.scheduled import Scheduler, Timetable
+from app.application.scheduler import Scheduler, Timetable
+from app.application.training.model_registry import ModelRegistry
 from app.domain.cron import Cron
+from app.domain.entities import FINAL_STATUSES, TrainingStatus
 from app.domain.exceptions import BrokerUnavailableError
-from app.domain.models import FINAL_STATUSES, TrainingStatus
 from app.infrastructure.jobs import LocalJobQueue, open_job_queue
 from app.models import RECOMMENDERS
 from app.tasks.celery_app import Children
@@ -216,7 +216,7 @@ class TestScheduler:
 
         assert await rig.database.trainings.list(10) == []
         assert scheduler.slots == {"retention": now}
-        assert list(await Registry(rig.database, rig.artifacts, RECOMMENDERS, utc_now).list()) == []
+        assert list(await ModelRegistry(rig.database, rig.artifacts, RECOMMENDERS, utc_now).list()) == []
         await jobs.close()
 
 

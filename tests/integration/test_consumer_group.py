@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from app.application.ingestion.consuming import ConsumePolicy, StreamConsumer
-from app.application.ingestion.ingestion import Decoded
+from app.application.ingestion.batch_planning import DecodedRecord
 from app.application.ingestion.record_decoding import decode_records
+from app.application.ingestion.stream_consumer import ConsumePolicy, StreamConsumer
 from app.domain.interfaces import SourceRecord
 from app.domain.stores import Database
-from app.infrastructure.cache.memory import MemoryCache
+from app.infrastructure.cache.memory_cache import MemoryCache
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate
 from app.infrastructure.events import GroupPolicy, open_source
@@ -36,7 +36,7 @@ SESSION_SECONDS = STALLED_SECONDS * 2 / 3
 PARTITIONS = 4
 
 
-def decode(_topic: str, records: Sequence[SourceRecord], now: datetime) -> list[Decoded]:
+def decode(_topic: str, records: Sequence[SourceRecord], now: datetime) -> list[DecodedRecord]:
     """Every topic of these tests holds VideoRated."""
     return decode_records("profile-service.video-rated", records, now)
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
-from tests.integration.api.house import SECRET, build, opened, settings_of
+from tests.integration.api.running_service import SECRET, build, opened, settings_of
 
 FAN = "crime-fan-3"
 
@@ -37,10 +37,10 @@ def test_a_token_from_the_command_line_opens_its_owners_list(folder: Path) -> No
     made = json.loads(run("token", "--sub", "boss", "--scope", "recs:read,recs:admin", "--ttl", "15m", "--json"))
     assert made["scopes"] == ["recs:admin", "recs:read"]
     assert made["expires_in_seconds"] == 900
-    with opened(folder) as house:
-        assert house.get(f"/api/v1/recs/{FAN}", {"Authorization": f"Bearer {token}"}).status_code == 200
-        assert house.get("/api/v1/recs/u1", {"Authorization": f"Bearer {token}"}).status_code == 403
-        assert house.get("/api/v1/recs/u1", {"Authorization": f"Bearer {made['token']}"}).status_code == 200
+    with opened(folder) as running:
+        assert running.get(f"/api/v1/recs/{FAN}", {"Authorization": f"Bearer {token}"}).status_code == 200
+        assert running.get("/api/v1/recs/u1", {"Authorization": f"Bearer {token}"}).status_code == 403
+        assert running.get("/api/v1/recs/u1", {"Authorization": f"Bearer {made['token']}"}).status_code == 200
 
 
 def test_tokens_the_server_would_refuse_are_not_made(folder: Path) -> None:
@@ -55,13 +55,13 @@ def test_keys_are_made_listed_used_and_revoked(folder: Path) -> None:
     listed = run("api-keys", "list", "--json")
     assert made["key"] not in listed
     assert [key["client"] for key in json.loads(listed)["keys"]] == ["nestjs"]
-    with opened(folder) as house:
+    with opened(folder) as running:
         key = {"X-API-Key": made["key"]}
-        assert house.get(f"/api/v1/recs/{FAN}", key).status_code == 200
-        assert house.get("/api/v1/recs/train", key).status_code == 403
+        assert running.get(f"/api/v1/recs/{FAN}", key).status_code == 200
+        assert running.get("/api/v1/recs/train", key).status_code == 403
     run("api-keys", "create", "nestjs", "--days", "1")
     run("api-keys", "create", "nestjs", exit_code=1)
     run("api-keys", "revoke", made["key_id"])
     run("api-keys", "revoke", "nothing0", exit_code=1)
-    with opened(folder) as house:
-        assert house.get(f"/api/v1/recs/{FAN}", {"X-API-Key": made["key"]}).status_code == 401
+    with opened(folder) as running:
+        assert running.get(f"/api/v1/recs/{FAN}", {"X-API-Key": made["key"]}).status_code == 401

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from app.application.ingestion.dead_letter_replay import DeadLetterReplay
 from app.cli import app
+from app.domain.entities import DeadLetter, Interaction, Kind
 from app.domain.exceptions import NotFoundError
-from app.domain.models import DeadLetter, Interaction, Kind
 from app.domain.stores import Database, IngestBatch
-from app.infrastructure.cache.memory import MemoryCache
+from app.infrastructure.cache.memory_cache import MemoryCache
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate
 
@@ -106,7 +106,7 @@ async def test_an_unknown_id_is_refused_before_anything_is_tried(database: Datab
     assert await database.interactions.count() == 0
 
 
-async def test_a_catalogue_change_is_replayed_too(database: Database) -> None:
+async def test_a_catalog_change_is_replayed_too(database: Database) -> None:
     payload = json.dumps({"item_id": "v9", "title": "Nine"}).encode()
     kept = letter(payload)
     topic = "catalog-service.item-upserted"

@@ -12,8 +12,8 @@ import pytest
 from app.application.demo import demo_filling
 from app.application.demo.demo_data import generate
 from app.application.demo.demo_filling import fill
+from app.domain.entities import Interaction, Kind
 from app.domain.exceptions import ConflictError
-from app.domain.models import Interaction, Kind
 from app.domain.stores import Database, IngestBatch
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate

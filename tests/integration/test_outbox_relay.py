@@ -12,13 +12,13 @@ from uuid import UUID
 import pytest
 
 from app import telemetry
-from app.application.outgoing.outbox import OutboxRelay, RelayPolicy
+from app.application.outgoing.outbox_relay import OutboxRelay, RelayPolicy
+from app.domain.entities import OutboxMessage, SourceOffset
 from app.domain.exceptions import BrokerUnavailableError, DatabaseUnavailableError, InputError, StaleTokenError
-from app.domain.models import OutboxMessage, SourceOffset
 from app.domain.stores import Database, IngestBatch
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate
-from app.infrastructure.events.memory import MemoryPublisher
+from app.infrastructure.events.memory_publisher import MemoryPublisher
 
 TOPIC = "profile-service.video-rated.dlq"
 START = datetime(2026, 1, 2, tzinfo=UTC)

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from app.application.demo.demo_data import DemoData, generate
 from app.application.training.model_training import Trainer, TrainingRequest
 from app.domain.dataset import Dataset, Histories
-from app.domain.models import Interaction, Kind, ModelStatus, TrainingJob, TrainingStatus
-from app.domain.recommender import Progress, Recommender, Recommenders
+from app.domain.entities import Interaction, Kind, ModelStatus, TrainingJob, TrainingStatus
+from app.domain.recommender import ProgressCallback, Recommender, Recommenders
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate
 from app.infrastructure.storage import open_artifact_store
 from app.models import RECOMMENDERS
 from app.models.content_based import ContentParameters, ContentRecommender
-from tests.integration.test_training import ANCHOR, NOW, POLICY, TYPE, House
+from tests.integration.test_training import ANCHOR, NOW, POLICY, TYPE, TrainingService
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +34,18 @@ def data() -> DemoData:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, data: DemoData) -> AsyncIterator[House]:
+async def service(tmp_path: Path, data: DemoData) -> AsyncIterator[TrainingService]:
     """With a good champion."""
     url = f"sqlite+aiosqlite:///{tmp_path}/encore.db"
     migrate(url)
     database = await open_database(url, pool_size=5, timeout_seconds=5.0, lease_seconds=60.0)
     artifacts = await open_artifact_store(f"file://{tmp_path}/artifacts")
-    house = House(database, artifacts, tmp_path / "artifacts")
+    service = TrainingService(database, artifacts, tmp_path / "artifacts")
     await database.catalog.upsert_items(data.items)
     await database.catalog.upsert_users(data.users)
-    await house.ingest(data.interactions)
-    assert (await house.train()).status is TrainingStatus.PROMOTED
-    yield house
+    await service.ingest(data.interactions)
+    assert (await service.train()).status is TrainingStatus.PROMOTED
+    yield service
     await artifacts.close()
     await database.close()
 
@@ -54,44 +54,44 @@ def liked(user_id: str, item_id: str, at: datetime) -> Interaction:
     return Interaction(uuid5(UUID(int=9), f"{user_id} {item_id} {at}"), user_id, item_id, Kind.LIKE, at)
 
 
-async def refused(house: House, bad: TrainingJob, reason: str) -> None:
+async def refused(service: TrainingService, bad: TrainingJob, reason: str) -> None:
     """Rejected for this reason, which job and row keep; the first model is still champion."""
     assert bad.status is TrainingStatus.REJECTED, bad.reason
     assert reason in str(bad.reason)
-    champion = await house.database.models.champion(TYPE)
+    champion = await service.database.models.champion(TYPE)
     assert champion is not None
     assert (champion.epoch, champion.model.version) == (1, 1)
-    row = await house.registry().show(str(bad.model_id))
+    row = await service.registry().show(str(bad.model_id))
     assert (row.status, row.artifact_key) == (ModelStatus.REJECTED, None)
     verdict = row.metrics["verdict"]
     assert isinstance(verdict, dict)
     assert any(reason in one for one in verdict["reasons"])
 
 
-async def test_people_who_all_watch_one_item(house: House, data: DemoData) -> None:
+async def test_people_who_all_watch_one_item(service: TrainingService, data: DemoData) -> None:
     hit = data.items[0].item_id
     crowd = [liked(f"bot-{number}", hit, ANCHOR + timedelta(minutes=number)) for number in range(500)]
     others = [liked(one.user_id, data.items[1 + n % 3].item_id, one.occurred_at) for n, one in enumerate(crowd)]
-    await house.ingest([*crowd, *others])
+    await service.ingest([*crowd, *others])
 
-    bad = await house.train(TrainingRequest(TYPE, start_date=ANCHOR - timedelta(days=1)))
+    bad = await service.train(TrainingRequest(TYPE, start_date=ANCHOR - timedelta(days=1)))
 
-    await refused(house, bad, "does not beat popularity")
+    await refused(service, bad, "does not beat popularity")
 
 
-async def test_a_tenth_of_the_catalogue(house: House, data: DemoData) -> None:
+async def test_a_tenth_of_the_catalog(service: TrainingService, data: DemoData) -> None:
     kept = {item.item_id for item in data.items[:10]}
-    await house.database.catalog.remove_items([i.item_id for i in data.items if i.item_id not in kept], NOW)
+    await service.database.catalog.remove_items([i.item_id for i in data.items if i.item_id not in kept], NOW)
     later = [
         replace(one, event_id=uuid5(UUID(int=3), str(one.event_id)), occurred_at=one.occurred_at + timedelta(days=380))
         for one in data.interactions
         if one.item_id in kept
     ]
-    await house.ingest(later)
+    await service.ingest(later)
 
-    bad = await house.train(TrainingRequest(TYPE, start_date=min(one.occurred_at for one in later)))
+    bad = await service.train(TrainingRequest(TYPE, start_date=min(one.occurred_at for one in later)))
 
-    await refused(house, bad, "it knows 10 items, the champion 100: the catalogue has shrunk")
+    await refused(service, bad, "it knows 10 items, the champion 100: the catalog has shrunk")
 
 
 class Poisoned(Recommenders):
@@ -123,7 +123,7 @@ class PoisonedContent(ContentRecommender):
         self._poison = poison
         self._rarest = 0
 
-    def fit(self, dataset: Dataset, *, seed: int, progress: Progress) -> None:
+    def fit(self, dataset: Dataset, *, seed: int, progress: ProgressCallback) -> None:
         super().fit(dataset, seed=seed, progress=progress)
         # Few have seen it, so that it may come first for nearly all.
         self._rarest = int(np.bincount(dataset.histories.items, minlength=dataset.n_items).argmin())
@@ -142,39 +142,41 @@ class PoisonedContent(ContentRecommender):
     ("poison", "reason"),
     [("NaN", "its scores are not all finite numbers"), ("one item", "the same item comes first for")],
 )
-async def test_a_model_of_broken_numbers_or_of_one_item_for_everybody(house: House, poison: str, reason: str) -> None:
+async def test_a_model_of_broken_numbers_or_of_one_item_for_everybody(
+    service: TrainingService, poison: str, reason: str
+) -> None:
     trainer = Trainer(
-        house.database, house.artifacts, Poisoned(poison), house.clock, POLICY, seed=0, code_version="test"
+        service.database, service.artifacts, Poisoned(poison), service.clock, POLICY, seed=0, code_version="test"
     )
 
-    bad = await trainer.run((await house.queue()).training_id)
+    bad = await trainer.run((await service.queue()).training_id)
 
-    await refused(house, bad, reason)
+    await refused(service, bad, reason)
 
 
-async def test_a_clock_in_the_future(house: House, data: DemoData) -> None:
+async def test_a_clock_in_the_future(service: TrainingService, data: DemoData) -> None:
     ahead = [
         replace(one, event_id=uuid5(UUID(int=4), str(one.event_id)), occurred_at=NOW + timedelta(days=3_650, minutes=n))
         for n, one in enumerate(data.interactions[: len(data.interactions) // 5])
     ]
-    await house.ingest(ahead)
+    await service.ingest(ahead)
 
-    bad = await house.train()
+    bad = await service.train()
 
     assert bad.status is TrainingStatus.FAILED
     assert "of the events lie in the future: a clock is wrong" in str(bad.reason)
-    champion = await house.database.models.champion(TYPE)
+    champion = await service.database.models.champion(TYPE)
     assert champion is not None
     assert champion.model.version == 1
 
 
-async def test_a_single_event_from_the_future_makes_nothing_old(house: House, data: DemoData) -> None:
-    await house.ingest([liked("traveller", data.items[0].item_id, NOW + timedelta(days=3_650))])
+async def test_a_single_event_from_the_future_makes_nothing_old(service: TrainingService, data: DemoData) -> None:
+    await service.ingest([liked("traveller", data.items[0].item_id, NOW + timedelta(days=3_650))])
 
-    job = await house.train()
+    job = await service.train()
 
     assert job.status is TrainingStatus.PROMOTED, job.reason
-    row = await house.registry().show(str(job.model_id))
+    row = await service.registry().show(str(job.model_id))
     window = row.lineage["window"]
     assert isinstance(window, dict)
     assert window["last_event"] == max(one.occurred_at for one in data.interactions).timestamp()

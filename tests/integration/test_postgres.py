@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from app import telemetry
 from app.application.queue_gauges import watch_queues
+from app.domain.entities import IngestOutcome, Interaction, Kind
 from app.domain.exceptions import DatabaseUnavailableError, InputError
-from app.domain.models import Interaction, Kind, Outcome
 from app.domain.stores import Database, IngestBatch
 from app.infrastructure.database import open_database
 from app.infrastructure.database.connections import Connections
@@ -141,7 +141,7 @@ async def test_one_event_id_in_two_months_is_one_row(database: Database) -> None
 
     result = await database.interactions.ingest(IngestBatch([moved, event]))
 
-    assert result.outcomes == (Outcome.CONFLICT, Outcome.DUPLICATE)
+    assert result.outcomes == (IngestOutcome.CONFLICT, IngestOutcome.DUPLICATE)
     assert await database.interactions.count() == 1
 
 

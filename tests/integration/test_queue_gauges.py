@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app import telemetry
 from app.application.queue_gauges import watch_queues
-from app.domain.models import DeadLetter, TrainingJob, TrainingStatus
+from app.domain.entities import DeadLetter, TrainingJob, TrainingStatus
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate
 from app.infrastructure.jobs import open_job_queue

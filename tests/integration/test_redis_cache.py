@@ -15,8 +15,8 @@ from app.domain.exceptions import CacheUnavailableError
 from app.domain.interfaces import Cache
 from app.infrastructure.breaker import Breaker
 from app.infrastructure.cache import open_cache
-from app.infrastructure.cache.redis import RedisCache
-from app.infrastructure.cache.redis_address import parse_address
+from app.infrastructure.cache.redis_address import parse_redis_address
+from app.infrastructure.cache.redis_cache import RedisCache
 from app.infrastructure.cache.redis_connection import MAX_IN_FLIGHT
 from tests.servers.server import Server
 
@@ -39,7 +39,7 @@ async def cache(patient_url: str) -> AsyncIterator[Cache]:
 @pytest.fixture
 async def doomed(own_redis: Server) -> AsyncIterator[Cache]:
     """A cache whose server may be broken; its breaker pauses 0.3 s."""
-    opened = RedisCache(parse_address(own_redis.url), breaker=Breaker("cache", pause_seconds=0.3))
+    opened = RedisCache(parse_redis_address(own_redis.url), breaker=Breaker("cache", pause_seconds=0.3))
     yield opened
     await opened.close()
 
@@ -109,7 +109,7 @@ async def test_a_generation_lives_at_least_as_long_as_its_lists(cache: Cache, re
 
 async def test_times_to_live_are_spread_by_a_tenth(redis_url: str, patient_url: str) -> None:
     draws = iter([0.0, 0.999999])
-    cache = RedisCache(parse_address(patient_url), draw=lambda: next(draws))
+    cache = RedisCache(parse_redis_address(patient_url), draw=lambda: next(draws))
     await fill(cache, "u1", b"list")
     await fill(cache, "u2", b"list")
 
@@ -155,39 +155,39 @@ async def other(patient_url: str) -> AsyncIterator[Cache]:
 async def test_of_many_who_miss_a_list_one_has_the_turn(cache: Cache, other: Cache) -> None:
     replies = await asyncio.gather(*((cache, other)[n % 2].read("u1", "v", None) for n in range(100)))
 
-    assert sum(reply.is_our_turn for reply in replies) == 1
-    assert (await cache.read("u1", "w", None)).is_our_turn
-    assert (await cache.read("u2", "v", None)).is_our_turn
+    assert sum(reply.has_lease for reply in replies) == 1
+    assert (await cache.read("u1", "w", None)).has_lease
+    assert (await cache.read("u2", "v", None)).has_lease
     await fill(other, "u1", b"list")
-    assert not (await cache.read("u1", "v", None)).is_our_turn
+    assert not (await cache.read("u1", "v", None)).has_lease
 
 
 async def test_a_turn_ends_when_it_is_given_up_or_after_a_bump(cache: Cache, other: Cache) -> None:
     generation = (await cache.read("u1", "v", None)).generation
-    assert not (await other.read("u1", "v", None)).is_our_turn
-    await cache.give_up("u1", "v", generation)
-    assert (await other.read("u1", "v", None)).is_our_turn
+    assert not (await other.read("u1", "v", None)).has_lease
+    await cache.release_lease("u1", "v", generation)
+    assert (await other.read("u1", "v", None)).has_lease
 
     await cache.bump(["u1"])
 
-    assert (await cache.read("u1", "v", None)).is_our_turn
-    await other.give_up("u1", "v", generation)  # that of the generation before: nothing to end
-    assert not (await other.read("u1", "v", None)).is_our_turn
+    assert (await cache.read("u1", "v", None)).has_lease
+    await other.release_lease("u1", "v", generation)  # that of the generation before: nothing to end
+    assert not (await other.read("u1", "v", None)).has_lease
 
 
 async def test_the_turn_of_a_process_that_died_ends_by_itself(cache: Cache, other: Cache) -> None:
     await cache.read("u1", "v", None)
 
     async with asyncio.timeout(5):
-        while not (await other.read("u1", "v", None)).is_our_turn:  # noqa: ASYNC110 - as another request would
+        while not (await other.read("u1", "v", None)).has_lease:  # noqa: ASYNC110 - as another request would
             await asyncio.sleep(0.05)
 
 
 async def test_who_may_not_ask_has_no_turn(cache: Cache) -> None:
-    assert (await cache.read("u1", "v", 1, "caller")).is_our_turn
+    assert (await cache.read("u1", "v", 1, "caller")).has_lease
     refused = await cache.read("u1", "w", 1, "caller")
 
-    assert (refused.quota and refused.quota.allowed, refused.is_our_turn) == (False, False)
+    assert (refused.quota and refused.quota.allowed, refused.has_lease) == (False, False)
 
 
 async def test_a_stale_list_is_given_to_all_while_one_renews_it_and_never_after_a_bump(
@@ -199,10 +199,10 @@ async def test_a_stale_list_is_given_to_all_while_one_renews_it_and_never_after_
 
     replies = [await each.read("u1", "v", None) for each in (cache, other, cache)]
 
-    assert [(reply.value, reply.is_our_turn) for reply in replies] == [(b"old", True), (b"old", False), (b"old", False)]
+    assert [(reply.value, reply.has_lease) for reply in replies] == [(b"old", True), (b"old", False), (b"old", False)]
     await cache.write("u1", "v", generation, b"new", 60, stale_seconds=60)
     renewed = await other.read("u1", "v", None)
-    assert (renewed.value, renewed.is_our_turn) == (b"new", False)
+    assert (renewed.value, renewed.has_lease) == (b"new", False)
     await other.bump(["u1"])
     assert (await cache.read("u1", "v", None)).value is None
 
@@ -316,7 +316,7 @@ async def test_a_killed_server_is_noticed_at_once_and_found_again(doomed: Cache,
 
 async def test_a_process_starts_while_the_server_is_down(own_redis: Server) -> None:
     own_redis.control.kill()
-    cache = RedisCache(parse_address(own_redis.url), breaker=Breaker("cache", pause_seconds=0.1))
+    cache = RedisCache(parse_redis_address(own_redis.url), breaker=Breaker("cache", pause_seconds=0.1))
     with pytest.raises(CacheUnavailableError):
         await cache.ping()
 

@@ -15,12 +15,12 @@ import pytest
 from typer.testing import CliRunner
 
 from app import telemetry
-from app.application.reporting.model_quality import Judge
+from app.application.reporting.model_quality import ModelEvaluator
 from app.application.reporting.report_gauges import watch_reports
 from app.application.reporting.reporter import EVALUATION, KPIS, Reporter, job_name, parse_job
-from app.application.serving.model_serving import ModelServer, ServingPolicy
-from app.application.training.judging import TrainingPolicy
-from app.application.training.scheduled import Scheduler, Timetable, tick_for_ever
+from app.application.scheduler import Scheduler, Timetable, tick_for_ever
+from app.application.serving.model_server import ModelServer, ServingPolicy
+from app.application.training.comparison import TrainingPolicy
 from app.cli import app
 from app.domain.cron import Cron
 from app.domain.exceptions import InputError
@@ -45,7 +45,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 def reporter(rig: Rig, now: datetime = ANCHOR) -> Reporter:
-    judge = Judge(rig.database, rig.artifacts, RECOMMENDERS, lambda: now, TrainingPolicy(), seed=0)
+    judge = ModelEvaluator(rig.database, rig.artifacts, RECOMMENDERS, lambda: now, TrainingPolicy(), seed=0)
     return Reporter(rig.database, judge, lambda: now, "content", kpi_days=30)
 
 

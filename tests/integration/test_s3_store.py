@@ -25,7 +25,7 @@ from app.domain.exceptions import (
 )
 from app.domain.interfaces import ArtifactStore
 from app.infrastructure.storage import open_artifact_store
-from app.infrastructure.storage.s3 import parse_address
+from app.infrastructure.storage.s3 import parse_s3_address
 from tests.servers import s3 as s3_server_module
 from tests.servers.server import Server
 
@@ -44,11 +44,11 @@ async def store(s3_url: str) -> AsyncIterator[ArtifactStore]:
 
 
 def test_an_address_says_bucket_prefix_and_endpoint() -> None:
-    address = parse_address("s3://models/encore/v1?endpoint=http://127.0.0.1:9000&region=x&timeout_seconds=5")
+    address = parse_s3_address("s3://models/encore/v1?endpoint=http://127.0.0.1:9000&region=x&timeout_seconds=5")
 
     assert (address.bucket, address.prefix) == ("models", "encore/v1/")
     assert (address.endpoint, address.region, address.timeout_seconds) == ("http://127.0.0.1:9000", "x", 5.0)
-    assert parse_address("s3://models").prefix == ""
+    assert parse_s3_address("s3://models").prefix == ""
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ async def test_bytes_that_are_not_those_that_were_written_are_refused(
     store: ArtifactStore, s3_url: str, s3_server: Server
 ) -> None:
     await store.put("models/a", b"model")
-    address = parse_address(s3_url)
+    address = parse_s3_address(s3_url)
     client = s3_server_module.client(s3_url, s3_server.environment)
     meta = {"sha256": hashlib.sha256(b"model").hexdigest()}
     client.put_object(Bucket=address.bucket, Key=address.prefix + "models/a", Body=b"mooel", Metadata=meta)
@@ -93,7 +93,7 @@ async def test_scratch_objects_are_neither_left_nor_listed(
     store: ArtifactStore, s3_url: str, s3_server: Server
 ) -> None:
     await store.put("models/a", b"x")
-    address = parse_address(s3_url)
+    address = parse_s3_address(s3_url)
     client = s3_server_module.client(s3_url, s3_server.environment)
     found = client.list_objects_v2(Bucket=address.bucket, Prefix=address.prefix)["Contents"]
     client.close()

@@ -10,7 +10,7 @@ from time import monotonic
 
 import pytest
 
-from app.domain.models import TrainingStatus
+from app.domain.entities import TrainingStatus
 from app.tasks.training import DONE, FAILED, STOPPED, USAGE, main
 from benchmarks.kill_training import (
     Rig,

@@ -15,15 +15,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.application.ingestion.bumps import Bumps
-from app.application.transfer import catalog_rows, exporting, interaction_rows
-from app.application.transfer.catalog_rows import Reading
-from app.application.transfer.interaction_rows import InteractionRows
+from app.application.invalidation.generation_bumps import PendingBumps
+from app.application.transfer import catalog_file_rows, exporting, interaction_file_rows
+from app.application.transfer.catalog_file_rows import Reading
+from app.application.transfer.importing import REJECT_COLUMNS, Importer, ImportSummary, Rejects
+from app.application.transfer.interaction_file_rows import InteractionRows
 from app.application.transfer.movielens import import_folder, layout_of
-from app.application.transfer.transfer import REJECT_COLUMNS, Importer, Rejects, Tally
+from app.domain.entities import RESERVED_USER_IDS, Interaction, Item, Kind, User
 from app.domain.identifiers import is_id
 from app.domain.interfaces import Cache
-from app.domain.models import RESERVED_USER_IDS, Interaction, Item, Kind, User
 from app.domain.stores import Database, IngestBatch
 from app.infrastructure.cache import open_cache
 from app.infrastructure.database import open_database
@@ -103,7 +103,7 @@ async def cache() -> AsyncIterator[Cache]:
 
 
 def importer(database: Database, cache: Cache, rejects: Rejects | None = None) -> Importer:
-    return Importer(database, Bumps(cache), rejects or Rejects(), lambda _file, _fraction: None)
+    return Importer(database, PendingBumps(cache), rejects or Rejects(), lambda _file, _fraction: None)
 
 
 async def tables(database: Database) -> tuple[object, ...]:
@@ -119,15 +119,15 @@ async def tables(database: Database) -> tuple[object, ...]:
 
 async def export_all(database: Database, folder: Path, suffix: str) -> None:
     for name, columns, rows in [
-        ("interactions", interaction_rows.COLUMNS, exporting.interaction_rows),
-        ("items", catalog_rows.ITEM_COLUMNS, exporting.item_rows),
-        ("users", catalog_rows.USER_COLUMNS, exporting.user_rows),
+        ("interactions", interaction_file_rows.COLUMNS, exporting.interaction_rows),
+        ("items", catalog_file_rows.ITEM_COLUMNS, exporting.item_rows),
+        ("users", catalog_file_rows.USER_COLUMNS, exporting.user_rows),
     ]:
         writer = open_writer(folder / f"{name}{suffix}", columns)
         await exporting.export(rows(database), writer, lambda _rows: None)
 
 
-async def import_all(database: Database, cache: Cache, folder: Path, suffix: str) -> Sequence[Tally]:
+async def import_all(database: Database, cache: Cache, folder: Path, suffix: str) -> Sequence[ImportSummary]:
     work = importer(database, cache)
     reading = Reading(NOW, NOW)
     return [

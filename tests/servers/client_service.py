@@ -20,8 +20,8 @@ from typing import Any
 from uuid import UUID
 
 from app.application.credentials import SCOPES
-from tests.integration.api.house import api_key, build, token
 from tests.integration.api.processes import environment_of, free_port
+from tests.integration.api.running_service import api_key, build, token
 from tests.servers.encore import status
 from tests.servers.process import free_ports
 

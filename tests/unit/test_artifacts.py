@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from app.application.artifacts import artifact_format as fmt
-from app.application.artifacts.artifacts import load_model, pack, save_model, unpack
 from app.application.artifacts.canary import check_canary, check_vectors, make_canary
+from app.application.artifacts.model_artifacts import load_model, pack, save_model, unpack
 from app.domain.dataset import Dataset, Histories, IdMap
 from app.domain.exceptions import ArtifactDamagedError, ArtifactError, ArtifactMissingError, ObjectExistsError
 from app.domain.interfaces import ArtifactStore
@@ -328,7 +328,7 @@ class TestCanary:
             with pytest.raises(ArtifactDamagedError, match="canary"):
                 await load_model(store, replace(model, lineage={"canary": lie}), RECOMMENDERS)
 
-    def test_a_canary_outside_the_catalogue_is_refused(self, dataset: Dataset) -> None:
+    def test_a_canary_outside_the_catalog_is_refused(self, dataset: Dataset) -> None:
         recommender = fitted("popularity", dataset)
         canary = make_canary(recommender)
 
@@ -336,7 +336,7 @@ class TestCanary:
             with pytest.raises(ArtifactDamagedError, match=r"positions|scores"):
                 check_canary(recommender, msgspec.structs.replace(canary, items=items, histories=()))
 
-    def test_a_catalogue_of_one_item_has_a_canary_too(self) -> None:
+    def test_a_catalog_of_one_item_has_a_canary_too(self) -> None:
         histories = Histories.single([0], [1.0], [0.0], 1.0)
         recommender = fitted("popularity", Dataset(IdMap(["u"]), IdMap(["i"]), histories))
 

@@ -12,9 +12,9 @@ import jsonschema_rs
 import msgspec
 import pytest
 
-from app.application.ingestion.event_shapes import SHAPES, TOPICS
+from app.application.ingestion.event_types import EVENT_TYPES, TOPICS
 from app.application.outgoing.asyncapi import asyncapi_document
-from app.application.outgoing.outgoing_events import SENT
+from app.application.outgoing.outgoing_events import OUTGOING_EVENTS
 
 DOCUMENT = asyncapi_document(version("encore-recs"))
 COMMITTED = Path(__file__).parents[2] / "docs" / "asyncapi.json"
@@ -49,9 +49,9 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_every_topic_has_a_channel_and_an_operation() -> None:
-    assert set(DOCUMENT["channels"]) == {*TOPICS, *(event.topic for event in SENT), "deadLetters"}
+    assert set(DOCUMENT["channels"]) == {*TOPICS, *(event.topic for event in OUTGOING_EVENTS), "deadLetters"}
     assert {f"receive{name}" for name in TOPICS.values()} <= set(DOCUMENT["operations"])
-    assert {f"send{event.__name__}" for event in SENT} <= set(DOCUMENT["operations"])
+    assert {f"send{event.__name__}" for event in OUTGOING_EVENTS} <= set(DOCUMENT["operations"])
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_schema_and_the_decoder_agree(event: dict[str, object], is_valid: bo
     schema = {"$ref": "#/components/schemas/VideoRated", "components": DOCUMENT["components"]}
     assert jsonschema_rs.is_valid(schema, whole) is is_valid
     try:
-        msgspec.convert(whole, SHAPES["VideoRated"])
+        msgspec.convert(whole, EVENT_TYPES["VideoRated"])
         assert is_valid
     except msgspec.ValidationError:
         assert not is_valid

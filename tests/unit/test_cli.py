@@ -15,7 +15,7 @@ import typer
 
 import app.commands
 from app.cli import COMMANDS, load_command
-from app.commands.shared import FAILED, INTERRUPTED, guarded, output, print_table, progress
+from app.commands.shared import FAILED, INTERRUPTED, exit_on_error, output, print_table, progress
 from app.domain.exceptions import NotFoundError
 
 SECRET = "kJ8#vQ2!pL5@xN9$wR3%tM7^zB1&hC4*"
@@ -37,7 +37,7 @@ def encore(
 
 
 def ends_with(error: BaseException) -> tuple[int, None]:
-    with pytest.raises(typer.Exit) as ended, guarded():
+    with pytest.raises(typer.Exit) as ended, exit_on_error():
         raise error
     return ended.value.exit_code, None
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from app.application.serving.serving import MEMBERS
+from app.application.ranking.serving_state import MEMBERS
 from app.config import Settings, described, load_settings, require_credentials
 from app.config_names import refuse_unknown_names
 from app.config_secrets import weakness
+from app.domain.entities import Kind
 from app.domain.exceptions import ConfigurationError
 from app.domain.model_types import MODEL_TYPES, RECOMMENDER_NAMES
-from app.domain.models import Kind
 from app.models import RECOMMENDERS
 
 GOOD_SECRET = "kJ8#vQ2!pL5@xN9$wR3%tM7^zB1&hC4*"

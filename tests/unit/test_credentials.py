@@ -9,8 +9,8 @@ import jwt
 import pytest
 
 from app.application.credentials import ApiKeys, issue_token, parse_key
+from app.domain.entities import ApiKey
 from app.domain.exceptions import InputError, NotFoundError
-from app.domain.models import ApiKey
 from app.domain.stores import ApiKeyStore
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)

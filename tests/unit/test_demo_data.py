@@ -9,7 +9,7 @@ import pytest
 
 from app.application.demo.demo_data import HISTORY, DemoData, generate
 from app.application.demo.demo_words import GENRES
-from app.domain.models import Kind
+from app.domain.entities import Kind
 
 ANCHOR = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.diversity import Share, diversified, kinds_of, told_apart, within_shares
+from app.domain.diversity import PositionQuota, apply_quotas, mmr_order, set_vectors, split_duplicates
 from app.domain.exploration import Exploration, draw
 
 CRIME, COMEDY = [1.0, 0.0], [0.0, 1.0]
@@ -19,27 +19,27 @@ def test_of_equals_the_unlike_one_comes_second() -> None:
     relevance = np.array([1.0, 0.9, 0.8, 0.0], dtype=np.float32)
     vectors = np.array([CRIME, CRIME, COMEDY, COMEDY], dtype=np.float32)
 
-    assert diversified(relevance, vectors, 0.5, 4).tolist() == [0, 2, 1, 3]
-    assert diversified(relevance, vectors, 0.0, 4).tolist() == [0, 1, 2, 3]
-    assert diversified(relevance, vectors, 0.05, 2).tolist() == [0, 1]
+    assert mmr_order(relevance, vectors, 0.5, 4).tolist() == [0, 2, 1, 3]
+    assert mmr_order(relevance, vectors, 0.0, 4).tolist() == [0, 1, 2, 3]
+    assert mmr_order(relevance, vectors, 0.05, 2).tolist() == [0, 1]
 
 
 def test_without_spread_or_items_there_is_still_an_order() -> None:
     flat = np.ones(3, dtype=np.float32)
 
-    assert sorted(diversified(flat, np.zeros((3, 2), dtype=np.float32), 0.3, 9).tolist()) == [0, 1, 2]
-    assert not len(diversified(flat[:0], np.zeros((0, 2), dtype=np.float32), 0.3, 9))
+    assert sorted(mmr_order(flat, np.zeros((3, 2), dtype=np.float32), 0.3, 9).tolist()) == [0, 1, 2]
+    assert not len(mmr_order(flat[:0], np.zeros((0, 2), dtype=np.float32), 0.3, 9))
 
 
 def test_what_was_there_before_is_told_apart() -> None:
-    first, again = told_apart(np.array([7, 0, 7, 5, 0, 5, 7]))
+    first, again = split_duplicates(np.array([7, 0, 7, 5, 0, 5, 7]))
 
     assert (first.tolist(), again.tolist()) == ([0, 1, 3, 4], [2, 5, 6])
 
 
 def test_kinds_give_the_cosine_of_sets() -> None:
     sets = (frozenset[str](), frozenset({"crime"}), frozenset({"crime", "comedy"}))
-    kinds = kinds_of(sets, np.array([0, 1, 2, 2], dtype=np.int32))
+    kinds = set_vectors(sets, np.array([0, 1, 2, 2], dtype=np.int32))
 
     half = 0.5**0.5
     expected = [[0.0, 0.0, 0.0, 0.0], [0.0, 1.0, half, half], [0.0, half, 1.0, 1.0], [0.0, half, 1.0, 1.0]]
@@ -51,15 +51,15 @@ def members(*rows: int, n: int = 6) -> np.ndarray[tuple[int, ...], np.dtype[np.b
 
 
 def test_a_quota_lets_at_most_so_many_through_and_fills_the_list_all_the_same() -> None:
-    share = Share(members(0, 1, 2, 3), within=3, at_most=1)
+    share = PositionQuota(members(0, 1, 2, 3), within=3, at_most=1)
 
-    assert within_shares(6, [share], 6).tolist() == [0, 4, 5, 1, 2, 3]
-    assert within_shares(4, [Share(members(0, 1, 2, 3, n=4), within=3, at_most=1)], 4).tolist() == [0, 1, 2, 3]
+    assert apply_quotas(6, [share], 6).tolist() == [0, 4, 5, 1, 2, 3]
+    assert apply_quotas(4, [PositionQuota(members(0, 1, 2, 3, n=4), within=3, at_most=1)], 4).tolist() == [0, 1, 2, 3]
 
 
 def test_a_quota_keeps_places_for_those_it_promises_them_to() -> None:
-    assert within_shares(6, [Share(members(4, 5), within=3, at_least=2)], 3).tolist() == [0, 4, 5]
-    assert within_shares(6, [Share(members(), within=3, at_least=2)], 3).tolist() == [0, 1, 2]
+    assert apply_quotas(6, [PositionQuota(members(4, 5), within=3, at_least=2)], 3).tolist() == [0, 4, 5]
+    assert apply_quotas(6, [PositionQuota(members(), within=3, at_least=2)], 3).tolist() == [0, 1, 2]
 
 
 @given(
@@ -69,9 +69,9 @@ def test_a_quota_keeps_places_for_those_it_promises_them_to() -> None:
 )
 @settings(max_examples=200, deadline=None)
 def test_quotas_lose_no_item_and_repeat_none(n: int, quotas: list[tuple[set[int], int, int]], size: int) -> None:
-    shares = [Share(np.isin(np.arange(n), list(rows)), within, at_most=most) for rows, within, most in quotas]
+    shares = [PositionQuota(np.isin(np.arange(n), list(rows)), within, at_most=most) for rows, within, most in quotas]
 
-    order = within_shares(n, shares, size).tolist()
+    order = apply_quotas(n, shares, size).tolist()
 
     assert len(order) == len(set(order)) == min(n, size)
 

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from app.commands import ops
-from app.commands.ops import Finding, check_database, check_training, doctor, examine
+from app.commands.ops import CheckResult, check_database, check_training, doctor, run_checks
 from app.config import Settings
 from app.config_names import setting_name
 from app.domain.exceptions import ConfigurationError, DatabaseUnavailableError
@@ -31,31 +31,31 @@ def logging_as_before() -> Iterator[None]:
     root.handlers[:], root.level = handlers, level
 
 
-async def check_fine(_settings: Settings) -> Finding:
-    return Finding("fine", "ok", "answers")
+async def check_fine(_settings: Settings) -> CheckResult:
+    return CheckResult("fine", "ok", "answers")
 
 
-async def check_frozen(_settings: Settings) -> Finding:
+async def check_frozen(_settings: Settings) -> CheckResult:
     await asyncio.sleep(60)
-    return Finding("frozen", "ok", "too late")
+    return CheckResult("frozen", "ok", "too late")
 
 
-async def check_model(_settings: Settings) -> Finding:
+async def check_model(_settings: Settings) -> CheckResult:
     raise DatabaseUnavailableError("the database at postgresql://u:canary-5f1c@db refused")
 
 
-async def check_cache(_settings: Settings) -> Finding:
+async def check_cache(_settings: Settings) -> CheckResult:
     raise ConfigurationError("ENCORE_CACHE_URL", "no adapter takes this scheme")
 
 
-async def check_jobs(_settings: Settings) -> Finding:
+async def check_jobs(_settings: Settings) -> CheckResult:
     raise RuntimeError("canary-5f1c")
 
 
 async def test_a_frozen_dependency_is_named_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops, "CHECK_TIMEOUT_SECONDS", 0.1)
     started = time.monotonic()
-    fine, frozen = await examine(SETTINGS, (check_fine, check_frozen))
+    fine, frozen = await run_checks(SETTINGS, (check_fine, check_frozen))
     assert time.monotonic() - started < 5
     assert (fine.status, frozen.status) == ("ok", "failed")
     assert frozen.name == "frozen"
@@ -63,7 +63,7 @@ async def test_a_frozen_dependency_is_named_and_not_waited_for(monkeypatch: pyte
 
 
 async def test_each_kind_of_failure_has_its_advice_and_shows_no_secret() -> None:
-    findings = await examine(SETTINGS, (check_model, check_cache, check_jobs))
+    findings = await run_checks(SETTINGS, (check_model, check_cache, check_jobs))
     refusing, misconfigured, broken = findings
     assert "ENCORE_DATABASE_URL" in refusing.advice
     assert "correct ENCORE_CACHE_URL" in misconfigured.advice
@@ -79,10 +79,10 @@ def test_every_check_has_a_setting_that_exists() -> None:
 
 async def test_a_database_without_tables_is_told_to_migrate(tmp_path: Path) -> None:
     settings = Settings(environment="test", database_url=f"sqlite+aiosqlite:///{tmp_path}/encore.db")
-    before = (await examine(settings, (check_database,)))[0]
+    before = (await run_checks(settings, (check_database,)))[0]
     assert (before.status, before.advice) == ("failed", "run `encore migrate`")
     await asyncio.to_thread(migrate, settings.database_url)
-    after = (await examine(settings, (check_database,)))[0]
+    after = (await run_checks(settings, (check_database,)))[0]
     assert (after.status, after.detail) == ("ok", "0 interactions")
 
 

@@ -11,12 +11,12 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from app.application.evaluation.evaluation import evaluate
-from app.application.evaluation.held_out import hold_out, take_rows
+from app.application.evaluation.hold_out import hold_out, take_rows
 from app.application.evaluation.pipeline import ranks_among
 from app.application.evaluation.top_lists import hits_of, top_lists
 from app.domain.dataset import Dataset, Histories
+from app.domain.entities import KINDS, EventColumns, Kind, User
 from app.domain.exceptions import NotEnoughDataError
-from app.domain.models import KINDS, EventColumns, Kind, User
 from app.domain.recommender import Scorer
 from app.domain.signals import SignalPolicy, dataset_from
 from tests.unit.models.data import history, silent
@@ -109,7 +109,7 @@ def test_lists_hide_what_was_seen_break_ties_by_position_and_end_with_minus_one(
     assert lists.tolist() == [[3, 2, -1, -1], [0, 3, -1, -1], [0, 1, 2, -1]]
 
 
-def test_a_restricted_catalogue_is_all_that_is_listed() -> None:
+def test_a_restricted_catalog_is_all_that_is_listed() -> None:
     allowed = np.array([False, True, True, False])
     lists, _ = top_lists(Fixed([3.0, 1.0, 1.0, 2.0]), TRAIN.histories, 2, allowed=allowed)
     assert lists.tolist() == [[2, -1], [-1, -1], [1, 2]]

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.application.ingestion.event_decoding import ItemRemoval, decode
+from app.application.ingestion.event_decoding import ItemRemoval, decode_event
+from app.domain.entities import Interaction, Item, Kind
 from app.domain.exceptions import EventRejectedError
-from app.domain.models import Interaction, Item, Kind
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 WATCHED: dict[str, object] = {
@@ -30,14 +30,14 @@ EVENT_ID = "11111111-2222-4333-8444-555555555555"
 
 
 def interaction(event: Mapping[str, object] | bytes) -> Interaction:
-    decoded = decode(event if isinstance(event, bytes) else json.dumps(event).encode(), NOW)
+    decoded = decode_event(event if isinstance(event, bytes) else json.dumps(event).encode(), NOW)
     assert isinstance(decoded, Interaction)
     return decoded
 
 
 def reason(raw: bytes | dict[str, object]) -> str:
     with pytest.raises(EventRejectedError) as caught:
-        decode(raw, NOW)
+        decode_event(raw, NOW)
     return caught.value.reason
 
 
@@ -60,14 +60,14 @@ def test_ratings_watchlist_changes_and_other_kinds_are_told_apart_by_their_field
 
 
 def test_a_type_wins_over_what_topic_and_fields_imply() -> None:
-    named = decode({**RATED, "type": "com.example.VideoRated"}, NOW, name="VideoWatched")
+    named = decode_event({**RATED, "type": "com.example.VideoRated"}, NOW, name="VideoWatched")
 
     assert isinstance(named, Interaction)
     assert named.kind is Kind.RATING
 
 
 def test_the_topic_names_an_event_that_does_not_name_itself() -> None:
-    removal = decode(b'{"item_id": "v1", "updated_at": "2026-11-21T08:00:00Z"}', NOW, name="ItemRemoved")
+    removal = decode_event(b'{"item_id": "v1", "updated_at": "2026-11-21T08:00:00Z"}', NOW, name="ItemRemoved")
 
     assert removal == ItemRemoval("v1", datetime(2026, 11, 21, 8, tzinfo=UTC))
 
@@ -187,7 +187,7 @@ def test_a_watch_with_impossible_seconds_is_rejected(change: dict[str, object], 
 @pytest.mark.parametrize("field", ["user_id", "video_id", "timestamp"])
 def test_a_missing_field_is_named(field: str) -> None:
     with pytest.raises(EventRejectedError) as caught:
-        decode({key: value for key, value in RATED.items() if key != field}, NOW)
+        decode_event({key: value for key, value in RATED.items() if key != field}, NOW)
 
     assert (caught.value.reason, caught.value.field) == ("missing_field", field)
 
@@ -209,10 +209,10 @@ def test_a_lone_surrogate_that_comes_parsed_is_rejected() -> None:
     assert reason({**RATED, "device": "\ud800"}) == "device"
 
 
-def test_an_item_upsert_becomes_a_catalogue_entry() -> None:
+def test_an_item_upsert_becomes_a_catalog_entry() -> None:
     upsert = {"item_id": "v1", "title": "Heat", "genres": ["Crime", "Crime"], "published_at": "1995-12-15T00:00:00Z"}
 
-    item = decode({**upsert, "type": "ItemUpserted"}, NOW)
+    item = decode_event({**upsert, "type": "ItemUpserted"}, NOW)
 
     assert item == Item(
         "v1", NOW, "Heat", genres=("Crime",), year=1995, published_at=datetime(1995, 12, 15, tzinfo=UTC)
@@ -231,7 +231,7 @@ def test_an_item_upsert_becomes_a_catalogue_entry() -> None:
         ({"updated_at": "2027-01-01T00:00:00Z"}, "timestamp_range"),
     ],
 )
-def test_a_catalogue_entry_that_cannot_be_stored_is_rejected(change: dict[str, object], code: str) -> None:
+def test_a_catalog_entry_that_cannot_be_stored_is_rejected(change: dict[str, object], code: str) -> None:
     assert reason({"item_id": "v1", "type": "ItemUpserted", **change}) == code
 
 
@@ -250,11 +250,11 @@ FIELDS = st.sampled_from(
 @given(change=st.dictionaries(FIELDS, JSON, max_size=5))
 def test_whatever_comes_is_either_valid_or_rejected_with_a_reason(change: dict[str, object]) -> None:
     with contextlib.suppress(EventRejectedError):
-        decoded = decode({**RATED, **change}, NOW)
+        decoded = decode_event({**RATED, **change}, NOW)
         assert isinstance(decoded, Interaction | Item | ItemRemoval)
 
 
 @given(raw=st.binary(max_size=200))
 def test_random_bytes_are_rejected_and_nothing_else(raw: bytes) -> None:
     with pytest.raises(EventRejectedError):
-        decode(raw, NOW)
+        decode_event(raw, NOW)

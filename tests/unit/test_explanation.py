@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.application.recommending.explanation import priors_of
+from app.application.ranking.explanation import priors_of
 from app.models import RECOMMENDERS
 from tests.unit.models.data import checkerboard, history, silent
 

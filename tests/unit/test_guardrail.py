@@ -4,48 +4,48 @@ from __future__ import annotations
 
 import pytest
 
-from app.domain.guardrail import GuardrailPolicy, Tally, breach, high, low
+from app.domain.guardrail_policy import GuardrailPolicy, ListCounts, breach, wilson_high, wilson_low
 
 POLICY = GuardrailPolicy(min_lists=100)
-GOOD = Tally(lists=1_000, answered=1_000, hits=200)
+GOOD = ListCounts(lists=1_000, answered=1_000, hits=200)
 
 
 def test_a_model_that_does_what_the_one_before_did_is_left_alone() -> None:
     assert breach(GOOD, GOOD, POLICY) is None
     assert breach(GOOD, None, POLICY) is None
-    assert breach(Tally(), GOOD, POLICY) is None
+    assert breach(ListCounts(), GOOD, POLICY) is None
 
 
 @pytest.mark.parametrize(
     ("now", "said"),
     [
-        (Tally(lists=1_000, empty=100), "10.0% of 1000 lists empty; at most 5.0% may"),
-        (Tally(lists=900, errors=100), "10.0% of 1000 lists failed; at most 5.0% may"),
-        (Tally(lists=1_000, answered=1_000, hits=30), "3.00% of 1000 lists were taken up"),
+        (ListCounts(lists=1_000, empty=100), "10.0% of 1000 lists empty; at most 5.0% may"),
+        (ListCounts(lists=900, errors=100), "10.0% of 1000 lists failed; at most 5.0% may"),
+        (ListCounts(lists=1_000, answered=1_000, hits=30), "3.00% of 1000 lists were taken up"),
     ],
 )
-def test_a_broken_bound_is_said_in_words(now: Tally, said: str) -> None:
+def test_a_broken_bound_is_said_in_words(now: ListCounts, said: str) -> None:
     assert said in str(breach(now, GOOD, POLICY))
 
 
 def test_few_lists_prove_nothing() -> None:
-    assert breach(Tally(lists=99, empty=99), None, POLICY) is None
-    assert breach(Tally(lists=90, errors=9), None, POLICY) is None
-    assert breach(Tally(lists=500, answered=99), GOOD, POLICY) is None
-    assert breach(GOOD, Tally(lists=500, answered=99, hits=99), POLICY) is None
+    assert breach(ListCounts(lists=99, empty=99), None, POLICY) is None
+    assert breach(ListCounts(lists=90, errors=9), None, POLICY) is None
+    assert breach(ListCounts(lists=500, answered=99), GOOD, POLICY) is None
+    assert breach(GOOD, ListCounts(lists=500, answered=99, hits=99), POLICY) is None
 
 
 def test_what_was_so_before_is_not_this_models_fault() -> None:
-    scarce = Tally(lists=1_000, empty=90)
+    scarce = ListCounts(lists=1_000, empty=90)
 
-    assert breach(scarce, Tally(lists=1_000, empty=80), POLICY) is None
+    assert breach(scarce, ListCounts(lists=1_000, empty=80), POLICY) is None
     assert breach(scarce, GOOD, POLICY) is not None
 
 
 def test_half_the_hits_may_be_chance_and_are_let_through() -> None:
-    assert breach(Tally(lists=200, answered=200, hits=18), Tally(200, 0, 0, 200, 40), POLICY) is None
+    assert breach(ListCounts(lists=200, answered=200, hits=18), ListCounts(200, 0, 0, 200, 40), POLICY) is None
 
 
 def test_intervals_are_wilsons() -> None:
-    assert (low(0, 0), high(0, 0)) == (0.0, 1.0)
-    assert (round(low(10, 100), 4), round(high(10, 100), 4)) == (0.0407, 0.2253)
+    assert (wilson_low(0, 0), wilson_high(0, 0)) == (0.0, 1.0)
+    assert (round(wilson_low(10, 100), 4), round(wilson_high(10, 100), 4)) == (0.0407, 0.2253)

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.api.cursors import Cursors
-from app.application.serving.facets import facets_of, title_key
+from app.domain.entities import Item, User
+from app.domain.facets import facets_of, title_key
 from app.domain.features import encode_users, user_feature_names
 from app.domain.keys import KeyPart, key_text
-from app.domain.models import Item, User
-from app.infrastructure.cache.memory import MemoryCache
+from app.infrastructure.cache.memory_cache import MemoryCache
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 AWKWARD = st.sampled_from(["", "None", "0", ".", ":", "a.b", "('a',)", "'", '"', "\\", "', '", "\0", "%3A", " "])

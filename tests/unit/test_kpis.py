@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.application.reporting.kpis import kpis_of
-from app.domain.models import KINDS, EventColumns, Kind
+from app.domain.entities import KINDS, EventColumns, Kind
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 Event = tuple[str, str, Kind, float, float, float]

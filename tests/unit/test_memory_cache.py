@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.infrastructure.cache.broadcast import Broadcast
-from app.infrastructure.cache.memory import MAX_VARIANTS, MemoryCache
-from app.infrastructure.cache.window import SlidingWindows
+from app.infrastructure.cache.memory_cache import MAX_VARIANTS, MemoryCache
+from app.infrastructure.cache.sliding_window import SlidingWindows
 
 MEGABYTE = 1_048_576
 

@@ -28,7 +28,7 @@ RELEVANT = np.array([3, 2, 1])
     ],
 )
 def test_by_hand(name: str, expected: list[float]) -> None:
-    np.testing.assert_allclose(metrics.compute(HITS, RELEVANT, [name])[name], expected, rtol=1e-6)
+    np.testing.assert_allclose(metrics.compute_metrics(HITS, RELEVANT, [name])[name], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -50,7 +50,7 @@ def test_random_lists_score_as_in_ir_measures(seed: int) -> None:
         "ndcg@20": nDCG @ 20,
         "recall@20": R @ 20,
     }
-    ours = metrics.compute(hits, counts, list(theirs))
+    ours = metrics.compute_metrics(hits, counts, list(theirs))
     for name, measure in theirs.items():
         expected = {row.query_id: row.value for row in ir_measures.iter_calc([measure], qrels, run)}
         np.testing.assert_allclose(ours[name], [expected[str(u)] for u in range(n_users)], atol=1e-6, err_msg=name)
@@ -59,12 +59,14 @@ def test_random_lists_score_as_in_ir_measures(seed: int) -> None:
 @pytest.mark.parametrize("name", ["ndcg", "ndcg@", "ndcg@0", "ndcg@5000", "accuracy@10", "", "ndcg@ten"])
 def test_names_that_are_no_metrics_are_refused(name: str) -> None:
     with pytest.raises(InputError):
-        metrics.parse(name)
+        metrics.parse_metric(name)
 
 
 def test_lists_shorter_than_the_depth_count_as_filled_with_misses() -> None:
     short = np.array([[True]])
-    assert metrics.compute(short, np.array([4]), ["precision@10"])["precision@10"].tolist() == pytest.approx([0.1])
+    assert metrics.compute_metrics(short, np.array([4]), ["precision@10"])["precision@10"].tolist() == pytest.approx(
+        [0.1]
+    )
     assert metrics.ndcg(short, np.array([1]), 10).tolist() == [1.0]
 
 
@@ -98,7 +100,7 @@ def test_what_lists_are_like_by_hand() -> None:
     lists = np.array([[0, 1], [0, -1]], dtype=np.int32)
     counts = np.array([3, 1, 0, 0])
     features = sp.csr_matrix(np.array([[1, 0], [0, 1], [1, 1], [1, 0]], dtype=np.float32))
-    told = list_metrics.describe(lists, counts, 4, features)
+    told = list_metrics.list_figures(lists, counts, 4, features)
     assert told["coverage"] == 0.5
     assert told["attainable_coverage"] == 1.0
     assert told["diversity"] == pytest.approx(1.0)

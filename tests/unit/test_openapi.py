@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from app.cli import app as command_line
 from app.main import create_app, openapi_document
-from tests.integration.api.house import settings_of
+from tests.integration.api.running_service import settings_of
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 

@@ -10,12 +10,12 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from app.application.outgoing.outbox import BackgroundEvents
+from app.application.outgoing.outbox_relay import BackgroundEvents
 from app.application.outgoing.outgoing_events import RecommendationsRefreshed, to_message
 from app.application.waiting import Backoff, wait_unless
+from app.domain.entities import OutboxMessage
 from app.domain.exceptions import BrokerUnavailableError, InputError
-from app.domain.models import OutboxMessage
-from app.infrastructure.events.memory import MemoryPublisher
+from app.infrastructure.events.memory_publisher import MemoryPublisher
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.application.recommending.lists import ModelRef, Page, RankedItem, Reason
 from app.commands.recommend import show
+from app.domain.list_query import ModelRef, Page, RankedItem, Reason
 
 CARD = b'"title": "The Vault", "metadata": {"genres": ["Crime", "Drama"], "year": 1999}'
 REASONS = (

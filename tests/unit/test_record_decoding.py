@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.application.ingestion.event_decoding import ItemRemoval, decode
-from app.application.ingestion.ingestion import Decoded, Rejected
+from app.application.ingestion.batch_planning import DecodedRecord, Rejected
+from app.application.ingestion.event_decoding import ItemRemoval, decode_event
 from app.application.ingestion.record_decoding import decode_records
+from app.domain.entities import Interaction, Item, Kind
 from app.domain.exceptions import EventRejectedError
-from app.domain.models import Interaction, Item, Kind
 from app.infrastructure.events.memory_source import MemoryRecord
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -25,14 +25,14 @@ ID = "6f1d8f0e-63b5-4f0b-9d2c-0c6a4a1f7a11"
 EXPECTED = Interaction(UUID(ID), "u1", "v1", Kind.RATING, datetime(2026, 11, 20, 10, tzinfo=UTC), 4.5)
 
 
-def one(value: bytes | None, headers: Sequence[tuple[str, bytes]] = (), topic: str = RATED) -> Decoded:
+def one(value: bytes | None, headers: Sequence[tuple[str, bytes]] = (), topic: str = RATED) -> DecodedRecord:
     (event,) = decode_records(topic, [MemoryRecord(0, 0, None, value, headers)], NOW)
     return event
 
 
-def long_way(value: bytes) -> Decoded:
+def long_way(value: bytes) -> DecodedRecord:
     try:
-        return decode(value, NOW, name="VideoRated")
+        return decode_event(value, NOW, name="VideoRated")
     except EventRejectedError as rejected:
         return Rejected(rejected.reason)
 
@@ -80,7 +80,7 @@ def test_an_event_that_names_itself_is_believed_over_its_topic() -> None:
     assert event.kind is Kind.WATCH
 
 
-def test_the_catalogue_topics_are_read_too() -> None:
+def test_the_catalog_topics_are_read_too() -> None:
     upserted = one(b'{"item_id":"v1","title":"One"}', topic="catalog-service.item-upserted")
     assert isinstance(upserted, Item)
     removed = one(b'{"item_id":"v1"}', topic="catalog-service.item-removed")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from app.domain.exceptions import ConfigurationError
-from app.infrastructure.cache.redis_address import parse_address
+from app.infrastructure.cache.redis_address import parse_redis_address
 
 
 def test_defaults_are_filled_in() -> None:
-    address = parse_address("redis://cache")
+    address = parse_redis_address("redis://cache")
 
     assert (address.host, address.port, address.database) == ("cache", 6379, 0)
     assert (address.prefix, address.timeout_seconds, address.is_tls) == ("encore:", 0.05, False)
@@ -17,7 +17,7 @@ def test_defaults_are_filled_in() -> None:
 
 
 def test_everything_can_be_said() -> None:
-    address = parse_address("rediss://me:p%40ss@[::1]:7000/3?prefix=a:&timeout_ms=200")
+    address = parse_redis_address("rediss://me:p%40ss@[::1]:7000/3?prefix=a:&timeout_ms=200")
 
     assert (address.host, address.port, address.database) == ("::1", 7000, 3)
     assert (address.username, address.password, address.is_tls) == ("me", "p@ss", True)
@@ -42,10 +42,10 @@ def test_everything_can_be_said() -> None:
 )
 def test_an_impossible_url_names_the_setting_and_keeps_the_secret(url: str) -> None:
     with pytest.raises(ConfigurationError, match="ENCORE_CACHE_URL") as caught:
-        parse_address(url)
+        parse_redis_address(url)
 
     assert "secret" not in str(caught.value)
 
 
 def test_a_password_is_not_in_what_is_printed() -> None:
-    assert "secret" not in repr(parse_address("redis://u:secret@cache"))
+    assert "secret" not in repr(parse_redis_address("redis://u:secret@cache"))

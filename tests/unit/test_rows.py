@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.application.transfer import catalog_rows, interaction_rows
-from app.application.transfer.catalog_rows import ITEMS, USERS, Reading
-from app.application.transfer.interaction_rows import InteractionRows
+from app.application.transfer import catalog_file_rows, interaction_file_rows
+from app.application.transfer.catalog_file_rows import ITEMS, USERS, Reading
+from app.application.transfer.interaction_file_rows import InteractionRows
 from app.application.transfer.plain_ratings import plain_ratings
+from app.domain.entities import Interaction, Item, Kind, User
 from app.domain.exceptions import InputError
 from app.domain.files import RowBatch
-from app.domain.models import Interaction, Item, Kind, User
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CHANGED = NOW - timedelta(days=3)
@@ -179,7 +179,7 @@ def test_bad_rows_in_a_large_batch_cost_nobody_else(bad_places: set[int]) -> Non
 
 
 def test_a_plain_batch_goes_the_quick_way() -> None:
-    columns = dict.fromkeys(interaction_rows.COLUMNS)
+    columns = dict.fromkeys(interaction_file_rows.COLUMNS)
     plain = {"user_id": ["1"], "item_id": ["2"], "value": ["4"], "timestamp": ["964982703"]}
 
     assert plain_ratings({**columns, **plain}, NOW) is not None
@@ -198,7 +198,7 @@ def test_a_file_without_the_needed_columns_is_refused() -> None:
 def test_an_interaction_written_is_read_as_the_same() -> None:
     event = Interaction(UUID(int=9), "u", "i", Kind.WATCH, NOW - timedelta(microseconds=1), 30.5, 60.0, "tv")
 
-    assert one(dict(zip(interaction_rows.COLUMNS, interaction_rows.encode(event), strict=True))) == event
+    assert one(dict(zip(interaction_file_rows.COLUMNS, interaction_file_rows.encode(event), strict=True))) == event
 
 
 def test_a_title_of_grouplens_is_taken_apart() -> None:
@@ -274,10 +274,10 @@ def test_items_and_users_written_are_read_as_the_same() -> None:
     user = User("u", datetime(1970, 1, 1, tzinfo=UTC), {"age": 3})
 
     items, _ = ITEMS.decode(
-        batch(dict(zip(catalog_rows.ITEM_COLUMNS, catalog_rows.encode_item(item), strict=True))), READING
+        batch(dict(zip(catalog_file_rows.ITEM_COLUMNS, catalog_file_rows.encode_item(item), strict=True))), READING
     )
     users, _ = USERS.decode(
-        batch(dict(zip(catalog_rows.USER_COLUMNS, catalog_rows.encode_user(user), strict=True))), READING
+        batch(dict(zip(catalog_file_rows.USER_COLUMNS, catalog_file_rows.encode_user(user), strict=True))), READING
     )
 
     assert (items, users) == ([item], [user])

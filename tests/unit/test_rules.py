@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from app.application.recommending.rules import Boost, Pin, read_rules
 from app.config import load_settings
 from app.config_rules import rules_of
 from app.domain.exceptions import ConfigurationError, InputError
+from app.domain.rules import Boost, Pin, read_rules
 
 ITEMS = {"items": ["v1"]}
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.application.evaluation.blending import Pool, ascend
+from app.application.evaluation.blending import CandidatePool, coordinate_ascent
 from app.application.evaluation.evaluation import Evaluation, evaluate
-from app.application.evaluation.held_out import HoldOut
-from app.application.evaluation.questions import examination
-from app.application.evaluation.search_space import Family, Shape, families
+from app.application.evaluation.hold_out import HoldOut
+from app.application.evaluation.search_space import DatasetShape, Family, families
 from app.application.evaluation.selection import Search, select
+from app.application.evaluation.selection_queries import selection_queries
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import InputError, NotEnoughDataError, TrainingError
-from app.domain.gate import GatePolicy, judge
+from app.domain.gate import GatePolicy, decide_promotion
 from app.domain.recommender import Recommender
 from app.domain.splits import validation_cut
 from app.models import RECOMMENDERS
@@ -65,7 +65,7 @@ def test_a_family_far_behind_is_trained_with_the_economies_it_was_judged_with(
     best: float, trained: dict[str, object]
 ) -> None:
     data = tastes()
-    asked = examination(data, seed=0)
+    asked = selection_queries(data, seed=0)
     assert asked is not None
     search = Search(RECOMMENDERS, asked, seed=0, deadline=float("inf"), progress=silent, best=best)
     found = search.best_of(Family("ials", [{"factors": 8}], trial={"epochs": 2}))
@@ -148,8 +148,8 @@ def test_without_times_nothing_that_reads_them_is_tried() -> None:
     assert not {"sequence", "trending"} & {str(row["recommender"]) for row in recipe.table}
 
 
-def test_large_catalogues_get_no_squares() -> None:
-    huge = Shape(
+def test_large_catalogs_get_no_squares() -> None:
+    huge = DatasetShape(
         50_000, 200_000, 2_000_000, timed=True, clocked=True, weighted=False, item_features=True, user_features=False
     )
     tried = {family.name: family for family in families(huge)}
@@ -158,7 +158,7 @@ def test_large_catalogues_get_no_squares() -> None:
 
 
 def test_the_transformer_is_tried_last_where_it_was_asked_for_and_times_tell() -> None:
-    small = Shape(
+    small = DatasetShape(
         900, 1_600, 100_000, timed=True, clocked=True, weighted=False, item_features=True, user_features=False
     )
     assert "transformer" not in {family.name for family in families(small)}
@@ -169,7 +169,7 @@ def test_the_transformer_is_tried_last_where_it_was_asked_for_and_times_tell() -
 
 def test_small_data_are_read_more_often_by_a_transformer() -> None:
     def epochs(n_pairs: int) -> object:
-        shape = Shape(
+        shape = DatasetShape(
             900, 1_600, n_pairs, timed=True, clocked=True, weighted=False, item_features=False, user_features=False
         )
         return families(shape, {"transformer"})[-1].ladder[0]["epochs"]
@@ -183,8 +183,8 @@ def test_two_half_right_members_are_blended_and_a_useless_one_is_left_out() -> N
     right[np.arange(400), rng.integers(0, 30, 400)] = True
     first, second, useless = (rng.normal(0, 1, (400, 30)) for _ in range(3))
     scores = np.stack([right + first, right + second, useless]).astype(np.float32)
-    pool = Pool(("a", "b", "noise"), scores, np.ones_like(right), right, np.ones(400, dtype=np.int64))
-    weights, value = ascend(pool)
+    pool = CandidatePool(("a", "b", "noise"), scores, np.ones_like(right), right, np.ones(400, dtype=np.int64))
+    weights, value = coordinate_ascent(pool)
     assert value > 1.1 * max(pool.value({"a": 1.0}), pool.value({"b": 1.0}))
     assert weights["a"] == pytest.approx(weights["b"], rel=0.6)
     assert weights["noise"] <= 0.1
@@ -198,10 +198,10 @@ def test_what_few_users_show_by_chance_is_no_reason_to_blend() -> None:
         right = np.zeros((12, 30), dtype=bool)
         right[np.arange(12), rng.integers(0, 30, 12)] = True
         scores = np.stack([2.0 * right + rng.normal(0, 1, right.shape), rng.normal(0, 1, right.shape)])
-        pool = Pool(
+        pool = CandidatePool(
             ("good", f"noise-{users}"), scores.astype(np.float32), np.ones_like(right), right, np.ones(12, np.int64)
         )
-        chosen.append(ascend(pool)[0])
+        chosen.append(coordinate_ascent(pool)[0])
     assert [weights["good"] for weights in chosen] == [1.0] * 20
     assert sum(weight > 0 for weights in chosen for name, weight in weights.items() if name != "good") <= 3
 
@@ -221,7 +221,7 @@ def by_the_clock(returning: int = 80, arriving: int = 25) -> Dataset:
 
 def test_where_time_runs_for_all_alike_the_question_is_what_comes_after_one_moment() -> None:
     data = by_the_clock()
-    asked = examination(data, 0)
+    asked = selection_queries(data, 0)
     assert asked is not None
     assert asked.has_clock
     assert len(asked.whole.histories) == 80
@@ -230,7 +230,7 @@ def test_where_time_runs_for_all_alike_the_question_is_what_comes_after_one_mome
 
 
 def test_where_hardly_anybody_comes_back_each_users_own_newest_are_the_question() -> None:
-    asked = examination(by_the_clock(returning=20, arriving=0), 0)
+    asked = selection_queries(by_the_clock(returning=20, arriving=0), 0)
     assert asked is not None
     assert len(asked.whole.histories) > 100
 
@@ -276,7 +276,7 @@ def with_items(data: Dataset, items: np.ndarray) -> Dataset:
 def test_the_healthy_champion_itself_would_pass_as_the_first_model() -> None:
     data = tastes()
     candidate, _, popularity = judged(held_out(data)[0], data)
-    assert judge(candidate, None, popularity, GatePolicy()).promote
+    assert decide_promotion(candidate, None, popularity, GatePolicy()).promote
 
 
 def test_shuffled_labels_are_refused() -> None:
@@ -284,9 +284,9 @@ def test_shuffled_labels_are_refused() -> None:
     train = held_out(data)[0]
     shuffled = np.random.default_rng(0).permutation(train.histories.items)
     candidate, champion, popularity = judged(with_items(train, shuffled), data)
-    verdict = judge(candidate, champion, popularity, GatePolicy())
+    verdict = decide_promotion(candidate, champion, popularity, GatePolicy())
     assert not verdict.promote
-    assert not judge(candidate, None, popularity, GatePolicy()).promote
+    assert not decide_promotion(candidate, None, popularity, GatePolicy()).promote
     assert "popularity" in " ".join(verdict.reasons)
 
 
@@ -297,16 +297,16 @@ def test_one_item_everywhere_is_refused() -> None:
     items[train.histories.indptr[:-1]] = 79
     items[train.histories.indptr[:-1] + 1] = 79
     candidate, champion, popularity = judged(with_items(train, items), data)
-    assert not judge(candidate, champion, popularity, GatePolicy()).promote
+    assert not decide_promotion(candidate, champion, popularity, GatePolicy()).promote
 
 
-def test_a_tenth_of_the_catalogue_is_refused() -> None:
+def test_a_tenth_of_the_catalog_is_refused() -> None:
     data = tastes()
     train = held_out(data)[0]
     candidate, champion, popularity = judged(with_items(train, train.histories.items % 8), data)
-    verdict = judge(candidate, champion, popularity, GatePolicy())
+    verdict = decide_promotion(candidate, champion, popularity, GatePolicy())
     assert not verdict.promote
-    assert any("catalogue" in reason for reason in verdict.reasons)
+    assert any("catalog" in reason for reason in verdict.reasons)
 
 
 def test_weights_that_are_no_numbers_never_become_a_model() -> None:
@@ -327,4 +327,4 @@ def test_a_clock_in_the_future_does_not_let_a_few_events_outshine_all_others() -
     champion, popularity = (
         evaluate(fitted(train, name, {}), train, held, seed=0, progress=silent) for name in ("ials", "popularity")
     )
-    assert not judge(candidate, champion, popularity, GatePolicy()).promote
+    assert not decide_promotion(candidate, champion, popularity, GatePolicy()).promote

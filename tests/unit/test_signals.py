@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.dataset import Dataset
-from app.domain.models import KINDS, EventColumns, Item, Kind, PairState, User
+from app.domain.entities import KINDS, EventColumns, Item, Kind, PairState, User
 from app.domain.signals import SignalPolicy, dataset_from, encode_items, feature_names, history_of
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -147,7 +147,7 @@ def entries(dataset: Dataset, row: int) -> list[tuple[str, float, float]]:
     return list(zip(ids, one.weights.tolist(), one.times.tolist(), strict=True))
 
 
-def test_the_catalogue_joins_the_training_set_in_id_order() -> None:
+def test_the_catalog_joins_the_training_set_in_id_order() -> None:
     events = columns([(1, 0, Kind.LIKE, None, None, 5.0), (1, 3, Kind.LIKE, None, None, 4.0)])
     items = [Item("i9", NOW, genres=("Drama",)), Item("i2", NOW, genres=("drama", "War"))]
     dataset = dataset_from(events, FOREVER, NOW, items, [User("u1", NOW, {"gender": "F"})])

@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from app.domain.entities import EventColumns
 from app.domain.exceptions import NotEnoughDataError
-from app.domain.models import EventColumns
-from app.domain.splits import has_one_clock, time_split, times_tell, truncated, validation_cut, window_cut
+from app.domain.splits import (
+    has_informative_timestamps,
+    has_shared_clock,
+    time_split,
+    truncated,
+    validation_cut,
+    window_cut,
+)
 from tests.unit.models.data import dataset, history, random_set
 
 
@@ -84,18 +91,18 @@ def test_a_cut_at_one_moment_leaves_no_event_after_it_and_asks_for_the_first_lik
 
 def test_times_tell_nothing_where_they_are_all_alike() -> None:
     data = random_set()
-    assert times_tell(data.histories)
+    assert has_informative_timestamps(data.histories)
     data.histories.times[:] = 5.0
-    assert not times_tell(data.histories)
-    assert not times_tell(history([1]))
+    assert not has_informative_timestamps(data.histories)
+    assert not has_informative_timestamps(history([1]))
 
 
 def test_numbers_of_events_are_no_common_clock() -> None:
     rows = [[(0, 1.0), (1, 1.0), (2, 1.0)], [(3, 1.0), (4, 1.0), (5, 1.0)]]
     numbered = dataset(rows, 6).histories
-    assert not has_one_clock(numbered)
+    assert not has_shared_clock(numbered)
     numbered.times[3:] += 1e7
-    assert has_one_clock(numbered)
+    assert has_shared_clock(numbered)
 
 
 def test_truncated_histories_keep_their_newest_entries() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.application.training.judging import Snapshot, TrainingPolicy
-from app.application.training.weightings import AS_SET, compare_weightings, parse_weighting
+from app.application.training.comparison import Snapshot, TrainingPolicy
+from app.application.training.weightings import CURRENT_WEIGHTS, compare_weightings, parse_weighting
+from app.domain.entities import KINDS, EventColumns, Kind
 from app.domain.exceptions import InputError, NotEnoughDataError
-from app.domain.models import KINDS, EventColumns, Kind
 from app.domain.signals import SignalPolicy
 from app.models import RECOMMENDERS
 from tests.unit.models.data import silent
@@ -56,9 +56,9 @@ async def test_weights_that_follow_taste_stand_above_those_that_follow_accidents
     )
 
     by_label = {one.label: one for one in compared}
-    assert list(by_label) == [AS_SET, "view=0.01", "half_life_days=3650"]
+    assert list(by_label) == [CURRENT_WEIGHTS, "view=0.01", "half_life_days=3650"]
     assert len({one.evaluation.users for one in compared}) == 1
-    assert by_label["view=0.01"].evaluation.mean("ndcg@10") > 1.1 * by_label[AS_SET].evaluation.mean("ndcg@10")
+    assert by_label["view=0.01"].evaluation.mean("ndcg@10") > 1.1 * by_label[CURRENT_WEIGHTS].evaluation.mean("ndcg@10")
     assert by_label["view=0.01"].probability > 0.9
     # The half-life it has already: the same model, as good in each resample.
     assert by_label["half_life_days=3650"].probability == 1.0

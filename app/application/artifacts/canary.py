@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.dataset import Histories
+from app.domain.entities import ModelVersion
 from app.domain.exceptions import ArtifactDamagedError
-from app.domain.models import ModelVersion
 from app.domain.recommender import Recommender, Tower
 
 _FIELD = "canary"
@@ -38,7 +38,7 @@ class Canary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def make_canary(recommender: Recommender) -> Canary:
-    """Score histories and items spread evenly over the catalogue. Raises ArtifactDamagedError if they are not sane."""
+    """Score histories and items spread evenly over the catalog. Raises ArtifactDamagedError if they are not sane."""
     spread = np.linspace(0, recommender.n_items - 1, _HISTORIES * _LENGTH).astype(int).reshape(_LENGTH, _HISTORIES).T
     histories = tuple(tuple(dict.fromkeys(row.tolist())) for row in spread)
     items = tuple(np.unique(np.linspace(0, recommender.n_items - 1, _ITEMS).astype(int)).tolist())

@@ -1,1 +1,1 @@
-"""The demo's catalogue and people."""
+"""The demo's catalog and people."""

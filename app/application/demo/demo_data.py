@@ -1,4 +1,4 @@
-"""A small believable catalogue with people who have tastes: for `encore demo`, tests and benchmarks.
+"""A small believable catalog with people who have tastes: for `encore demo`, tests and benchmarks.
 
 Everything follows from `anchor` (the newest moment) and `seed`: the same arguments give the same ids, words, tastes
 and events, so that taking it in twice adds nothing.
@@ -23,7 +23,7 @@ from app.application.demo.demo_words import (
     PLACES,
     TITLE_SHAPES,
 )
-from app.domain.models import Interaction, Item, Kind, User
+from app.domain.entities import Interaction, Item, Kind, User
 
 HISTORY = timedelta(days=330)
 """How far back the demo's events go."""
@@ -38,7 +38,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class DemoData:
-    """A catalogue, profiles, and what people did, oldest first."""
+    """A catalog, profiles, and what people did, oldest first."""
 
     items: tuple[Item, ...]
     users: tuple[User, ...]

@@ -12,10 +12,10 @@ from app.domain.stores import Database, IngestBatch
 BATCH = 2_000
 FIRST_ITEM, LAST_USER = "film-001", "user-400"
 
-Progress = Callable[[str, float], None]
+FillProgress = Callable[[str, float], None]
 
 
-async def fill(database: Database, now: datetime, progress: Progress) -> bool:
+async def fill(database: Database, now: datetime, progress: FillProgress) -> bool:
     """Take in the demo's data; False if it was there already. A fill that was killed is completed by the next.
 
     Items come first and carry the anchor, profiles come last and say that the rest is there. Raises ConflictError if
@@ -33,7 +33,7 @@ async def fill(database: Database, now: datetime, progress: Progress) -> bool:
     return True
 
 
-async def _store(database: Database, data: DemoData, progress: Progress) -> None:
+async def _store(database: Database, data: DemoData, progress: FillProgress) -> None:
     await database.catalog.upsert_items(data.items)
     for start in range(0, len(data.interactions), BATCH):
         progress("storing interactions", start / len(data.interactions))

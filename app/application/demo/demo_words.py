@@ -1,4 +1,4 @@
-"""The words of which the demo's catalogue is made. Invented titles only; any likeness to a real one is chance."""
+"""The words of which the demo's catalog is made. Invented titles only; any likeness to a real one is chance."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from app.application.evaluation.top_lists import hits_of
 from app.domain.dataset import Histories
 from app.domain.metrics import ndcg
 from app.domain.recommender import Recommender
-from app.domain.threads import allowed
+from app.domain.threads import thread_limit
 
 DEPTH = 20
 _PROPOSALS = 60
@@ -33,7 +33,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class RankingQuery:
     """Histories to rank for, what must not be listed besides them, and the right answers."""
 
     histories: Histories
@@ -42,7 +42,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class CandidatePool:
     """Candidates of each user and what every member thinks of them.
 
     `scores`: (n_members, n_users, width) float32, scaled to a standard deviation of one, -inf never; `open`:
@@ -75,11 +75,13 @@ class Pool:
         return ndcg(hits, self.n_relevant, DEPTH)
 
 
-def pool(members: Mapping[str, Recommender], scales: Mapping[str, float], question: Question) -> Pool:
+def candidate_pool(
+    members: Mapping[str, Recommender], scales: Mapping[str, float], question: RankingQuery
+) -> CandidatePool:
     """The union of every member's best candidates for each user, scored by all of them."""
     n_items = next(iter(members.values())).n_items
     size = max(1, _BATCH_CELLS // max(n_items * len(members), 1))
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(allowed()) as threads:
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(thread_limit()) as threads:
         batches = list(question.histories.batches(size))
         parts = list(threads.map(lambda one: _candidates(members, scales, question, *one), batches))
     width = max((scores.shape[2] for _, scores in parts), default=1)
@@ -87,13 +89,13 @@ def pool(members: Mapping[str, Recommender], scales: Mapping[str, float], questi
     scores = np.concatenate([_widened(found, width, 0.0) for _, found in parts], axis=1)
     right = hits_of(positions.astype(np.int32), question.relevant)
     n_relevant = np.diff(question.relevant.indptr).astype(np.int64)
-    return Pool(tuple(members), scores.astype(np.float32), positions >= 0, right, n_relevant)
+    return CandidatePool(tuple(members), scores.astype(np.float32), positions >= 0, right, n_relevant)
 
 
 def _candidates(
     members: Mapping[str, Recommender],
     scales: Mapping[str, float],
-    question: Question,
+    question: RankingQuery,
     start: int,
     batch: Histories,
 ) -> tuple[NDArray[np.int64], Floats]:
@@ -128,15 +130,17 @@ def _widened(array: NDArray[np.generic], width: int, filler: float) -> NDArray[n
     return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)], constant_values=filler)
 
 
-def ascend(pool: Pool, start: Mapping[str, float] | None = None) -> tuple[dict[str, float], float]:
+def coordinate_ascent(
+    candidate_pool: CandidatePool, start: Mapping[str, float] | None = None
+) -> tuple[dict[str, float], float]:
     """(weights with their largest 1, NDCG@20 they reach). From `start`, or from the best single member."""
-    speaking = _speaking(pool)
-    weights = _seed(pool, start, speaking)
-    best = pool.value(weights)
+    speaking = _speaking(candidate_pool)
+    weights = _seed(candidate_pool, start, speaking)
+    best = candidate_pool.value(weights)
     for _ in range(_MAX_ROUNDS):
         before = best
         for name in speaking:
-            weights, best = _along(pool, weights, best, name)
+            weights, best = _along(candidate_pool, weights, best, name)
         if best <= before:
             break
     largest = max((abs(weight) for weight in weights.values()), default=0.0)
@@ -144,29 +148,35 @@ def ascend(pool: Pool, start: Mapping[str, float] | None = None) -> tuple[dict[s
     return scaled, best
 
 
-def _speaking(pool: Pool) -> tuple[str, ...]:
+def _speaking(candidate_pool: CandidatePool) -> tuple[str, ...]:
     """Members that do not score all candidates alike: without a history, these are the priors."""
-    flat = pool.scores[:, pool.open]
-    return tuple(name for name, row in zip(pool.names, flat, strict=True) if len(row) and np.ptp(row) > 0)
+    flat = candidate_pool.scores[:, candidate_pool.open]
+    return tuple(name for name, row in zip(candidate_pool.names, flat, strict=True) if len(row) and np.ptp(row) > 0)
 
 
-def _seed(pool: Pool, start: Mapping[str, float] | None, speaking: Sequence[str]) -> dict[str, float]:
-    singles: list[dict[str, float]] = [{name: float(name == chosen) for name in pool.names} for chosen in speaking]
+def _seed(
+    candidate_pool: CandidatePool, start: Mapping[str, float] | None, speaking: Sequence[str]
+) -> dict[str, float]:
+    singles: list[dict[str, float]] = [
+        {name: float(name == chosen) for name in candidate_pool.names} for chosen in speaking
+    ]
     if start is not None and any(start.get(name) for name in speaking):
-        singles.append({name: float(start.get(name, 0.0)) * (name in speaking) for name in pool.names})
-    return max(singles, key=pool.value, default=dict.fromkeys(pool.names, 0.0))
+        singles.append({name: float(start.get(name, 0.0)) * (name in speaking) for name in candidate_pool.names})
+    return max(singles, key=candidate_pool.value, default=dict.fromkeys(candidate_pool.names, 0.0))
 
 
-def _along(pool: Pool, weights: dict[str, float], best: float, name: str) -> tuple[dict[str, float], float]:
+def _along(
+    candidate_pool: CandidatePool, weights: dict[str, float], best: float, name: str
+) -> tuple[dict[str, float], float]:
     """The best weight of one member, the others fixed."""
     others = max((weight for other, weight in weights.items() if other != name), default=0.0)
     if others <= 0:
         return weights, best
     tried: Sequence[float] = sorted({*(others * step for step in _STEPS), weights[name] * 0.8, weights[name] * 1.25})
-    chosen, present = weights, pool.values(weights)
+    chosen, present = weights, candidate_pool.values(weights)
     for weight in tried:
         trial = {**weights, name: weight}
-        values = pool.values(trial)
+        values = candidate_pool.values(trial)
         value = float(values.mean())
         if value > best and (chosen is not weights or _is_gain(values, present)):
             chosen, best = trial, value

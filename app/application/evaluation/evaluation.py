@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from app.application.evaluation.held_out import HoldOut
+from app.application.evaluation.hold_out import HoldOut
 from app.application.evaluation.slices import Slice, item_slices, user_slices
 from app.application.evaluation.top_lists import hits_of, top_lists
 from app.domain import list_metrics, metrics
 from app.domain.dataset import Dataset
-from app.domain.recommender import Progress, Scorer
+from app.domain.recommender import ProgressCallback, Scorer
 
 DEFAULT_METRICS = (
     *("ndcg@10", "recall@10", "precision@10", "f1@10", "map@10", "mrr@10", "hr@10"),
@@ -41,7 +41,7 @@ class Evaluation:
 
     @property
     def attainable_coverage(self) -> float:
-        """The share of the catalogue that so many lists could show at most."""
+        """The share of the catalog that so many lists could show at most."""
         return self.lists.get(f"attainable_coverage@{_SHOWN}", 1.0)
 
     def mean(self, metric: str) -> float:
@@ -71,19 +71,19 @@ def evaluate(
     hold_out: HoldOut,
     *,
     seed: int,
-    progress: Progress,
+    progress: ProgressCallback,
     names: Sequence[str] = DEFAULT_METRICS,
 ) -> Evaluation:
-    """Rank the whole catalogue for every user of the hold-out and measure. Deterministic for a seed."""
-    depth = max(_SHOWN, *(metrics.parse(name)[1] for name in names))
+    """Rank the whole catalog for every user of the hold-out and measure. Deterministic for a seed."""
+    depth = max(_SHOWN, *(metrics.parse_metric(name)[1] for name in names))
     lists, finite = top_lists(recommender, hold_out.histories, depth)
     progress("ranking", 0.8)
     hits = hits_of(lists, hold_out.relevant)
-    per_user = metrics.compute(hits, hold_out.n_relevant, names)
+    per_user = metrics.compute_metrics(hits, hold_out.n_relevant, names)
     slices = user_slices(hold_out)
     counts = np.bincount(train.histories.items, minlength=recommender.n_items).astype(np.int64)
     features = None if train.item_features is None else train.item_features.matrix
-    figures = list_metrics.describe(lists[:, :_SHOWN], counts, train.n_users, features)
+    figures = list_metrics.list_figures(lists[:, :_SHOWN], counts, train.n_users, features)
     of_users = {
         name: Slice.of({metric: values[members] for metric, values in per_user.items()}, seed)
         for name, members in slices.items()

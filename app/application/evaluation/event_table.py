@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from app.application.transfer.interaction_rows import find_column
+from app.application.transfer.interaction_file_rows import find_column
 from app.application.transfer.row_values import RowError, any_moment_of, number_of, text_of
+from app.domain.entities import KINDS, EventColumns, Kind
 from app.domain.exceptions import InputError
 from app.domain.files import RowBatch, RowReader
-from app.domain.models import KINDS, EventColumns, Kind
 
 _BATCH_ROWS = 20_000
 _KIND_POSITIONS = {kind.value: position for position, kind in enumerate(KINDS)}

@@ -12,12 +12,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from app.application.evaluation.held_out import take_rows
+from app.application.evaluation.hold_out import take_rows
 from app.application.evaluation.selection import Recipe
 from app.application.evaluation.top_lists import hits_of, top_lists
 from app.domain.dataset import Dataset, Histories
 from app.domain.metrics import ndcg
-from app.domain.recommender import Progress, Recommender, Recommenders
+from app.domain.recommender import ProgressCallback, Recommender, Recommenders
 from app.domain.splits import keep_entries, validation_cut
 
 _SHARE = 10
@@ -26,7 +26,7 @@ _USERS = 2_000
 
 
 def judge_fold_in(
-    dataset: Dataset, recommenders: Recommenders, recipe: Recipe, *, seed: int, progress: Progress
+    dataset: Dataset, recommenders: Recommenders, recipe: Recipe, *, seed: int, progress: ProgressCallback
 ) -> dict[str, object]:
     """NDCG@10 of fold-in and refit, for new users and for new items (None without item features)."""
     cut = validation_cut(dataset, seed=seed)

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from app.application.evaluation.evaluation import Evaluation, evaluate
-from app.application.evaluation.held_out import HoldOut, hold_out
+from app.application.evaluation.hold_out import HoldOut, hold_out
 from app.application.evaluation.selection import Recipe, select
 from app.domain.dataset import Dataset, Histories
+from app.domain.entities import EventColumns, Item, User
 from app.domain.exceptions import NotEnoughDataError
-from app.domain.models import EventColumns, Item, User
-from app.domain.recommender import Progress, Recommender, Recommenders, Scorer
+from app.domain.recommender import ProgressCallback, Recommender, Recommenders, Scorer
 from app.domain.signals import SignalPolicy, dataset_from
-from app.domain.threads import allowed
+from app.domain.threads import thread_limit
 
 BUDGET_SECONDS = 120.0
 """Of processor time, for selection; fitting the chosen recipe comes on top. Data that need less take less."""
@@ -47,7 +47,7 @@ def train(
     model_type: str = "hybrid",
     seed: int = 0,
     budget_seconds: float = BUDGET_SECONDS,
-    progress: Progress,
+    progress: ProgressCallback,
     start: Mapping[str, object] | None = None,
 ) -> Trained:
     """Choose a recipe on a validation cut of the training set, then fit it on all of it."""
@@ -86,7 +86,7 @@ def judge_all(
     *,
     seed: int,
     names: Sequence[str],
-    progress: Progress,
+    progress: ProgressCallback,
 ) -> dict[str, Evaluation]:
     """Several recommenders on the same hold-out, by the name given."""
     return {
@@ -110,7 +110,7 @@ def ranks_among(recommender: Scorer, histories: Histories, candidates: NDArray[n
         tied = (scores[:, 1:] == scores[:, :1]) & ((asked[:, 1:] < asked[:, :1]) | (asked[:, :1] < 0))
         ranks[rows] = ((scores[:, 1:] > scores[:, :1]) | tied).sum(axis=1)
 
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(allowed()) as threads:
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(thread_limit()) as threads:
         batches = histories.batches(max(1, _SCORE_CELLS // max(recommender.n_items, 1)))
         list(threads.map(lambda one: rank(*one), batches))
     return ranks

@@ -27,7 +27,7 @@ _SMALL, _LARGE = 200_000, 3_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class DatasetShape:
     """What decides which families make sense."""
 
     n_users: int
@@ -40,7 +40,7 @@ class Shape:
     user_features: bool
 
     @classmethod
-    def of(cls, dataset: Dataset, *, timed: bool, clocked: bool) -> Shape:
+    def of(cls, dataset: Dataset, *, timed: bool, clocked: bool) -> DatasetShape:
         """The shape of a training set."""
         liked = dataset.histories.weights[dataset.histories.weights > 0]
         return cls(
@@ -85,11 +85,11 @@ class Family:
         }
 
 
-PRIORS = frozenset({"popularity", "trending", "profile"})
+PRIOR_FAMILIES = frozenset({"popularity", "trending", "profile"})
 """Recommenders that need no history."""
 
 
-def families(shape: Shape, optional: Collection[str] = ()) -> Sequence[Family]:
+def families(shape: DatasetShape, optional: Collection[str] = ()) -> Sequence[Family]:
     """What to try, in order: priors, then what tends to win, then what may add to it; last what costs most.
 
     `optional`: names of those to try that not everybody has or wants (`Recommenders.optional`).
@@ -115,7 +115,7 @@ def families(shape: Shape, optional: Collection[str] = ()) -> Sequence[Family]:
     return tried
 
 
-def _sequence(shape: Shape) -> Family:
+def _sequence(shape: DatasetShape) -> Family:
     """Which decays: a matter of how people choose, so the quick fits try more than one pair."""
     if shape.n_items > _DENSE_ITEMS:
         factors = min(shape.factors, 256)
@@ -125,13 +125,13 @@ def _sequence(shape: Shape) -> Family:
     return Family("sequence", [{"fast": fast, "slow": slow, "regularization": strength} for fast, slow in decays])
 
 
-def _transformer(shape: Shape) -> Family:
+def _transformer(shape: DatasetShape) -> Family:
     """As many events in all, whatever the size: few pairs are read more often."""
     epochs = int(np.clip(_READ_EVENTS // max(shape.n_pairs, 1), 2, 40))
     return Family("transformer", [{"epochs": epochs}])
 
 
-def _graph(shape: Shape) -> Family:
+def _graph(shape: DatasetShape) -> Family:
     """Sparse data with many items hold their signal in many weak directions."""
     if shape.n_pairs < _SMALL:
         return Family("graph", [{"factors": factors, "power": 0.5} for factors in (32, 64, 128)])
@@ -140,11 +140,11 @@ def _graph(shape: Shape) -> Family:
     return Family("graph", [{"factors": factors, "power": 0.5}])
 
 
-def _ials(shape: Shape) -> Family:
+def _ials(shape: DatasetShape) -> Family:
     """Unobserved weight and regularisation in proportion to the data.
 
     alpha follows the root of the density. The ladder is over λ of a typical user, λ = regularization · (n + alpha ·
-    items): the best was between 2 and 8 on catalogues of 3,700 and 41,000 items alike, while the best raw
+    items): the best was between 2 and 8 on catalogs of 3,700 and 41,000 items alike, while the best raw
     regularisation differed tenfold (ADR 0005).
     """
     per_user = shape.n_pairs / max(shape.n_users, 1)

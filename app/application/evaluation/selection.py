@@ -14,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from app.application.evaluation.blending import DEPTH, Question, ascend, pool
-from app.application.evaluation.questions import Examination, examination
-from app.application.evaluation.search_space import PRIORS, Family, Parameters, Shape, families
+from app.application.evaluation.blending import DEPTH, RankingQuery, candidate_pool, coordinate_ascent
+from app.application.evaluation.search_space import PRIOR_FAMILIES, DatasetShape, Family, Parameters, families
+from app.application.evaluation.selection_queries import SelectionQueries, selection_queries
 from app.application.evaluation.top_lists import hits_of, top_lists
 from app.domain.dataset import Dataset
 from app.domain.exceptions import InputError, NotEnoughDataError
 from app.domain.metrics import ndcg
-from app.domain.recommender import Progress, Recommender, Recommenders
+from app.domain.recommender import ProgressCallback, Recommender, Recommenders
 from app.domain.scaling import score_scale
 
-MEMBERS: Mapping[str, str] = {
+MEMBER_OF_TYPE: Mapping[str, str] = {
     "collaborative": "ials",
     "content": "content",
     "sequential": "sequence",
@@ -41,7 +41,7 @@ _COLD_SHARES: Mapping[str, float] = {"ials": 0.05, "content": 0.02}
 _CHEAP_AND_NEEDED = frozenset({"content"})
 """Tried when the time is up, too, where items have features: nothing else may place those that nobody touched."""
 
-_KEPT = PRIORS | frozenset(_COLD_SHARES)
+_KEPT = PRIOR_FAMILIES | frozenset(_COLD_SHARES)
 
 _EXPECTED_TRIALS = 12.0
 
@@ -67,10 +67,10 @@ class Search:
     """State of one selection: the cut, who is asked, what was tried, when to stop."""
 
     recommenders: Recommenders
-    asked: Examination
+    asked: SelectionQueries
     seed: int
     deadline: float
-    progress: Progress
+    progress: ProgressCallback
     table: list[dict[str, object]] = field(default_factory=list)
     best: float = 0.0
 
@@ -80,20 +80,20 @@ class Search:
         fitted_with = parameters if whole else {**parameters, **family.trial}
         candidate = self.recommenders.build(name, fitted_with)
         try:
-            candidate.fit(self.asked.train, seed=self.seed, progress=self._unheard)
+            candidate.fit(self.asked.train, seed=self.seed, progress=self._no_op_listener)
         except NotEnoughDataError:
             return None
         # A prior is judged by what it is for: users without a history.
-        question = self.asked.short.get(0, self.asked.whole) if name in PRIORS else self.asked.whole
+        question = self.asked.short.get(0, self.asked.whole) if name in PRIOR_FAMILIES else self.asked.whole
         value = float(_values(candidate, question).mean())
-        if name not in PRIORS:
+        if name not in PRIOR_FAMILIES:
             self.best = max(self.best, value)
         figures = {f"ndcg@{DEPTH}": round(value, 5), "seconds": round(_spent() - began, 2)}
         self.table.append({"recommender": name, "parameters": dict(fitted_with), **figures})
         self.progress("selection", self.share())
         return Trial(candidate, parameters, value)
 
-    def _unheard(self, stage: str, fraction: float) -> None:
+    def _no_op_listener(self, stage: str, fraction: float) -> None:
         # Only cancellation must get through; the fraction of one trial would jump about.
         self.progress("selection", self.share())
 
@@ -135,7 +135,7 @@ class Search:
         return best
 
     def _is_hopeless(self, family: Family, best: Trial) -> bool:
-        return family.name not in PRIORS and best.value < _HOPELESS * self.best
+        return family.name not in PRIOR_FAMILIES and best.value < _HOPELESS * self.best
 
     def _climb(self, family: Family, best: Trial, rungs: range) -> Trial:
         """As long as it gets better, there is time, and the family is in the race at all."""
@@ -156,7 +156,7 @@ def select(
     *,
     seed: int,
     budget_seconds: float,
-    progress: Progress,
+    progress: ProgressCallback,
     start: Mapping[str, object] | None = None,
 ) -> Recipe:
     """The recipe for this training set, chosen on a validation cut of it.
@@ -167,15 +167,15 @@ def select(
     tried beside the others. Where nobody has two likes there is nothing to choose on, and a hybrid is popularity.
     Raises InputError for an unknown type, NotEnoughDataError where nothing can be learnt.
     """
-    name = MEMBERS.get(model_type, model_type)
+    name = MEMBER_OF_TYPE.get(model_type, model_type)
     if name not in recommenders.names():
         raise InputError("unknown model type", "model_type")
-    asked = examination(train, seed)
+    asked = selection_queries(train, seed)
     if asked is None:
         return _popular(train) if name == "hybrid" else Recipe(name, {})
     deadline = _spent() + budget_seconds
     search = Search(recommenders, asked, seed, deadline, progress)
-    shape = Shape.of(train, timed=asked.by_time, clocked=asked.has_clock)
+    shape = DatasetShape.of(train, timed=asked.by_time, clocked=asked.has_clock)
     space = families(shape, {name, *recommenders.optional()})
     if name == "hybrid":
         return _blend(search, space, start)
@@ -197,7 +197,7 @@ def _spent() -> float:
     return time.process_time()
 
 
-def _values(recommender: Recommender, question: Question) -> NDArray[np.float64]:
+def _values(recommender: Recommender, question: RankingQuery) -> NDArray[np.float64]:
     lists, _ = top_lists(recommender, question.histories, DEPTH, hidden=question.hidden)
     return ndcg(hits_of(lists, question.relevant), np.diff(question.relevant.indptr), DEPTH)
 
@@ -246,7 +246,7 @@ def _weights_by_length(search: Search, members: Mapping[str, Recommender]) -> tu
     # Where two members say the same, the first to be weighed gets the weight: the one that also places new items.
     members = dict(sorted(members.items(), key=lambda one: one[0] not in _KEPT))
     for length in reversed(lengths):
-        weights, value = ascend(pool(members, scales, questions[length]), weights)
+        weights, value = coordinate_ascent(candidate_pool(members, scales, questions[length]), weights)
         found.insert(0, weights)
         if length == lengths[-1]:
             # What adds nothing to whole histories is not worth fitting and serving for the sake of short ones.

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from app.application.evaluation.held_out import HoldOut
+from app.application.evaluation.hold_out import HoldOut
 from app.application.evaluation.top_lists import hits_of
 from app.domain import metrics
 
@@ -69,6 +69,6 @@ def item_slices(
         asked = np.diff(kept.indptr) > 0
         if asked.any():
             hits = hits_of(lists[asked], kept[asked])
-            values = metrics.compute(hits, np.diff(kept.indptr)[asked].astype(np.int64), names)
+            values = metrics.compute_metrics(hits, np.diff(kept.indptr)[asked].astype(np.int64), names)
             found[name] = Slice.of(values, seed)
     return found

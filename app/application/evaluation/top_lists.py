@@ -1,4 +1,4 @@
-"""The best unseen items of every user over the whole catalogue, and which of them were right."""
+"""The best unseen items of every user over the whole catalog, and which of them were right."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from app.domain.dataset import Histories
 from app.domain.recommender import Scorer
-from app.domain.threads import allowed as allowed_threads
+from app.domain.threads import thread_limit as allowed_threads
 
 _BATCH_CELLS = 8_000_000
 """Scores held at once by a thread: 32 MB of float32."""
@@ -28,7 +28,7 @@ def top_lists(
     """((n, depth) int32 best unseen items, best first, -1 where there are no more; were all scores finite?).
 
     Ties go to the lower position. `hidden`: (n, n_items) pairs that are not listed either. `allowed`: (n_items,)
-    restricts the catalogue.
+    restricts the catalog.
     """
     n_items = recommender.n_items
     depth = min(depth, n_items)

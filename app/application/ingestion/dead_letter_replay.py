@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from app.application.ingestion.event_decoding import OLDEST, ItemRemoval, decode
-from app.application.ingestion.event_shapes import TOPICS
+from app.application.ingestion.event_decoding import OLDEST, ItemRemoval, decode_event
+from app.application.ingestion.event_types import TOPICS
 from app.application.ingestion.record_decoding import without_frame
+from app.domain.entities import DeadLetter, IngestOutcome, Interaction, Item
 from app.domain.exceptions import CacheUnavailableError, EventRejectedError, NotFoundError
 from app.domain.interfaces import Cache
-from app.domain.models import DeadLetter, Interaction, Item, Outcome
 from app.domain.stores import Database, IngestBatch
 
 TRUNCATED = "truncated"
@@ -86,21 +86,21 @@ class DeadLetterReplay:
             return TRUNCATED, frozenset()
         try:
             name = TOPICS.get(letter.topic or "")
-            event = decode(without_frame(letter.payload), self._clock(), name=name, max_age=self._max_age)
+            event = decode_event(without_frame(letter.payload), self._clock(), name=name, max_age=self._max_age)
         except EventRejectedError as rejected:
             return rejected.reason, frozenset()
         if isinstance(event, Interaction):
             return await self._ingest(event)
-        await self._change_catalogue(event)
+        await self._change_catalog(event)
         return None, frozenset()
 
     async def _ingest(self, event: Interaction) -> tuple[str | None, frozenset[str]]:
         result = await self._database.interactions.ingest(IngestBatch([event]))
         # of a user who was erased meanwhile nothing is left to do
-        is_done = result.outcomes[0] in (Outcome.ACCEPTED, Outcome.DUPLICATE, Outcome.TOMBSTONED)
+        is_done = result.outcomes[0] in (IngestOutcome.ACCEPTED, IngestOutcome.DUPLICATE, IngestOutcome.TOMBSTONED)
         return None if is_done else "id_conflict", result.touched
 
-    async def _change_catalogue(self, event: Item | ItemRemoval) -> None:
+    async def _change_catalog(self, event: Item | ItemRemoval) -> None:
         if isinstance(event, Item):
             await self._database.catalog.upsert_items([event])
         else:

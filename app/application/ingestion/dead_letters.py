@@ -10,9 +10,9 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from app.application.ingestion.ingestion import Gap
+from app.application.ingestion.batch_planning import OffsetGap
+from app.domain.entities import DeadLetter, OutboxMessage
 from app.domain.interfaces import Partition, SourceRecord
-from app.domain.models import DeadLetter, OutboxMessage
 
 MAX_KEPT_BYTES = 4_096
 """How much of a payload is kept: enough to see what it is, too little to fill a disk with one bad producer."""
@@ -25,14 +25,14 @@ _NAMESPACE = UUID("0b9a0d52-7b3e-5c0e-9a52-6f3c4f0f8a01")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RecordLocation:
     """Where a record was read, in which incarnation of its topic."""
 
     partition: Partition
     epoch: str
 
 
-def letter_of(place: Place, record: SourceRecord, reason: str, now: datetime) -> DeadLetter:
+def letter_of(place: RecordLocation, record: SourceRecord, reason: str, now: datetime) -> DeadLetter:
     """The row of a record."""
     payload = bytes(record.value or b"")
     return DeadLetter(
@@ -47,7 +47,7 @@ def letter_of(place: Place, record: SourceRecord, reason: str, now: datetime) ->
     )
 
 
-def gap_letter(place: Place, gap: Gap, now: datetime) -> DeadLetter:
+def gap_letter(place: RecordLocation, gap: OffsetGap, now: datetime) -> DeadLetter:
     """The row that says which offsets nobody will ever see."""
     payload = msgspec.json.encode({"from_offset": gap.start, "to_offset": gap.end})
     return DeadLetter(
@@ -62,7 +62,7 @@ def gap_letter(place: Place, gap: Gap, now: datetime) -> DeadLetter:
     )
 
 
-def message_of(place: Place, record: SourceRecord, letter: DeadLetter) -> OutboxMessage:
+def message_of(place: RecordLocation, record: SourceRecord, letter: DeadLetter) -> OutboxMessage:
     """The message of a record, under the header names that Spring Kafka made common.
 
     https://docs.spring.io/spring-kafka/reference/kafka/annotation-error-handling.html#dead-letters

@@ -1,8 +1,8 @@
-"""From bytes (or a parsed object) to an interaction or a catalogue change: the same rules for HTTP and Kafka.
+"""From bytes (or a parsed object) to an interaction or a catalog change: the same rules for HTTP and Kafka.
 
 An event that can never be taken in raises EventRejectedError with a stable reason code; nothing else is raised. Codes:
 empty, too_large, decode, shape, unsupported, ambiguous, missing_field, event_id, user_id, item_id, rating_range,
-duration_range, value_range, timestamp, timestamp_range, action, kind, device, catalogue.
+duration_range, value_range, timestamp, timestamp_range, action, kind, device, catalog.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from app.application.ingestion.event_shapes import (
-    SHAPES,
-    TELLING_FIELDS,
+from app.application.ingestion.event_types import (
+    DISTINGUISHING_FIELDS,
+    EVENT_TYPES,
+    EventType,
     ItemInteracted,
     ItemRemoved,
     ItemUpserted,
-    Shape,
     UserEvent,
     VideoRated,
     VideoWatched,
     WatchlistUpdated,
 )
+from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS, Interaction, Item, Kind
 from app.domain.exceptions import EventRejectedError
 from app.domain.identifiers import is_id
-from app.domain.models import RESERVED_ITEM_IDS, RESERVED_USER_IDS, Interaction, Item, Kind
 
 MAX_EVENT_BYTES = 262_144
 """The longest description with every tag fits; a larger record is a mistake or an attack."""
@@ -61,13 +61,13 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class ItemRemoval:
-    """An item left the catalogue at `at`."""
+    """An item left the catalog at `at`."""
 
     item_id: str
     at: datetime
 
 
-Decoded = Interaction | Item | ItemRemoval
+DecodedEvent = Interaction | Item | ItemRemoval
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +79,14 @@ class _Envelope:
     identity: UUID | None = None
 
 
-def decode(
+def decode_event(
     raw: bytes | Mapping[str, object],
     now: datetime,
     *,
     name: str | None = None,
     identity: tuple[str, str] | None = None,
     max_age: timedelta = OLDEST,
-) -> Decoded:
+) -> DecodedEvent:
     """Decode one event.
 
     `name` is the event name that topic or header imply, used where the event does not name itself; `identity` the
@@ -94,7 +94,7 @@ def decode(
     `type`, and structured CloudEvents.
     """
     envelope = _opened(_parsed(raw) if isinstance(raw, bytes) else raw, identity)
-    shape = SHAPES.get(envelope.name or name or _inferred(envelope.fields))
+    shape = EVENT_TYPES.get(envelope.name or name or _inferred(envelope.fields))
     if shape is None:
         raise EventRejectedError("unsupported", "type")
     return _built(_converted(envelope.fields, shape), envelope.identity, now, max_age)
@@ -149,13 +149,13 @@ def _cloud_identity(source: str, identity: str) -> UUID:
 
 
 def _inferred(fields: Mapping[str, object]) -> str:
-    names = {name for field, name in TELLING_FIELDS.items() if field in fields}
+    names = {name for field, name in DISTINGUISHING_FIELDS.items() if field in fields}
     if len(names) > 1:
         raise EventRejectedError("ambiguous", "type")
     return names.pop() if names else "unsupported"
 
 
-def _converted(fields: Mapping[str, object], shape: type[Shape]) -> Shape:
+def _converted(fields: Mapping[str, object], shape: type[EventType]) -> EventType:
     try:
         return msgspec.convert(fields, shape)
     except msgspec.ValidationError as error:
@@ -164,7 +164,7 @@ def _converted(fields: Mapping[str, object], shape: type[Shape]) -> Shape:
         raise EventRejectedError("decode") from error
 
 
-def _rejection(message: str, shape: type[Shape]) -> EventRejectedError:
+def _rejection(message: str, shape: type[EventType]) -> EventRejectedError:
     missing = _MISSING.search(message)
     if missing:
         return EventRejectedError("missing_field", missing[1])
@@ -175,7 +175,7 @@ def _rejection(message: str, shape: type[Shape]) -> EventRejectedError:
     return EventRejectedError(_REASONS.get(field or "", "shape"), field)
 
 
-def _built(event: Shape, identity: UUID | None, now: datetime, max_age: timedelta) -> Decoded:
+def _built(event: EventType, identity: UUID | None, now: datetime, max_age: timedelta) -> DecodedEvent:
     match event:
         case ItemUpserted():
             return item_from(event, now)
@@ -236,14 +236,14 @@ def _moment(timestamp: datetime | float, now: datetime, max_age: timedelta) -> d
 
 
 def _updated(at: datetime | None, now: datetime) -> datetime:
-    """When a catalogue change was made. One from the future would win against every later one."""
+    """When a catalog change was made. One from the future would win against every later one."""
     if at is not None and at > now + NEWEST:
         raise EventRejectedError("timestamp_range", "updated_at")
     return (at or now).astimezone(UTC)
 
 
 def item_from(event: ItemUpserted, now: datetime) -> Item:
-    """The catalogue entry of an upsert. The year is that of publication where none is given."""
+    """The catalog entry of an upsert. The year is that of publication where none is given."""
     attributes = msgspec.json.encode(event.attributes)
     # PostgreSQL stores no NUL inside JSON either.
     if len(attributes) > MAX_ATTRIBUTES_BYTES or b"\\u0000" in attributes:

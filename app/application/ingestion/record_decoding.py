@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from app.application.ingestion.event_decoding import MAX_EVENT_BYTES, OLDEST, decode, interaction_from
-from app.application.ingestion.event_shapes import SHAPES, TOPICS, UserEvent
-from app.application.ingestion.ingestion import Decoded, Rejected
+from app.application.ingestion.batch_planning import DecodedRecord, Rejected
+from app.application.ingestion.event_decoding import MAX_EVENT_BYTES, OLDEST, decode_event, interaction_from
+from app.application.ingestion.event_types import EVENT_TYPES, TOPICS, UserEvent
 from app.domain.exceptions import EventRejectedError
 from app.domain.interfaces import SourceRecord
 
@@ -45,7 +45,7 @@ class _Straight:
         bare: Any = msgspec.defstruct(f"Bare{shape.__name__}", fields, bases=(shape,), frozen=True, kw_only=True)
         self._decoder = msgspec.json.Decoder(bare)
 
-    def decode(self, body: bytes, now: datetime, max_age: timedelta) -> Decoded | None:
+    def decode(self, body: bytes, now: datetime, max_age: timedelta) -> DecodedRecord | None:
         try:
             event: Any = self._decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -74,7 +74,7 @@ class _TopicRule:
 
 
 def _rule(name: str) -> _TopicRule:
-    shape = SHAPES[name]
+    shape = EVENT_TYPES[name]
     return _TopicRule(name, _Straight(shape) if issubclass(shape, UserEvent) else None)
 
 
@@ -83,13 +83,13 @@ _RULES: Mapping[str, _TopicRule] = {topic: _rule(name) for topic, name in TOPICS
 
 def decode_records(
     topic: str, records: Sequence[SourceRecord], now: datetime, max_age: timedelta = OLDEST
-) -> list[Decoded]:
+) -> list[DecodedRecord]:
     """What each record means, in the same order. Never raises: what cannot be read is Rejected. CPU-bound."""
     rule = _RULES.get(topic, _TopicRule(None, None))
     return [_decoded(record, rule, now, max_age) for record in records]
 
 
-def _decoded(record: SourceRecord, rule: _TopicRule, now: datetime, max_age: timedelta) -> Decoded:
+def _decoded(record: SourceRecord, rule: _TopicRule, now: datetime, max_age: timedelta) -> DecodedRecord:
     try:
         body = record.value
         if rule.straight is not None and body and len(body) <= MAX_EVENT_BYTES and not record.headers:
@@ -101,16 +101,16 @@ def _decoded(record: SourceRecord, rule: _TopicRule, now: datetime, max_age: tim
         return Rejected(rejected.reason)
 
 
-def _opened(record: SourceRecord, name: str | None, now: datetime, max_age: timedelta) -> Decoded:
+def _opened(record: SourceRecord, name: str | None, now: datetime, max_age: timedelta) -> DecodedRecord:
     """The long way: any shape, and the reason if it is none."""
     if not record.value:
         raise EventRejectedError("empty")
     body = without_frame(record.value)
     if not record.headers or len(record.headers) > MAX_HEADERS:
-        return decode(body, now, name=name, max_age=max_age)
+        return decode_event(body, now, name=name, max_age=max_age)
     headers = {key: _text(value) for key, value in record.headers if key in ("ce_id", "ce_type", "ce_source")}
     kind, identity = headers.get("ce_type"), headers.get("ce_id")
-    return decode(
+    return decode_event(
         body,
         now,
         name=kind.rsplit(".", 1)[-1] if kind else name,

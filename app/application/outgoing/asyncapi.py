@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from app.application.ingestion.event_shapes import SHAPES, TOPICS
-from app.application.outgoing.outgoing_events import SENT
+from app.application.ingestion.event_types import EVENT_TYPES, TOPICS
+from app.application.outgoing.outgoing_events import OUTGOING_EVENTS
 from app.domain.identifiers import ID_PATTERN
 
 Json = dict[str, Any]
@@ -50,10 +50,10 @@ _DEAD_HEADERS: Json = {
 
 def asyncapi_document(version: str) -> Json:
     """The whole document, ready for JSON."""
-    shapes: Sequence[type[msgspec.Struct]] = [*SHAPES.values(), *SENT]
+    shapes: Sequence[type[msgspec.Struct]] = [*EVENT_TYPES.values(), *OUTGOING_EVENTS]
     _, schemas = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
-    received = {topic: SHAPES[name].__name__ for topic, name in TOPICS.items()}
-    sent = {event.topic: event.__name__ for event in SENT}
+    received = {topic: EVENT_TYPES[name].__name__ for topic, name in TOPICS.items()}
+    sent = {event.topic: event.__name__ for event in OUTGOING_EVENTS}
     return {
         "asyncapi": "3.0.0",
         "info": {

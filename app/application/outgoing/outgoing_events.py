@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from app.domain.models import OutboxMessage
+from app.domain.entities import OutboxMessage
 
 
 class OutgoingEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +58,11 @@ class RecommendationsRefreshed(OutgoingEvent, frozen=True, kw_only=True):
     propensity: float = 1.0
 
 
-SENT: tuple[type[OutgoingEvent], ...] = (ModelTrainingStarted, ModelTrainingCompleted, RecommendationsRefreshed)
+OUTGOING_EVENTS: tuple[type[OutgoingEvent], ...] = (
+    ModelTrainingStarted,
+    ModelTrainingCompleted,
+    RecommendationsRefreshed,
+)
 
 
 def to_message(

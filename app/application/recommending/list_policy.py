@@ -12,7 +12,7 @@ class ListPolicy:
     """`size` items are ranked and kept per list; `history_limit` newest pair states are ranked from.
 
     A list older than `ttl_seconds` is renewed; for `stale_seconds` more it is shown meanwhile.
-    Lists for a special wish are rarely asked for again: `filtered_ttl_seconds` keeps them from filling the cache.
+    Lists with filters are rarely asked for again: `filtered_ttl_seconds` keeps them from filling the cache.
     `memory_*` bound the copies in this process; `threads` compute at once, `max_waiting` lists in all.
     """
 

@@ -1,4 +1,4 @@
-"""Concurrent wishes for one key compute once."""
+"""Concurrent requests for one key compute once."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.models import KINDS, EventColumns, Kind
+from app.domain.entities import KINDS, EventColumns, Kind
 
 _WATCH, _RATING = KINDS.index(Kind.WATCH), KINDS.index(Kind.RATING)
 _DAY = timedelta(days=1)
@@ -16,10 +16,10 @@ _FINISHED = 0.9
 """Credits roll before the end: who has seen nine tenths has seen it (a common rule of streaming statistics)."""
 
 
-def kpis_of(columns: EventColumns, catalogue: Collection[str], now: datetime, days: int) -> dict[str, float | None]:
+def kpis_of(columns: EventColumns, catalog: Collection[str], now: datetime, days: int) -> dict[str, float | None]:
     """Figures of the `days` before `now`; `columns` holds their interactions, `catalogue` the ids of all items.
 
-    A mean of nothing is None. `…_last_day` counts the last 24 hours. Coverage is the share of the catalogue that
+    A mean of nothing is None. `…_last_day` counts the last 24 hours. Coverage is the share of the catalog that
     anybody touched; watch-through the mean share of a watch that was seen, finished the share of watches seen to 90 %.
     """
     last_day = columns.occurred_at >= (now - _DAY).timestamp()
@@ -32,8 +32,8 @@ def kpis_of(columns: EventColumns, catalogue: Collection[str], now: datetime, da
         "interactions_last_day": float(last_day.sum()),
         "active_users": float(len(np.unique(columns.user))),
         "active_users_last_day": float(len(np.unique(columns.user[last_day]))),
-        "catalogue_items": float(len(catalogue)),
-        "catalogue_coverage": len(used.intersection(catalogue)) / len(catalogue) if catalogue else None,
+        "catalogue_items": float(len(catalog)),
+        "catalogue_coverage": len(used.intersection(catalog)) / len(catalog) if catalog else None,
         "watches": float((columns.kind == _WATCH).sum()),
         "watch_through": _mean(ratios),
         "watches_finished": _mean(ratios >= _FINISHED),

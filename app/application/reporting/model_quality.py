@@ -7,26 +7,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.application.artifacts.artifacts import load_model
-from app.application.evaluation.aligned import Aligned
+from app.application.artifacts.model_artifacts import load_model
+from app.application.evaluation.aligned_model import AlignedModel
 from app.application.evaluation.evaluation import DEFAULT_METRICS, Evaluation
 from app.application.evaluation.fold_in_check import judge_fold_in
-from app.application.evaluation.held_out import hold_out
+from app.application.evaluation.hold_out import hold_out
 from app.application.evaluation.pipeline import judge_all
 from app.application.evaluation.selection import Recipe
-from app.application.training.computing import compute
-from app.application.training.judging import Snapshot, TrainingPolicy, dataset_of, fit, hold_out_start
+from app.application.training.background_computation import compute
+from app.application.training.comparison import Snapshot, TrainingPolicy, dataset_of, fit, hold_out_start
 from app.application.training.training_inputs import read_snapshot
 from app.application.training.training_records import Lineage, read_lineage
+from app.domain.entities import Champion, ModelVersion
 from app.domain.interfaces import ArtifactStore
-from app.domain.models import Champion, ModelVersion
-from app.domain.recommender import Progress, Recommenders, Scorer
+from app.domain.recommender import ProgressCallback, Recommenders, Scorer
 from app.domain.splits import time_split
 from app.domain.stores import Database
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class ModelMeasurement:
     """What was found. `fold_in` is JSON, or None where it was not asked for.
 
     A model that was fitted to the hold-out too is not judged on it: `judged_as` is then `refitted`, its recipe fitted
@@ -46,7 +46,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class ModelEvaluator:
     """Measures models on the newest part of all interactions there are."""
 
     database: Database
@@ -59,11 +59,11 @@ class Judge:
     async def measure(
         self,
         model: ModelVersion,
-        report: Progress,
+        report: ProgressCallback,
         names: Sequence[str] = DEFAULT_METRICS,
         *,
         fold_in: bool = False,
-    ) -> Measured:
+    ) -> ModelMeasurement:
         """Raises TrainingError where the row does not say how the model was made; NotEnoughDataError."""
         snapshot = await read_snapshot(self.database)
         lineage = read_lineage(Champion(model, 0))
@@ -81,7 +81,7 @@ class Judge:
         loaded = await load_model(self.artifacts, model, self.recommenders)
         train_columns, _ = time_split(snapshot.columns, self.policy.test_fraction)
         train = dataset_of(train_columns, snapshot, self.policy)
-        return await asyncio.to_thread(Aligned, loaded, train, snapshot.items)
+        return await asyncio.to_thread(AlignedModel, loaded, train, snapshot.items)
 
     def _measured(
         self,
@@ -89,11 +89,11 @@ class Judge:
         lineage: Lineage,
         snapshot: Snapshot,
         served: Scorer | None,
-        report: Progress,
+        report: ProgressCallback,
         names: Sequence[str],
         *,
         fold_in: bool,
-    ) -> Measured:
+    ) -> ModelMeasurement:
         recipe = Recipe(lineage.recipe.name, lineage.recipe.parameters)
         train_columns, test_columns = time_split(snapshot.columns, self.policy.test_fraction)
         train = dataset_of(train_columns, snapshot, self.policy)
@@ -104,7 +104,7 @@ class Judge:
         found = judge_all(scorers, train, held, seed=self.seed, names=tuple(names), progress=report)
         judged_as = "served" if served is not None else "refitted"
         if not fold_in:
-            return Measured(model, recipe, judged_as, dict(found))
+            return ModelMeasurement(model, recipe, judged_as, dict(found))
         whole = dataset_of(snapshot.columns, snapshot, self.policy)
         folded = judge_fold_in(whole, self.recommenders, recipe, seed=0, progress=report)
-        return Measured(model, recipe, judged_as, dict(found), folded)
+        return ModelMeasurement(model, recipe, judged_as, dict(found), folded)

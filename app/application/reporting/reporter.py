@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.application.reporting.kpis import kpis_of
-from app.application.reporting.model_quality import Judge
+from app.application.reporting.model_quality import ModelEvaluator
 from app.application.training.training_records import quality
 from app.domain.exceptions import EncoreError, InputError, NotFoundError, UnavailableError
 from app.domain.reports import Report
@@ -17,7 +17,7 @@ from app.telemetry import get_logger
 log = get_logger(__name__)
 
 KPIS, EVALUATION = "kpis", "evaluation"
-NAMES = (KPIS, EVALUATION)
+REPORT_NAMES = (KPIS, EVALUATION)
 _PAGE = 2_000
 
 
@@ -35,7 +35,7 @@ def parse_job(job: str) -> tuple[str, datetime] | None:
         slot = datetime.fromisoformat(text)
     except ValueError:
         raise InputError("no such slot") from None
-    if name not in NAMES or slot.tzinfo is None:
+    if name not in REPORT_NAMES or slot.tzinfo is None:
         raise InputError("no such report")
     return name, slot
 
@@ -45,7 +45,7 @@ class Reporter:
     """Works reports out, whoever rings. `kpi_days` is the window of the KPIs."""
 
     database: Database
-    judge: Judge
+    judge: ModelEvaluator
     clock: Callable[[], datetime]
     model_type: str
     kpi_days: int
@@ -68,7 +68,7 @@ class Reporter:
             figures = {"problem": str(error)}
         report = Report(name, slot, claimed_at, self.clock(), model_id, figures)
         await self.database.reports.finish(report)
-        log.info("report made", report=name, slot=slot.isoformat(), problem=figures.get("problem"))
+        log.info("report_made", report=name, slot=slot.isoformat(), problem=figures.get("problem"))
         return report
 
     async def _kpis(self) -> tuple[None, Mapping[str, object]]:
@@ -80,7 +80,7 @@ class Reporter:
         champion = await self.database.models.champion(self.model_type)
         if champion is None:
             raise NotFoundError("champion")
-        measured = await self.judge.measure(champion.model, _unheard)
+        measured = await self.judge.measure(champion.model, _no_op_listener)
         figures = {
             "model_type": self.model_type,
             "version": champion.model.version,
@@ -92,7 +92,7 @@ class Reporter:
         return champion.model.model_id, figures
 
 
-def _unheard(stage: str, fraction: float) -> None:
+def _no_op_listener(stage: str, fraction: float) -> None:
     """Nobody watches the progress of a report."""
 
 

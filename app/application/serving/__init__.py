@@ -1,1 +1,1 @@
-"""What requests are answered from: the champion and the catalogue, followed and swapped."""
+"""What requests are answered from: the champion and the catalog, followed and swapped."""

@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import asdict
 
 from app import telemetry
-from app.application.serving.model_serving import ModelServer
-from app.application.serving.served import Served
-from app.application.training.model_registry import Registry
+from app.application.serving.counting_ranker import CountingRanker
+from app.application.serving.model_server import ModelServer
+from app.application.training.model_registry import ModelRegistry
 from app.domain.exceptions import ArtifactError, NotFoundError, UnavailableError
-from app.domain.guardrail import GuardrailPolicy, Tally, breach
+from app.domain.guardrail_policy import GuardrailPolicy, ListCounts, breach
 
 log = telemetry.get_logger(__name__)
 
@@ -23,8 +23,8 @@ class Guardrail:
     def __init__(
         self,
         server: ModelServer,
-        served: Served,
-        registry: Registry,
+        served: CountingRanker,
+        registry: ModelRegistry,
         policy: GuardrailPolicy,
         check_seconds: float = CHECK_SECONDS,
     ) -> None:
@@ -61,7 +61,7 @@ class Guardrail:
             return None
         return await self._fall_back(model.model_id, reason, tally, before)
 
-    async def _fall_back(self, model_id: str, reason: str, tally: Tally, before: Tally | None) -> str | None:
+    async def _fall_back(self, model_id: str, reason: str, tally: ListCounts, before: ListCounts | None) -> str | None:
         figures = {"served": asdict(tally), "before": None if before is None else asdict(before)}
         model = await self._registry.show(model_id)
         try:
@@ -80,7 +80,7 @@ class Guardrail:
         return reason
 
 
-def _tell(model_type: str, tally: Tally) -> None:
+def _tell(model_type: str, tally: ListCounts) -> None:
     for name, part, whole in (
         ("empty", tally.empty, tally.lists),
         ("errors", tally.errors, tally.lists + tally.errors),

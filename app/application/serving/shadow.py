@@ -13,18 +13,18 @@ from hashlib import blake2b
 import numpy as np
 
 from app import telemetry
-from app.application.recommending.list_making import Task, make_list
-from app.application.recommending.ranked_list import RankedList
-from app.application.serving.model_serving import ModelServer
-from app.application.serving.serving import Serving
+from app.application.ranking.list_ranking import RankingTask, rank_list
+from app.application.ranking.serving_state import ServingState
+from app.application.serving.model_server import ModelServer
 from app.domain.exceptions import UnavailableError
+from app.domain.ranked_list import RankedList
 
 log = telemetry.get_logger(__name__)
 
-Making = Callable[[Serving, Task, datetime], RankedList]
+Ranker = Callable[[ServingState, RankingTask, datetime], RankedList]
 Note = Callable[[str, datetime, Mapping[str, object]], Awaitable[None]]
 
-FIRST = 10
+TOP_N = 10
 MAX_WAITING = 100
 MAX_REMEMBERED = 10_000
 """Comparisons kept for the figures: 32 bytes each."""
@@ -37,7 +37,7 @@ NOTE_SECONDS = 60.0
 class _Asked:
     """One list of the champion: what it was made from, its first ten, and how long it took."""
 
-    task: Task
+    task: RankingTask
     now: datetime
     shown: frozenset[str]
     seconds: float
@@ -46,7 +46,7 @@ class _Asked:
 class Shadow:
     """Compares a share of the lists that are computed. What comes too fast is dropped and counted, never waited for."""
 
-    def __init__(self, candidate: ModelServer, share: float, inner: Making, note: Note) -> None:
+    def __init__(self, candidate: ModelServer, share: float, inner: Ranker, note: Note) -> None:
         """`candidate` serves the model in question; `inner` makes the lists that people see; `note` stores figures."""
         self._candidate = candidate
         self._share = share
@@ -57,7 +57,7 @@ class Shadow:
         self._noted = 0
         self._lists = 0
 
-    def making(self, serving: Serving, task: Task, now: datetime) -> RankedList:
+    def rank(self, serving: ServingState, task: RankingTask, now: datetime) -> RankedList:
         """What people see; called by the threads that compute."""
         began = time.thread_time()
         ranked = self._inner(serving, task, now)
@@ -123,24 +123,24 @@ class Shadow:
             "champion_ms_p95": _milliseconds(champion, 95),
         }
 
-    def _is_drawn(self, task: Task) -> bool:
+    def _is_drawn(self, task: RankingTask) -> bool:
         """By the list's own seed: no luck involved, the same lists in every replica."""
         digest = blake2b(task.seed.encode(), digest_size=8, person=b"encore-shadow").digest()
         return int.from_bytes(digest, "big") / 2**64 < self._share
 
 
-def _compared(serving: Serving, asked: _Asked) -> tuple[float, float]:
+def _compared(serving: ServingState, asked: _Asked) -> tuple[float, float]:
     """(share of the champion's first ten that are the candidate's too, seconds it took)."""
     began = time.thread_time()
-    ranked = make_list(serving, asked.task, asked.now)
+    ranked = rank_list(serving, asked.task, asked.now)
     seconds = time.thread_time() - began
     mine = _first(serving, ranked)
     return len(mine & asked.shown) / max(len(asked.shown), len(mine), 1), seconds
 
 
-def _first(serving: Serving, ranked: RankedList) -> frozenset[str]:
+def _first(serving: ServingState, ranked: RankedList) -> frozenset[str]:
     ids = serving.view.ids.ids
-    return frozenset(ids[position] for position in ranked.positions[:FIRST].tolist())
+    return frozenset(ids[position] for position in ranked.positions[:TOP_N].tolist())
 
 
 def _milliseconds(seconds: object, percent: int) -> float:

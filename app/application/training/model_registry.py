@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from app.application.artifacts.artifacts import load_model
+from app.application.artifacts.model_artifacts import load_model
+from app.domain.entities import Champion, ModelStatus, ModelVersion
 from app.domain.exceptions import ConflictError, NotFoundError, StaleTokenError
 from app.domain.interfaces import ArtifactStore
-from app.domain.models import Champion, ModelStatus, ModelVersion
 from app.domain.recommender import Recommenders
 from app.domain.reports import Report
 from app.domain.stores import Database
@@ -17,7 +17,7 @@ FELL, RESTORED, SHADOW = "fallback:", "restored:", "shadow:"
 """Names of reports about one model, before its id."""
 
 
-class Registry:
+class ModelRegistry:
     """Model versions and their champions. An operator's promotion counts above any training that runs meanwhile."""
 
     def __init__(

@@ -14,17 +14,18 @@ from datetime import datetime
 from time import monotonic
 from uuid import uuid4
 
-from app.application.artifacts.artifacts import load_model, save_model
 from app.application.artifacts.canary import with_canary
-from app.application.evaluation.selection import MEMBERS
-from app.application.recommending.candidates import OpenIndex, index_facts
+from app.application.artifacts.model_artifacts import load_model, save_model
+from app.application.evaluation.selection import MEMBER_OF_TYPE
+from app.application.ranking.candidate_generation import OpenIndex, index_facts
 from app.application.training import training_records as records
-from app.application.training.computing import Tracker, compute
-from app.application.training.judging import Decision, Judging, Snapshot, TrainingPolicy, dataset_of, fit
+from app.application.training.background_computation import ProgressTracker, compute
+from app.application.training.comparison import Decision, ModelComparison, Snapshot, TrainingPolicy, dataset_of, fit
 from app.application.training.retention import remove_old_artifacts
 from app.application.training.training_inputs import read_incumbent, read_snapshot
-from app.application.training.training_lease import Listener, keep_alive, write_through_outage
+from app.application.training.training_lease import ProgressListener, keep_alive, write_through_outage
 from app.domain.dataset import Dataset
+from app.domain.entities import Champion, ModelVersion, TrainingJob, TrainingStatus
 from app.domain.exceptions import (
     EncoreError,
     InputError,
@@ -34,7 +35,6 @@ from app.domain.exceptions import (
     UnavailableError,
 )
 from app.domain.interfaces import ArtifactStore, JobQueue
-from app.domain.models import Champion, ModelVersion, TrainingJob, TrainingStatus
 from app.domain.recommender import Recommender, Recommenders
 from app.domain.stores import Database
 from app.telemetry import TRAINING_RUNNING, TRAINING_SECONDS, TRAININGS, get_logger
@@ -88,7 +88,7 @@ async def _queue(
     database: Database, recommenders: Recommenders, clock: Callable[[], datetime], request: TrainingRequest
 ) -> tuple[TrainingJob, bool]:
     """The queued job, and whether this request made it (an idempotency key may name one that was there)."""
-    if MEMBERS.get(request.model_type, request.model_type) not in recommenders.names():
+    if MEMBER_OF_TYPE.get(request.model_type, request.model_type) not in recommenders.names():
         raise InputError("unknown model type", "model_type")
     if request.start_date is not None and request.end_date is not None and request.start_date >= request.end_date:
         raise InputError("the window ends before it starts", "end_date")
@@ -105,7 +105,7 @@ async def _queue(
     return stored, stored.training_id == job.training_id
 
 
-async def ring_for_queued(database: Database, jobs: JobQueue, asked_before: datetime | None = None) -> int:
+async def requeue_pending(database: Database, jobs: JobQueue, asked_before: datetime | None = None) -> int:
     """Ring again for trainings that a process which is gone has left in the queue; returns how many.
 
     `asked_before`: only for those that wait since then; a worker may be starting on the others.
@@ -155,7 +155,7 @@ class Trainer:
         self._code_version = code_version
         self._open_index = open_index
 
-    async def run(self, training_id: str, listener: Listener | None = None) -> TrainingJob:
+    async def run(self, training_id: str, listener: ProgressListener | None = None) -> TrainingJob:
         """Run a queued training to its end and return it; one that is not queued is returned as it is.
 
         A training that fails for a known reason, or is cancelled, is returned as such. Raises NotFoundError;
@@ -177,12 +177,12 @@ class Trainer:
             TRAINING_RUNNING.labels(job.model_type).set(0)
             TRAINING_SECONDS.labels(job.model_type).observe(monotonic() - began)
         TRAININGS.labels(job.model_type, ended.status.value).inc()
-        log.info("training ended", training_id=training_id, status=ended.status.value, reason=ended.reason)
+        log.info("training_ended", training_id=training_id, status=ended.status.value, reason=ended.reason)
         return ended
 
-    async def _guarded(self, job: TrainingJob, listener: Listener | None) -> TrainingJob:
+    async def _guarded(self, job: TrainingJob, listener: ProgressListener | None) -> TrainingJob:
         """Train beside a heartbeat; whatever happens, the job gets its final state, unless it is no longer ours."""
-        tracker = Tracker()
+        tracker = ProgressTracker()
         pulse = asyncio.create_task(
             keep_alive(self._database.trainings, job, tracker, self._clock, self._policy.heartbeat_seconds, listener),
             name="training-pulse",
@@ -197,7 +197,7 @@ class Trainer:
                 await self._fail(job, TrainingStatus.CANCELLED, "the process was told to stop")
             raise
         except EncoreError as error:
-            log.warning("training failed", training_id=job.training_id, problem=str(error))
+            log.warning("training_failed", training_id=job.training_id, problem=str(error))
             return await self._fail(job, TrainingStatus.FAILED, str(error))
         except Exception as error:
             await self._fail(job, TrainingStatus.FAILED, f"internal error ({type(error).__name__})")
@@ -207,14 +207,14 @@ class Trainer:
             with contextlib.suppress(asyncio.CancelledError):
                 await pulse
 
-    async def _train(self, job: TrainingJob, tracker: Tracker) -> TrainingJob:
+    async def _train(self, job: TrainingJob, tracker: ProgressTracker) -> TrainingJob:
         seed = job.parameters.get("seed")
         seed = seed if isinstance(seed, int) else self._seed
         tracker.at("reading", 0.0)
         snapshot = await read_snapshot(self._database, self._clock(), job.start_date, job.end_date)
         champion = await self._database.models.champion(job.model_type)
         incumbent = await read_incumbent(champion, snapshot, self._artifacts, self._recommenders, self._policy)
-        judging = Judging(snapshot, self._recommenders, self._policy, seed, tracker)
+        judging = ModelComparison(snapshot, self._recommenders, self._policy, seed, tracker)
         decision = await compute(lambda: judging.decide(job.model_type, incumbent), self._policy.threads)
         work = _Work(job, snapshot, champion, decision, seed)
         return await (self._promote(work, tracker) if decision.verdict.promote else self._reject(work))
@@ -227,7 +227,7 @@ class Trainer:
         await self._persist(ended, lambda: self._database.trainings.finish(ended, messages, row))
         return ended
 
-    async def _promote(self, work: _Work, tracker: Tracker) -> TrainingJob:
+    async def _promote(self, work: _Work, tracker: ProgressTracker) -> TrainingJob:
         recommender, dataset = await compute(lambda: self._refit(work, tracker), self._policy.threads)
         tracker.at("saving", 0.92)
         model = await self._save(await self._row(work, self._clock()), recommender, dataset, work)
@@ -239,7 +239,7 @@ class Trainer:
         await remove_old_artifacts(self._database, self._artifacts, model.model_type, self._policy.keep_versions)
         return ended
 
-    def _refit(self, work: _Work, tracker: Tracker) -> tuple[Recommender, Dataset]:
+    def _refit(self, work: _Work, tracker: ProgressTracker) -> tuple[Recommender, Dataset]:
         """The judged recipe, fitted to everything. Runs in the computing thread."""
         dataset = dataset_of(work.snapshot.columns, work.snapshot, self._policy)
         progress = tracker.within("fitting to all data", 0.75, 0.92)

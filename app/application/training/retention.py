@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from app.domain.entities import FINAL_STATUSES
 from app.domain.exceptions import UnavailableError
 from app.domain.interfaces import ArtifactStore
-from app.domain.models import FINAL_STATUSES
 from app.domain.stores import Database
 from app.telemetry import BACKGROUND_FAILURES, get_logger
 
@@ -28,7 +28,7 @@ async def remove_old_artifacts(database: Database, artifacts: ArtifactStore, mod
     except UnavailableError:
         # Safe to go on: the model is promoted; the rest is repeated by the next training.
         BACKGROUND_FAILURES.labels("retention").inc()
-        log.warning("old artifacts stay for now", model_type=model_type)
+        log.warning("artifact_removal_postponed", model_type=model_type)
         return 0
     return len(unwanted)
 

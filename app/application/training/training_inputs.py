@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from app.application.artifacts.artifacts import LoadedModel, load_model
+from app.application.artifacts.model_artifacts import LoadedModel, load_model
 from app.application.evaluation.selection import Recipe
-from app.application.training.judging import Incumbent, Snapshot, TrainingPolicy, hold_out_start
+from app.application.training.comparison import ChampionSnapshot, Snapshot, TrainingPolicy, hold_out_start
 from app.application.training.training_records import read_lineage, score_of
+from app.domain.entities import Champion, EventColumns, Item, User
 from app.domain.exceptions import ArtifactError, TrainingError
 from app.domain.interfaces import ArtifactStore
-from app.domain.models import Champion, EventColumns, Item, User
 from app.domain.recommender import Recommenders
 from app.domain.splits import select_rows
 from app.domain.stores import CatalogStore, Database
@@ -27,7 +27,7 @@ _MAX_FUTURE = 0.01
 async def read_snapshot(
     database: Database, now: datetime | None = None, start: datetime | None = None, end: datetime | None = None
 ) -> Snapshot:
-    """The interactions from `start` to `end`, the catalogue, and the profiles that say anything.
+    """The interactions from `start` to `end`, the catalog, and the profiles that say anything.
 
     Events later than `now` (and a day) are left out: the newest event is the moment a model ranks for, and one of them
     would make all others old. Raises TrainingError if they are so many that a clock must be wrong.
@@ -45,7 +45,7 @@ def _until(columns: EventColumns, end: datetime) -> EventColumns:
     share = float(future.mean())
     if share > _MAX_FUTURE:
         raise TrainingError(f"{share:.1%} of the events lie in the future: a clock is wrong")
-    log.warning("events from the future are left out", events=int(future.sum()))
+    log.warning("future_events_ignored", events=int(future.sum()))
     return select_rows(columns, ~future)
 
 
@@ -71,13 +71,13 @@ async def read_incumbent(
     artifacts: ArtifactStore,
     recommenders: Recommenders,
     policy: TrainingPolicy,
-) -> Incumbent | None:
+) -> ChampionSnapshot | None:
     """The champion as the judging needs it; with its served model only where that has not seen the hold-out."""
     if champion is None:
         return None
     lineage = read_lineage(champion)
     unseen = lineage.window.last_event < hold_out_start(snapshot.columns, policy)
-    return Incumbent(
+    return ChampionSnapshot(
         recipe=Recipe(lineage.recipe.name, lineage.recipe.parameters),
         last_event=lineage.window.last_event,
         interactions=lineage.window.interactions,
@@ -92,5 +92,5 @@ async def _served(champion: Champion, artifacts: ArtifactStore, recommenders: Re
         return await load_model(artifacts, champion.model, recommenders)
     except ArtifactError as error:
         # Safe: a champion that cannot be loaded is judged by its recipe, and `load_model` has counted the refusal.
-        log.warning("champion cannot be loaded to be judged", model_id=champion.model.model_id, problem=str(error))
+        log.warning("champion_not_loadable", model_id=champion.model.model_id, problem=str(error))
         return None

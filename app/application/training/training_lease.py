@@ -8,10 +8,10 @@ from datetime import datetime
 from time import monotonic
 from typing import Protocol
 
-from app.application.training.computing import Tracker
+from app.application.training.background_computation import ProgressTracker
 from app.application.waiting import Backoff
+from app.domain.entities import TrainingJob
 from app.domain.exceptions import StaleTokenError, TrainingCancelledError, UnavailableError
-from app.domain.models import TrainingJob
 from app.domain.stores import TrainingStore
 from app.telemetry import BACKGROUND_FAILURES
 
@@ -20,7 +20,7 @@ _PATIENCE_SECONDS = 60.0
 """How long a finished training waits for a database that is away before it gives its work up."""
 
 
-class Listener(Protocol):
+class ProgressListener(Protocol):
     """Shown how far a training is; called on the event loop."""
 
     def __call__(self, stage: str, fraction: float) -> None:
@@ -30,10 +30,10 @@ class Listener(Protocol):
 async def keep_alive(
     trainings: TrainingStore,
     job: TrainingJob,
-    tracker: Tracker,
+    tracker: ProgressTracker,
     clock: Callable[[], datetime],
     heartbeat_seconds: float,
-    listener: Listener | None,
+    listener: ProgressListener | None,
 ) -> None:
     """Show progress often, record it now and then, and stop the training when it is cancelled or overtaken.
 

@@ -17,9 +17,8 @@ from app.application.outgoing.outgoing_events import (
     OutgoingEvent,
     to_message,
 )
-from app.application.training.judging import Decision, Snapshot
-from app.domain.exceptions import TrainingError
-from app.domain.models import (
+from app.application.training.comparison import Decision, Snapshot
+from app.domain.entities import (
     Champion,
     ModelStatus,
     ModelVersion,
@@ -27,6 +26,7 @@ from app.domain.models import (
     TrainingJob,
     TrainingStatus,
 )
+from app.domain.exceptions import TrainingError
 from app.telemetry import traceparent
 
 QUALITY_METRICS = ("ndcg@10", "recall@20")
@@ -39,7 +39,7 @@ class RecipeFacts(msgspec.Struct, frozen=True):
     parameters: dict[str, object]
 
 
-class Window(msgspec.Struct, frozen=True):
+class TrainingWindow(msgspec.Struct, frozen=True):
     """The data a model was fitted to: the bounds asked for (RFC 3339), and what was found (Unix seconds, counts)."""
 
     start: str | None
@@ -55,7 +55,7 @@ class Lineage(msgspec.Struct, frozen=True):
     """Where a model comes from; stored in its row, read again when it must be judged. `parent`: the champion then."""
 
     recipe: RecipeFacts
-    window: Window
+    window: TrainingWindow
     seed: int
     code_version: str
     parent: str | None
@@ -67,10 +67,10 @@ def model_id_of(training_id: str) -> str:
     return str(uuid5(NAMESPACE_URL, f"encore:model:{training_id}"))
 
 
-def window_of(job: TrainingJob, snapshot: Snapshot) -> Window:
+def window_of(job: TrainingJob, snapshot: Snapshot) -> TrainingWindow:
     """The facts about the data."""
     times = snapshot.columns.occurred_at
-    return Window(
+    return TrainingWindow(
         start=_iso(job.start_date),
         end=_iso(job.end_date),
         first_event=float(times.min()),

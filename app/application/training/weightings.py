@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from app.application.evaluation.evaluation import Evaluation
-from app.application.training.computing import Tracker, compute
-from app.application.training.judging import Judging, Snapshot, TrainingPolicy
+from app.application.training.background_computation import ProgressTracker, compute
+from app.application.training.comparison import ModelComparison, Snapshot, TrainingPolicy
+from app.domain.entities import Kind
 from app.domain.exceptions import InputError, TrainingCancelledError
 from app.domain.metrics import probability_better
-from app.domain.models import Kind
-from app.domain.recommender import Progress, Recommenders
+from app.domain.recommender import ProgressCallback, Recommenders
 from app.domain.signals import SignalPolicy
 
-AS_SET = "as set"
+CURRENT_WEIGHTS = "as set"
 """The weighting of the settings, beside which all others stand."""
 
 _HALF_LIFE = "half_life_days"
@@ -26,8 +26,8 @@ _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """One weighting's evaluation, and the share of paired resamples in which it is at least as good as AS_SET."""
+class WeightingResult:
+    """One weighting's evaluation, and the share of paired resamples in which it is not worse than CURRENT_WEIGHTS."""
 
     label: str
     evaluation: Evaluation
@@ -69,16 +69,16 @@ async def compare_weightings(
     weightings: Mapping[str, SignalPolicy],
     model_type: str,
     seed: int,
-    progress: Progress,
-) -> Sequence[Compared]:
-    """AS_SET first, then the others: each chooses its own recipe, and all are judged on the same held-out events.
+    progress: ProgressCallback,
+) -> Sequence[WeightingResult]:
+    """CURRENT_WEIGHTS first, then the others: each chooses its own recipe, all are judged on the same held-out events.
 
     Raises NotEnoughDataError. Cancelling stops the computation soon.
     """
     judged: dict[str, Evaluation] = {}
-    for number, (label, signals) in enumerate({AS_SET: policy.signals, **weightings}.items()):
-        tracker = Tracker()
-        judging = Judging(snapshot, recommenders, replace(policy, signals=signals), seed, tracker)
+    for number, (label, signals) in enumerate({CURRENT_WEIGHTS: policy.signals, **weightings}.items()):
+        tracker = ProgressTracker()
+        judging = ModelComparison(snapshot, recommenders, replace(policy, signals=signals), seed, tracker)
         work = asyncio.create_task(compute(partial(judging.decide, model_type, None), policy.threads))
         try:
             while not work.done():
@@ -88,9 +88,9 @@ async def compare_weightings(
             tracker.stop(TrainingCancelledError("the comparison was told to stop"))
             raise
         judged[label] = work.result().candidate
-    base, metric = judged[AS_SET], policy.gate.metric
+    base, metric = judged[CURRENT_WEIGHTS], policy.gate.metric
     return [
-        Compared(
+        WeightingResult(
             label,
             one,
             probability_better(one.per_user[metric], base.per_user[metric], factor=1.0, seed=seed),

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from app.application.transfer.catalog_rows import encode_item, encode_user
-from app.application.transfer.interaction_rows import encode
+from app.application.transfer.catalog_file_rows import encode_item, encode_user
+from app.application.transfer.interaction_file_rows import encode
+from app.domain.entities import Item, User
 from app.domain.files import RowWriter
-from app.domain.models import Item, User
 from app.domain.stores import Database
 
 PAGE = 5_000
@@ -39,7 +39,7 @@ async def interaction_rows(database: Database) -> AsyncIterator[Rows]:
 
 
 async def item_rows(database: Database) -> AsyncIterator[Rows]:
-    """Every item of the catalogue, by id."""
+    """Every item of the catalog, by id."""
     async for page in _pages(database.catalog.list_items, lambda item: item.item_id):
         yield [encode_item(item) for item in page]
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from app.application.transfer.catalog_rows import Reading
-from app.application.transfer.interaction_rows import InteractionRows
-from app.application.transfer.transfer import Importer, Tally
+from app.application.transfer.catalog_file_rows import Reading
+from app.application.transfer.importing import Importer, ImportSummary
+from app.application.transfer.interaction_file_rows import InteractionRows
+from app.domain.entities import Kind
 from app.domain.files import RowReader
-from app.domain.models import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,9 @@ def layout_of(names: Sequence[str]) -> Layout | None:
 
 async def import_folder(
     importer: Importer, layout: Layout, open_part: Callable[[Part], RowReader | None], now: datetime
-) -> Mapping[str, Tally]:
+) -> Mapping[str, ImportSummary]:
     """Take in the parts that are there (`open_part` returns None for one that is not); a tally of each."""
-    tallies: dict[str, Tally] = {}
+    tallies: dict[str, ImportSummary] = {}
     if (reader := open_part(layout.items)) is not None:
         tallies["items"] = await importer.items(reader, _reading(reader, layout.items, now))
     if layout.users is not None and (reader := open_part(layout.users)) is not None:

@@ -14,8 +14,8 @@ import numpy as np
 
 from app.application.ingestion.event_decoding import EVENT_NAMESPACE
 from app.application.transfer.row_values import LEEWAY, RATING_RANGE, RowError, checked_item, checked_user, number_of
+from app.domain.entities import Kind
 from app.domain.interaction_table import InteractionTable
-from app.domain.models import Kind
 
 Columns = Mapping[str, Sequence[object] | None]
 _PLAIN, _NOT_PLAIN = ("user_id", "item_id", "value", "timestamp"), ("event_id", "kind", "duration", "device")

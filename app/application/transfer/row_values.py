@@ -9,8 +9,8 @@ from functools import lru_cache
 
 import msgspec
 
+from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.identifiers import is_id
-from app.domain.models import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST = EPOCH + timedelta(days=1)  # day zero is what a broken exporter writes for "unknown"

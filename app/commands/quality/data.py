@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.application.evaluation.event_table import plain_columns
+from app.domain.entities import EventColumns, Item, User
 from app.domain.exceptions import ConfigurationError
-from app.domain.models import EventColumns, Item, User
 
 DEFAULT_FOLDER = "../shared/data"
 Ints = NDArray[np.int64]
@@ -101,7 +101,7 @@ def _positions(user: Ints) -> Ints:
 
 @dataclass(frozen=True, slots=True)
 class MovieLens:
-    """ML-1M with its catalogue: `pairs` refer to `items` and `users` by position."""
+    """ML-1M with its catalog: `pairs` refer to `items` and `users` by position."""
 
     pairs: Pairs
     items: tuple[Item, ...]

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from app.application.evaluation.pipeline import train
 from app.application.evaluation.top_lists import hits_of, top_lists
 from app.commands.quality import data
-from app.commands.quality.protocols import Figures, Outcome, columns_of, dataset_of, outcome_of, popularity_of
+from app.commands.quality.protocols import Figures, ProtocolResult, columns_of, dataset_of, outcome_of, popularity_of
 from app.domain import metrics, off_policy
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import InputError
 from app.domain.features import encode_users
-from app.domain.recommender import Progress, Recommender, Scorer
+from app.domain.recommender import ProgressCallback, Recommender, Scorer
 from app.models import RECOMMENDERS
 
 _GIVEN = (0, 1, 3, 5, 10)
@@ -49,7 +49,7 @@ def _unseen(n_users: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(0).permutation(n_users)[-(n_users // 5) :])
 
 
-def new_users(seed: int, budget: float, progress: Progress) -> Outcome:
+def new_users(seed: int, budget: float, progress: ProgressCallback) -> ProtocolResult:
     """Q5: 20 % of the users are unseen; from their first k events, rank for the next 20."""
     movies = data.movielens()
     unseen = _unseen(movies.pairs.n_users)
@@ -72,7 +72,7 @@ def new_users(seed: int, budget: float, progress: Progress) -> Outcome:
     return outcome_of(trained, found.pop(""), found, began)
 
 
-def _plain(dataset: Dataset, seed: int, progress: Progress) -> Recommender:
+def _plain(dataset: Dataset, seed: int, progress: ProgressCallback) -> Recommender:
     """Collaborative factors alone, folded in."""
     plain = RECOMMENDERS.build("ials", {"alpha": 0.1, "regularization": 0.01})
     plain.fit(dataset, seed=seed, progress=progress)
@@ -95,7 +95,7 @@ def _first(
     return shown, sp.csr_matrix((ones, (rows, np.concatenate(wanted))), shape=(len(wanted), dataset.n_items))
 
 
-def streaming(seed: int, budget: float, progress: Progress) -> Outcome:
+def streaming(seed: int, budget: float, progress: ProgressCallback) -> ProtocolResult:
     """Q6: train on the first 70 % of each user; before each later event of 400 users, rank from what is known by then.
 
     immediate: every event before; late: all but the newest five; frozen: the training events only.
@@ -145,7 +145,7 @@ def _update_milliseconds(scorer: Recommender, dataset: Dataset, sequences: Seque
     return (process_time() - before) * 1_000.0 / len(shown)
 
 
-def off_policy_value(seed: int, budget: float, progress: Progress) -> Outcome:
+def off_policy_value(seed: int, budget: float, progress: ProgressCallback) -> ProtocolResult:
     """Q7: the click rate of BTS from the logs of the uniform policy, beside what BTS really had."""
     logs, target = data.open_bandit("random"), data.open_bandit("bts")
     began = monotonic()
@@ -164,7 +164,7 @@ def off_policy_value(seed: int, budget: float, progress: Progress) -> Outcome:
     for name, one in {"ips": value.ips, "snips": value.snips, "dr": value.doubly_robust}.items():
         figures |= {name: one.value, f"{name} low": one.low, f"{name} high": one.high}
     figures["refuses without propensities"] = float(_refuses(logs))
-    return Outcome(figures, rank_seconds=monotonic() - began)
+    return ProtocolResult(figures, rank_seconds=monotonic() - began)
 
 
 def _action_chances(logs: data.Impressions, n_items: int) -> NDArray[np.float64]:

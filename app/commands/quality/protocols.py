@@ -10,14 +10,14 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from app.application.evaluation.held_out import hold_out, take_rows
+from app.application.evaluation.hold_out import hold_out, take_rows
 from app.application.evaluation.pipeline import Trained, ranks_among, train
 from app.application.evaluation.top_lists import hits_of, top_lists
 from app.commands.quality import data
 from app.domain import metrics
 from app.domain.dataset import Dataset
-from app.domain.models import EventColumns, Item, User
-from app.domain.recommender import Progress, Recommender, Scorer
+from app.domain.entities import EventColumns, Item, User
+from app.domain.recommender import ProgressCallback, Recommender, Scorer
 from app.domain.signals import SignalPolicy, dataset_from
 from app.models import RECOMMENDERS
 
@@ -25,7 +25,7 @@ Figures = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProtocolResult:
     """What one seed gave: the pipeline's figures, popularity's (and others') beside them, what it took."""
 
     figures: Figures
@@ -36,7 +36,7 @@ class Outcome:
     rank_seconds: float = 0.0
 
 
-Protocol = Callable[[int, float, Progress], Outcome]
+Protocol = Callable[[int, float, ProgressCallback], ProtocolResult]
 """(seed, selection budget in seconds, progress) → what came out."""
 
 
@@ -52,18 +52,18 @@ def columns_of(dataset: Dataset, n_items: int) -> NDArray[np.int64]:
     return column
 
 
-def popularity_of(dataset: Dataset, progress: Progress) -> Recommender:
+def popularity_of(dataset: Dataset, progress: ProgressCallback) -> Recommender:
     popularity = RECOMMENDERS.build("popularity", {})
     popularity.fit(dataset, seed=0, progress=progress)
     return popularity
 
 
-def outcome_of(trained: Trained, figures: Figures, beside: Mapping[str, Figures], began: float) -> Outcome:
+def outcome_of(trained: Trained, figures: Figures, beside: Mapping[str, Figures], began: float) -> ProtocolResult:
     recipe = {"name": trained.recipe.name, **trained.recipe.parameters}
-    return Outcome(figures, beside, recipe, trained.select_seconds, trained.fit_seconds, monotonic() - began)
+    return ProtocolResult(figures, beside, recipe, trained.select_seconds, trained.fit_seconds, monotonic() - began)
 
 
-def negatives(seed: int, budget: float, progress: Progress) -> Outcome:
+def negatives(seed: int, budget: float, progress: ProgressCallback) -> ProtocolResult:
     """Q1, ml-1m-ncf: rank the test item among its 99 given negatives."""
     pairs, users, candidates = data.movielens_negatives()
     dataset = dataset_of(pairs.events())
@@ -85,13 +85,13 @@ def negatives(seed: int, budget: float, progress: Progress) -> Outcome:
 
 def _full(scorer: Scorer, dataset: Dataset, test: EventColumns, names: tuple[str, ...]) -> Figures:
     asked = hold_out(dataset, test)
-    depth = max(metrics.parse(name)[1] for name in names)
+    depth = max(metrics.parse_metric(name)[1] for name in names)
     lists, _ = top_lists(scorer, asked.histories, depth)
-    values = metrics.compute(hits_of(lists, asked.relevant), asked.n_relevant, names)
+    values = metrics.compute_metrics(hits_of(lists, asked.relevant), asked.n_relevant, names)
     return {name: float(value.mean(dtype=np.float64)) for name, value in values.items()}
 
 
-def gowalla(seed: int, budget: float, progress: Progress) -> Outcome:
+def gowalla(seed: int, budget: float, progress: ProgressCallback) -> ProtocolResult:
     """Q2: full ranking for all users, training items excluded."""
     train_pairs, test_pairs = data.gowalla()
     dataset, test, names = dataset_of(train_pairs.events()), test_pairs.events(), ("recall@20", "ndcg@20")
@@ -103,7 +103,7 @@ def gowalla(seed: int, budget: float, progress: Progress) -> Outcome:
     )
 
 
-def next_item(seed: int, budget: float, progress: Progress) -> Outcome:
+def next_item(seed: int, budget: float, progress: ProgressCallback) -> ProtocolResult:
     """Q3, ml-1m-seq: the last item of everyone, full ranking, seen items excluded."""
     pairs = data.movielens_sequences()
     assert pairs.position is not None, "the data are sequences"
@@ -118,7 +118,7 @@ def next_item(seed: int, budget: float, progress: Progress) -> Outcome:
     )
 
 
-def cold_items(seed: int, budget: float, progress: Progress) -> Outcome:
+def cold_items(seed: int, budget: float, progress: ProgressCallback) -> ProtocolResult:
     """Q4: 20 % of the items lose all interactions; only they are ranked, for everyone who has some of them."""
     movies = data.movielens()
     cold = np.zeros(movies.pairs.n_items, dtype=bool)
@@ -133,7 +133,7 @@ def cold_items(seed: int, budget: float, progress: Progress) -> Outcome:
 
     def judged(scorer: Scorer) -> Figures:
         lists, _ = top_lists(scorer, asked.histories, 20, allowed=allowed)
-        values = metrics.compute(hits_of(lists, asked.relevant), asked.n_relevant, ("recall@20", "ndcg@20"))
+        values = metrics.compute_metrics(hits_of(lists, asked.relevant), asked.n_relevant, ("recall@20", "ndcg@20"))
         return {name: float(value.mean(dtype=np.float64)) for name, value in values.items()}
 
     beside = {"popularity": judged(popularity_of(dataset, progress))}

@@ -8,8 +8,8 @@ from time import monotonic, process_time
 
 from app.application.evaluation.pipeline import BUDGET_SECONDS, peak_megabytes
 from app.commands.quality.live import new_users, off_policy_value, streaming
-from app.commands.quality.protocols import Figures, Outcome, Protocol, cold_items, gowalla, negatives, next_item
-from app.domain.recommender import Progress
+from app.commands.quality.protocols import Figures, Protocol, ProtocolResult, cold_items, gowalla, negatives, next_item
+from app.domain.recommender import ProgressCallback
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 }
 
 
-def run_benchmark(name: str, seeds: int, budget_seconds: float | None, progress: Progress) -> dict[str, object]:
+def run_benchmark(name: str, seeds: int, budget_seconds: float | None, progress: ProgressCallback) -> dict[str, object]:
     """Run one row and say, figure by figure, what was measured and what was required. JSON-serialisable."""
     row = BENCHMARKS[name]
     outcomes, seconds, processor = [], [], []
@@ -144,7 +144,7 @@ def _means(figures: Sequence[Figures]) -> Figures:
     return {name: round(sum(one[name] for one in figures) / len(figures), 5) for name in figures[0]}
 
 
-def _stages(outcome: Outcome) -> dict[str, float]:
+def _stages(outcome: ProtocolResult) -> dict[str, float]:
     return {
         "select": round(outcome.select_seconds, 1),
         "fit": round(outcome.fit_seconds, 1),

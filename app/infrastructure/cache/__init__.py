@@ -12,11 +12,11 @@ async def open_cache(url: str, max_bytes: int) -> Cache:
     """Open the cache named by `url`: `memory://` or `redis[s]://…`. `max_bytes` bounds the memory adapter."""
     match urlsplit(url).scheme:
         case "memory":
-            from app.infrastructure.cache.memory import MemoryCache
+            from app.infrastructure.cache.memory_cache import MemoryCache
 
             return MemoryCache(max_bytes)
         case "redis" | "rediss":
-            from app.infrastructure.cache.redis import open_redis_cache
+            from app.infrastructure.cache.redis_cache import open_redis_cache
 
             return open_redis_cache(url)
         case _:

@@ -24,7 +24,7 @@ class RedisAddress:
     timeout_seconds: float
 
 
-def parse_address(url: str, setting: str = "ENCORE_CACHE_URL") -> RedisAddress:
+def parse_redis_address(url: str, setting: str = "ENCORE_CACHE_URL") -> RedisAddress:
     """Raises ConfigurationError naming `setting`, never the URL: it may hold a password."""
     try:
         parts = urlsplit(url)

@@ -16,7 +16,7 @@ WINDOW_MS: Final = 60_000
 GENERATION_MS: Final = 600_000
 """How long a generation outlives a read that wrote no list: far longer than a list takes to compute."""
 
-TURN_MS: Final = 1_000
+LEASE_MS: Final = 1_000
 """How long others wait for whoever has the turn to compute a list: what nobody would wait for longer."""
 
 # Exact sliding window: a list of at most `limit` times, oldest first. The key's expiry is set by the script that makes
@@ -68,7 +68,7 @@ else
 end
 local turn = 0
 if not fresh and (not counted or counted[1] == 1) and redis.call('GET', KEYS[4]) ~= generation then
-  redis.call('SET', KEYS[4], generation, 'PX', {TURN_MS})
+  redis.call('SET', KEYS[4], generation, 'PX', {LEASE_MS})
   turn = 1
 end
 return {{generation, value, counted, turn}}
@@ -78,7 +78,7 @@ return {{generation, value, counted, turn}}
 Who may not ask gets no turn. A turn belongs to a generation: after a bump the next to ask has it.
 """
 
-GIVE_UP = """
+RELEASE_LEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('UNLINK', KEYS[1]) end
 return 1
 """

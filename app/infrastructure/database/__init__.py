@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from app.infrastructure.database.opening import open_database
+from app.infrastructure.database.sql_database import open_database
 
 __all__ = ["open_database"]

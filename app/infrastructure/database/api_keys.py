@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
+from app.domain.entities import ApiKey
 from app.domain.exceptions import ConflictError
-from app.domain.models import ApiKey
 from app.domain.stores import ApiKeyStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.tables import api_keys
@@ -31,13 +31,13 @@ class SqlApiKeyStore(ApiKeyStore):
             api_keys.c.client == key.client, api_keys.c.revoked_at.is_(None), lives
         )
         async with self._connections.write() as connection:
-            await self._connections.dialect.serialise(connection, f"api_keys:{key.client}")
+            await self._connections.dialect.advisory_lock(connection, f"api_keys:{key.client}")
             if (await connection.execute(active)).scalar_one() >= _ACTIVE_PER_CLIENT:
                 raise ConflictError("this client has two active keys already: revoke one first")
             await connection.execute(sa.insert(api_keys), {**asdict(key), "scopes": sorted(key.scopes)})
 
     async def get(self, key_id: str) -> ApiKey | None:
-        async with self._connections.swift() as connection:
+        async with self._connections.low_latency() as connection:
             query = sa.select(api_keys).where(api_keys.c.key_id == key_id)
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else _key(row)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.models import EventColumns
+from app.domain.entities import EventColumns
 
 
 async def assemble(raw: NDArray[np.void], user_ids: Mapping[int, str], item_ids: Mapping[int, str]) -> EventColumns:

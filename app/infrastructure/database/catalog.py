@@ -8,8 +8,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS, Item, User
 from app.domain.exceptions import InputError
-from app.domain.models import RESERVED_ITEM_IDS, RESERVED_USER_IDS, Item, User
 from app.domain.stores import CatalogStore
 from app.infrastructure.database import catalog_rows as rows
 from app.infrastructure.database.connections import Connections
@@ -59,7 +59,7 @@ class SqlCatalogStore(CatalogStore):
 
     async def get_item(self, item_id: str) -> Item | None:
         query = sa.select(*rows.ITEM_COLUMNS).where(items_table.c.item_id == item_id, _IS_LISTED)
-        async with self._connections.swift() as connection:
+        async with self._connections.low_latency() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else rows.item_of(row)
 
@@ -94,7 +94,7 @@ class SqlCatalogStore(CatalogStore):
 
     async def get_user(self, user_id: str) -> User | None:
         query = sa.select(*rows.USER_COLUMNS).where(users.c.user_id == user_id)
-        async with self._connections.swift() as connection:
+        async with self._connections.low_latency() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else User(**row)
 

@@ -1,4 +1,4 @@
-"""Catalogue entries as rows and back, and the upsert that lets the newest win."""
+"""Catalog entries as rows and back, and the upsert that lets the newest win."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
+from app.domain.entities import Item, User
 from app.domain.exceptions import InputError
-from app.domain.models import Item, User
 from app.infrastructure.database.dialects import Insert
 from app.infrastructure.database.json_text import dump_json
 from app.infrastructure.database.tables import items, users

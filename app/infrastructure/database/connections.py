@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.exceptions import DatabaseUnavailableError
 from app.infrastructure.breaker import Breaker
-from app.infrastructure.database.dialects import Dialect, Window
-from app.infrastructure.database.errors import translated
+from app.infrastructure.database.dialects import Dialect, TimeRange
+from app.infrastructure.database.driver_errors import translated
 
 _GONE_STATES = ("08", "57P")
 """SQLSTATE classes of a connection that failed, and of a server that shuts down or starts."""
@@ -36,16 +36,18 @@ class Connections:
                 yield connection
 
     @asynccontextmanager
-    async def swift(self) -> AsyncIterator[AsyncConnection]:
+    async def low_latency(self) -> AsyncIterator[AsyncConnection]:
         """As `read`, for the small lookups that somebody waits for: within a second."""
         with self._guarded():
-            async with self.dialect.swift() as connection:
+            async with self.dialect.low_latency() as connection:
                 yield connection
 
-    async def swift_rows(self, query: sa.Select[Any], parameters: Mapping[str, object]) -> Sequence[Sequence[Any]]:
-        """Dialect.swift_rows, errors translated."""
+    async def low_latency_rows(
+        self, query: sa.Select[Any], parameters: Mapping[str, object]
+    ) -> Sequence[Sequence[Any]]:
+        """Dialect.low_latency_rows, errors translated."""
         with self._guarded():
-            return await self.dialect.swift_rows(query, parameters)
+            return await self.dialect.low_latency_rows(query, parameters)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -79,7 +81,7 @@ class Connections:
         with self._guarded():
             await self.dialect.prepare_months(moments)
 
-    async def read_columns(self, window: Window) -> NDArray[np.void]:
+    async def read_columns(self, window: TimeRange) -> NDArray[np.void]:
         """Dialect.read_columns, errors translated."""
         with self._guarded():
             return await self.dialect.read_columns(window)

@@ -1,4 +1,4 @@
-"""Numbers that are never given out twice: catalogue revisions, fencing tokens, versions, sequences."""
+"""Numbers that are never given out twice: catalog revisions, fencing tokens, versions, sequences."""
 
 from __future__ import annotations
 

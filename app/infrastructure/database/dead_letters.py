@@ -9,8 +9,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.models import DeadLetter
-from app.domain.waiting_stores import DeadLetterStore
+from app.domain.entities import DeadLetter
+from app.domain.queue_stores import DeadLetterStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.insert_once import insert_once
 from app.infrastructure.database.tables import dead_letters

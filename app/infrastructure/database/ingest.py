@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.entities import DeadLetter, IngestOutcome, IngestResult, Interaction, OutboxMessage, SourceOffset
 from app.domain.exceptions import StaleTokenError
-from app.domain.models import DeadLetter, IngestResult, Interaction, OutboxMessage, Outcome, SourceOffset
 from app.domain.stores import IngestBatch
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.dead_letters import insert_letters
@@ -37,18 +37,18 @@ class Ingest:
             letters, messages = _also(batch, repeats)
             await insert_letters(connection, letters)
             await insert_messages(connection, messages)
-        outcomes = [Outcome.ACCEPTED] * len(events)
+        outcomes = [IngestOutcome.ACCEPTED] * len(events)
         for position, outcome in repeats.items():
             outcomes[position] = outcome
         return IngestResult(tuple(outcomes), users_of(events, repeats))
 
-    async def _take_in(self, connection: AsyncConnection, events: Sequence[Interaction]) -> dict[int, Outcome]:
+    async def _take_in(self, connection: AsyncConnection, events: Sequence[Interaction]) -> dict[int, IngestOutcome]:
         """Write what is new; the outcomes of what is not, by position."""
         columns = staged_columns(events, self._connections.dialect)
         await self._connections.dialect.stage(connection, columns)
         await self._connections.dialect.keep_users(connection)
         erased = (await connection.execute(self._sql.drop_erased)).scalars()
-        outcomes = dict.fromkeys(erased, Outcome.TOMBSTONED)
+        outcomes = dict.fromkeys(erased, IngestOutcome.TOMBSTONED)
         claimed = (await connection.execute(self._sql.claim_ids)).rowcount
         has_repeats = claimed + len(outcomes) < len(events)
         if has_repeats:
@@ -70,16 +70,18 @@ class Ingest:
         await connection.execute(self._sql.add_interactions)
         await connection.execute(self._sql.merge_all if is_crowded else self._sql.merge_alone)
 
-    async def _judge_repeats(self, connection: AsyncConnection) -> dict[int, Outcome]:
+    async def _judge_repeats(self, connection: AsyncConnection) -> dict[int, IngestOutcome]:
         rows = await connection.execute(self._sql.verdicts)
-        return {position: Outcome.DUPLICATE if same else Outcome.CONFLICT for position, same in rows}
+        return {position: IngestOutcome.DUPLICATE if same else IngestOutcome.CONFLICT for position, same in rows}
 
 
-def _also(batch: IngestBatch, repeats: Mapping[int, Outcome]) -> tuple[Sequence[DeadLetter], Sequence[OutboxMessage]]:
+def _also(
+    batch: IngestBatch, repeats: Mapping[int, IngestOutcome]
+) -> tuple[Sequence[DeadLetter], Sequence[OutboxMessage]]:
     """The batch's own letters and messages, and those that its conflicts ask for."""
     letters, messages = list(batch.dead_letters), list(batch.messages)
     if batch.on_conflict is not None:
-        for position in sorted(position for position, outcome in repeats.items() if outcome is Outcome.CONFLICT):
+        for position in sorted(position for position, outcome in repeats.items() if outcome is IngestOutcome.CONFLICT):
             letter, its_messages = batch.on_conflict(position)
             letters.append(letter)
             messages.extend(its_messages)

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningDelete
 
-from app.domain.models import KINDS, Kind
+from app.domain.entities import KINDS, Kind
 from app.infrastructure.database.columns import EPOCH, UtcDateTime
 from app.infrastructure.database.dialects import Dialect
 from app.infrastructure.database.staging import repeated, resolved, staged

@@ -7,11 +7,11 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from app.domain.models import KINDS, EventColumns, IngestResult, Interaction, PairState, SourceOffset
+from app.domain.entities import KINDS, EventColumns, IngestResult, Interaction, PairState, SourceOffset
 from app.domain.stores import IngestBatch, InteractionStore
 from app.infrastructure.database.bulk_read import assemble
 from app.infrastructure.database.connections import Connections
-from app.infrastructure.database.dialects import Window
+from app.infrastructure.database.dialects import TimeRange
 from app.infrastructure.database.ingest import Ingest
 from app.infrastructure.database.tables import consumer_offsets, interactions, items, pair_states, users
 
@@ -83,7 +83,7 @@ class SqlInteractionStore(InteractionStore):
         return await self._ingest.run(batch)
 
     async def history(self, user_id: str, limit: int) -> Sequence[PairState]:
-        rows = await self._connections.swift_rows(_HISTORY, {"user_id": user_id, "limit": limit})
+        rows = await self._connections.low_latency_rows(_HISTORY, {"user_id": user_id, "limit": limit})
         decode = self._connections.dialect.decode_moment
         return [
             PairState(item_id, KINDS[kind], value, duration, peak, count, decode(moment))
@@ -91,7 +91,7 @@ class SqlInteractionStore(InteractionStore):
         ]
 
     async def columns(self, since: datetime | None, until: datetime | None) -> EventColumns:
-        raw = await self._connections.read_columns(Window(since, until))
+        raw = await self._connections.read_columns(TimeRange(since, until))
         async with self._connections.read() as connection:
             user_ids = (await connection.execute(sa.select(users.c.user_key, users.c.user_id))).all()
             item_ids = (await connection.execute(sa.select(items.c.item_key, items.c.item_id))).all()

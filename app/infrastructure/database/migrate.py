@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 
 from app.infrastructure.database.dialects import choose_dialect
 from app.infrastructure.database.dialects.choose import parse_url
-from app.infrastructure.database.errors import translated
+from app.infrastructure.database.driver_errors import translated
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK_TIMEOUT_SECONDS = 60.0  # another process may be migrating: wait for it, then find nothing left to do
@@ -62,7 +62,7 @@ async def _run(url: str, work: Callable[[sa.Connection], None]) -> None:
     dialect = choose_dialect(url, pool_size=1, timeout_seconds=_LOCK_TIMEOUT_SECONDS)
     try:
         async with dialect.write() as connection:
-            await dialect.serialise(connection, "migrations")
+            await dialect.advisory_lock(connection, "migrations")
             await connection.run_sync(work)
     finally:
         await dialect.close()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.models import ModelStatus, ModelVersion
+from app.domain.entities import ModelStatus, ModelVersion
 from app.infrastructure.database.counting import advance
 from app.infrastructure.database.dialects import Dialect
 from app.infrastructure.database.tables import model_versions
@@ -48,7 +48,7 @@ async def insert_version(connection: AsyncConnection, dialect: Dialect, model: M
     return numbered
 
 
-async def crown(connection: AsyncConnection, model: ModelVersion, at: datetime) -> None:
+async def set_champion(connection: AsyncConnection, model: ModelVersion, at: datetime) -> None:
     """The old champion becomes retired, this one champion."""
     old = (model_versions.c.model_type == model.model_type) & (model_versions.c.status == ModelStatus.CHAMPION)
     await connection.execute(sa.update(model_versions).where(old).values(status=ModelStatus.RETIRED))

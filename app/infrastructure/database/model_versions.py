@@ -9,23 +9,23 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.entities import Champion, ModelStatus, ModelVersion, OutboxMessage, TrainingJob
 from app.domain.exceptions import ConflictError, NotFoundError, StaleTokenError
-from app.domain.models import Champion, ModelStatus, ModelVersion, OutboxMessage, TrainingJob
 from app.domain.stores import ModelStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.counting import advance, latest
 from app.infrastructure.database.model_rows import (
     VERSION_COLUMNS,
-    crown,
     find_version,
     insert_version,
+    set_champion,
     token_counter,
     version_counter,
     version_of,
 )
 from app.infrastructure.database.outbox import insert_messages
 from app.infrastructure.database.tables import champions, model_versions, promotions
-from app.infrastructure.database.trainings import finish_job, life_sign
+from app.infrastructure.database.trainings import finish_job, liveness_lock_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class SqlModelStore(ModelStore):
             .join_from(champions, model_versions, model_versions.c.model_id == champions.c.model_id)
             .where(champions.c.model_type == model_type)
         )
-        async with self._connections.swift() as connection:
+        async with self._connections.low_latency() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else Champion(version_of(row), row["epoch"])
 
@@ -90,16 +90,16 @@ class SqlModelStore(ModelStore):
                 raise NotFoundError("model")
             if model.status is ModelStatus.REJECTED or model.artifact_key is None:
                 raise ConflictError("a rejected model, or one without an artifact, cannot be promoted")
-            await self._connections.dialect.serialise(connection, f"champion:{model.model_type}")
+            await self._connections.dialect.advisory_lock(connection, f"champion:{model.model_type}")
             if token is None:
                 token = await advance(connection, self._connections.dialect, token_counter(model.model_type))
             epoch = await self._swap(connection, model, expected, token, at)
-            await crown(connection, model, at)
+            await set_champion(connection, model, at)
             if job is not None:
                 await finish_job(connection, job)
             await insert_messages(connection, messages)
         if job is not None:
-            await self._connections.dialect.release(life_sign(job.training_id))
+            await self._connections.dialect.release(liveness_lock_name(job.training_id))
         return Champion(replace(model, status=ModelStatus.CHAMPION, promoted_at=at), epoch)
 
     async def _swap(
@@ -151,7 +151,7 @@ class SqlModelStore(ModelStore):
         kept = newest.order_by(model_versions.c.version.desc()).limit(keep)
         in_charge = sa.select(champions.c.model_id).where(champions.c.model_type == model_type)
         async with self._connections.write() as connection:
-            await self._connections.dialect.serialise(connection, f"champion:{model_type}")
+            await self._connections.dialect.advisory_lock(connection, f"champion:{model_type}")
             kept_ids = {*(await connection.execute(kept)).scalars(), *(await connection.execute(in_charge)).scalars()}
             old = mine & model_versions.c.artifact_key.is_not(None) & model_versions.c.model_id.not_in(kept_ids)
             keys = (await connection.execute(sa.select(model_versions.c.artifact_key).where(old))).scalars().all()

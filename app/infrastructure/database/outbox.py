@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.models import OutboxMessage
-from app.domain.waiting_stores import OutboxStore
+from app.domain.entities import OutboxMessage
+from app.domain.queue_stores import OutboxStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.insert_once import insert_once
 from app.infrastructure.database.tables import outbox
@@ -36,7 +36,7 @@ class SqlOutboxStore(OutboxStore):
 
     async def claim(self, limit: int, now: datetime, lease_seconds: float) -> Sequence[OutboxMessage]:
         async with self._connections.write() as connection:
-            await self._connections.dialect.serialise(
+            await self._connections.dialect.advisory_lock(
                 connection, "outbox"
             )  # see _free: order needs one claim at a time
             free = _free(now).order_by(outbox.c.sequence).limit(limit)

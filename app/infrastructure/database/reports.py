@@ -30,13 +30,13 @@ class SqlReportStore(ReportStore):
             inserted = await connection.execute(insert_once(connection, reports).values(row))
             if not inserted.rowcount and not await self._taken_over(connection, name, slot, now):
                 return False
-        await self._connections.hold(_life_sign(name, slot))
+        await self._connections.hold(_liveness_lock_name(name, slot))
         return True
 
     async def _taken_over(self, connection: AsyncConnection, name: str, slot: datetime, now: datetime) -> bool:
         abandoned = _is(name, slot) & reports.c.made_at.is_(None) & (reports.c.claimed_at < now - _GRACE)
         claimed_at = (await connection.execute(sa.select(reports.c.claimed_at).where(abandoned))).scalar_one_or_none()
-        if claimed_at is None or await self._connections.dialect.is_held(connection, _life_sign(name, slot)):
+        if claimed_at is None or await self._connections.dialect.is_held(connection, _liveness_lock_name(name, slot)):
             return False
         # Two may have seen the same dead claim: only one of them still finds it as it was.
         mine = sa.update(reports).where(abandoned, reports.c.claimed_at == claimed_at).values(claimed_at=now)
@@ -47,7 +47,7 @@ class SqlReportStore(ReportStore):
         update = sa.update(reports).where(_is(report.name, report.slot), reports.c.made_at.is_(None)).values(values)
         async with self._connections.write() as connection:
             stored = bool((await connection.execute(update)).rowcount)
-        await self._connections.dialect.release(_life_sign(report.name, report.slot))
+        await self._connections.dialect.release(_liveness_lock_name(report.name, report.slot))
         return stored
 
     async def is_due(self, name: str, slot: datetime, now: datetime) -> bool:
@@ -58,7 +58,7 @@ class SqlReportStore(ReportStore):
                 return True
             if row.made_at is not None or row.claimed_at >= now - _GRACE:
                 return False
-            return not await self._connections.dialect.is_held(connection, _life_sign(name, slot))
+            return not await self._connections.dialect.is_held(connection, _liveness_lock_name(name, slot))
 
     async def latest(self, name: str) -> Report | None:
         query = sa.select(*_COLUMNS).where(_made(name)).order_by(reports.c.slot.desc()).limit(1)
@@ -81,5 +81,5 @@ def _made(name: str) -> sa.ColumnElement[bool]:
     return (reports.c.name == name) & reports.c.made_at.is_not(None)
 
 
-def _life_sign(name: str, slot: datetime) -> str:
+def _liveness_lock_name(name: str, slot: datetime) -> str:
     return f"report-{name}-{slot:%Y%m%dT%H%M}"

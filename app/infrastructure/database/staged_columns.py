@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from app.domain import interaction_table
+from app.domain.entities import Interaction, Kind
 from app.domain.interaction_table import InteractionTable
-from app.domain.models import Interaction, Kind
 from app.infrastructure.database.dialects import Dialect, StagedColumns
 from app.infrastructure.database.ingest_sql import KIND_CODES, SLOT_CODES
 

@@ -27,7 +27,7 @@ metadata = sa.MetaData(
 
 # ── features ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-counters = sa.Table(  # numbers that must never be given out twice: catalogue revisions, tokens, versions, sequences
+counters = sa.Table(  # numbers that must never be given out twice: catalog revisions, tokens, versions, sequences
     "counters",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),

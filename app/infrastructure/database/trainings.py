@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.entities import ModelVersion, OutboxMessage, TrainingJob, TrainingStatus
 from app.domain.exceptions import (
     DatabaseUnavailableError,
     IdempotencyError,
@@ -19,7 +20,6 @@ from app.domain.exceptions import (
     StaleTokenError,
     TrainingRunningError,
 )
-from app.domain.models import ModelVersion, OutboxMessage, TrainingJob, TrainingStatus
 from app.domain.stores import TrainingStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.counting import advance
@@ -80,7 +80,7 @@ class SqlTrainingStore(TrainingStore):
         )
         dead = {"status": TrainingStatus.FAILED, "reason": "the trainer died", "finished_at": job.created_at}
         for training_id in (await connection.execute(running)).scalars().all():
-            if not await self._connections.dialect.is_held(connection, life_sign(training_id)):
+            if not await self._connections.dialect.is_held(connection, liveness_lock_name(training_id)):
                 await connection.execute(sa.update(trainings).where(_held_by_nobody(training_id)).values(dead))
 
     async def _already_there(
@@ -117,7 +117,7 @@ class SqlTrainingStore(TrainingStore):
             await insert_messages(connection, messages)
             job = _job((await connection.execute(start)).mappings().one())
         with suppress(DatabaseUnavailableError):  # the first heartbeat tries again
-            await self._connections.hold(life_sign(training_id))
+            await self._connections.hold(liveness_lock_name(training_id))
         return job
 
     async def heartbeat(self, training_id: str, token: int, now: datetime, stage: str, progress: float) -> TrainingJob:
@@ -126,9 +126,9 @@ class SqlTrainingStore(TrainingStore):
         async with self._connections.write() as connection:
             row = (await connection.execute(update)).mappings().one_or_none()
         if row is None:
-            await self._connections.dialect.release(life_sign(training_id))
+            await self._connections.dialect.release(liveness_lock_name(training_id))
             raise StaleTokenError("this training is no longer running under this token")
-        await self._connections.hold(life_sign(training_id))
+        await self._connections.hold(liveness_lock_name(training_id))
         return _job(row)
 
     async def finish(
@@ -139,7 +139,7 @@ class SqlTrainingStore(TrainingStore):
             if model is not None:
                 await insert_version(connection, self._connections.dialect, model)
             await insert_messages(connection, messages)
-        await self._connections.dialect.release(life_sign(job.training_id))
+        await self._connections.dialect.release(liveness_lock_name(job.training_id))
 
     async def cancel(self, training_id: str, now: datetime) -> TrainingJob | None:
         this = trainings.c.training_id == training_id
@@ -158,7 +158,7 @@ class SqlTrainingStore(TrainingStore):
 
     async def get(self, training_id: str) -> TrainingJob | None:
         query = sa.select(*_COLUMNS).where(trainings.c.training_id == training_id)
-        async with self._connections.swift() as connection:
+        async with self._connections.low_latency() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else _job(row)
 
@@ -174,7 +174,7 @@ class SqlTrainingStore(TrainingStore):
             return [_job(row) for row in (await connection.execute(query.limit(limit))).mappings()]
 
 
-def life_sign(training_id: str) -> str:
+def liveness_lock_name(training_id: str) -> str:
     """The name by which the process of a running training shows that it lives."""
     return f"training-{training_id}"
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from app.domain.exceptions import ConfigurationError
 from app.domain.interfaces import EventPublisher, EventSource
 from app.infrastructure.events.groups import GroupPolicy
-from app.infrastructure.events.memory import MemoryPublisher
+from app.infrastructure.events.memory_publisher import MemoryPublisher
 
 __all__ = ["GroupPolicy", "open_publisher", "open_source"]
 

@@ -5,7 +5,7 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-proto
 
 from __future__ import annotations
 
-from app.domain.models import OutboxMessage
+from app.domain.entities import OutboxMessage
 
 SOURCE = "/recommendation-service"
 

@@ -9,9 +9,9 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from app.domain.entities import OutboxMessage
 from app.domain.exceptions import BrokerUnavailableError, InputError
 from app.domain.interfaces import EventPublisher
-from app.domain.models import OutboxMessage
 from app.infrastructure.events.cloudevents import binary_headers
 from app.infrastructure.events.kafka_admin import create_missing_topics
 from app.infrastructure.events.kafka_url import KafkaAddress

@@ -65,7 +65,7 @@ class S3Address:
     timeout_seconds: float
 
 
-def parse_address(url: str) -> S3Address:
+def parse_s3_address(url: str) -> S3Address:
     """Raises ConfigurationError for anything but the form in this module's docstring."""
     try:
         parts = urlsplit(url)
@@ -88,7 +88,7 @@ def parse_address(url: str) -> S3Address:
 
 async def open_s3_store(url: str) -> ArtifactStore:
     """The store of an s3: URL. Nothing is asked yet: a process starts while the store is down."""
-    address = parse_address(url)
+    address = parse_s3_address(url)
     try:
         client = await asyncio.to_thread(_client, address)
     except (BotoCoreError, ValueError) as exc:

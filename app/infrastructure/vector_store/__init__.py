@@ -1,4 +1,4 @@
-"""Vector search, on FAISS: exact by default, approximate for catalogues too large for that."""
+"""Vector search, on FAISS: exact by default, approximate for catalogs too large for that."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.domain.interfaces import VectorIndex
 
 log = telemetry.get_logger(__name__)
 
-KINDS = ("flat", "hnsw", "ivf", "sq", "pq")
+INDEX_KINDS = ("flat", "hnsw", "ivf", "sq", "pq")
 RECALL = "recall@100"
 """The fact by which an index is judged."""
 
@@ -35,8 +35,8 @@ def open_vector_index(kind: str, vectors: NDArray[np.float32]) -> VectorIndex:
 
     The approximate ones measure their recall against flat search while they are built.
     """
-    if kind not in KINDS:
-        raise ConfigurationError("ENCORE_VECTOR_INDEX", f"must be one of auto, {', '.join(KINDS)}")
+    if kind not in INDEX_KINDS:
+        raise ConfigurationError("ENCORE_VECTOR_INDEX", f"must be one of auto, {', '.join(INDEX_KINDS)}")
     from app.infrastructure.vector_store.faiss_index import FaissIndex
 
     return FaissIndex.build(kind, vectors)

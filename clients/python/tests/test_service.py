@@ -62,7 +62,7 @@ def test_an_unchanged_list_comes_from_memory(service: Service, as_user: Encore) 
     assert as_user.run(op) == first  # the very answer, request id included: the service said 304
 
 
-def test_catalogue_and_users(as_admin: Encore) -> None:
+def test_catalog_and_users(as_admin: Encore) -> None:
     assert as_admin.run(ops.put_item("p1", {"title": "New"}))["title"] == "New"
     assert as_admin.run(ops.patch_item("p1", {"title": "Newer"}))["title"] == "Newer"
     assert as_admin.run(ops.put_items([{"item_id": "p2"}]))["written"] == 1

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.api.lane import FastLane
-from tests.integration.api.house import House, build, opened_copy
+from app.api.fast_lane import FastLane
+from tests.integration.api.running_service import RunningService, build, opened_copy
 
 
 @pytest.fixture(scope="session")
@@ -20,10 +20,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def shared(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """One application for the tests of a module that leave it as it is."""
-    with opened_copy(built, tmp_path_factory.mktemp("shared"), rate_limit_per_minute=1_000_000) as house:
-        yield house
+    with opened_copy(built, tmp_path_factory.mktemp("shared"), rate_limit_per_minute=1_000_000) as running:
+        yield running
 
 
 @pytest.fixture(params=["lane", "route"])
@@ -40,7 +40,7 @@ async def never(*_: object) -> bool:
 
 
 @pytest.fixture
-def house(built: Path, tmp_path: Path) -> Iterator[House]:
+def running(built: Path, tmp_path: Path) -> Iterator[RunningService]:
     """An application of one's own."""
-    with opened_copy(built, tmp_path) as house:
-        yield house
+    with opened_copy(built, tmp_path) as running:
+        yield running

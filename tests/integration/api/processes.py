@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
-from tests.integration.api.house import SECRET, bearer
+from tests.integration.api.running_service import SECRET, bearer
 
 FAN = "crime-fan-3"
 HOST = b"Host: localhost\r\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.api.house import ADMIN, House, bearer, is_problem, opened_copy
+from tests.integration.api.running_service import ADMIN, RunningService, bearer, is_problem, opened_copy
 
 LIST = "/api/v1/recs/u1"
 
@@ -40,7 +40,7 @@ LIST = "/api/v1/recs/u1"
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
-def test_paths_that_try_something_lead_nowhere(shared: House, path: str, statuses: set[int]) -> None:
+def test_paths_that_try_something_lead_nowhere(shared: RunningService, path: str, statuses: set[int]) -> None:
     """H8, H26–H30, H42, H45: no redirect that could drop the credentials."""
     answer = shared.client.get(path, headers=ADMIN, follow_redirects=False)
     assert answer.status_code in statuses, (path, answer.text)
@@ -49,7 +49,7 @@ def test_paths_that_try_something_lead_nowhere(shared: House, path: str, statuse
 
 
 @pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "CONNECT", "LINK", "get", "X" * 100])
-def test_other_methods_are_told_which_work(shared: House, method: str) -> None:
+def test_other_methods_are_told_which_work(shared: RunningService, method: str) -> None:
     """H31."""
     answer = shared.client.request(method, "/api/v1/items/crime-01", headers=ADMIN)
     if method == "get":  # the client writes it in capitals
@@ -59,13 +59,13 @@ def test_other_methods_are_told_which_work(shared: House, method: str) -> None:
     assert answer.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"
 
 
-def test_a_wrong_method_of_a_known_kind_is_told_too(shared: House) -> None:
+def test_a_wrong_method_of_a_known_kind_is_told_too(shared: RunningService) -> None:
     answer = shared.client.delete(LIST, headers=ADMIN)
     assert is_problem(answer, 405)
     assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
 
 
-def test_head_is_get_without_a_body_and_options_names_methods(shared: House) -> None:
+def test_head_is_get_without_a_body_and_options_names_methods(shared: RunningService) -> None:
     for path in (LIST, "/api/v1/items/crime-01", "/health"):
         got, head = shared.get(path), shared.client.head(path, headers=ADMIN)
         assert (head.status_code, head.content) == (200, b"")
@@ -77,7 +77,7 @@ def test_head_is_get_without_a_body_and_options_names_methods(shared: House) -> 
     assert is_problem(shared.client.options("/nowhere"), 404)
 
 
-def test_method_override_headers_are_ignored(shared: House) -> None:
+def test_method_override_headers_are_ignored(shared: RunningService) -> None:
     """H32."""
     answer = shared.get("/api/v1/items/crime-01", {**ADMIN, "X-HTTP-Method-Override": "DELETE", "X-Method": "DELETE"})
     assert answer.status_code == 200
@@ -86,17 +86,17 @@ def test_method_override_headers_are_ignored(shared: House) -> None:
 
 def test_forwarded_addresses_are_not_believed(built: Path, tmp_path: Path) -> None:
     """H33: strangers are counted by the peer, whatever they claim."""
-    with opened_copy(built, tmp_path, rate_limit_per_minute=3) as house:
+    with opened_copy(built, tmp_path, rate_limit_per_minute=3) as running:
         for number in range(3):
-            assert house.get(LIST, {"X-Forwarded-For": f"10.0.0.{number}"}).status_code == 401
-        answer = house.get(LIST, {"X-Forwarded-For": "10.0.0.9", "Forwarded": "for=10.0.0.9"})
+            assert running.get(LIST, {"X-Forwarded-For": f"10.0.0.{number}"}).status_code == 401
+        answer = running.get(LIST, {"X-Forwarded-For": "10.0.0.9", "Forwarded": "for=10.0.0.9"})
         assert is_problem(answer, 429)
-        assert is_problem(house.get(LIST, {"Authorization": "Bearer x.y.z"}), 429)
-        assert house.get(LIST, bearer("u1")).status_code == 200
-        assert house.get("/health/ready", {}).status_code == 200
+        assert is_problem(running.get(LIST, {"Authorization": "Bearer x.y.z"}), 429)
+        assert running.get(LIST, bearer("u1")).status_code == 200
+        assert running.get("/health/ready", {}).status_code == 200
 
 
-def test_hosts_and_origins_mean_nothing(shared: House) -> None:
+def test_hosts_and_origins_mean_nothing(shared: RunningService) -> None:
     """H34, H35."""
     for header in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Origin": "null"}):
         answer = shared.get(LIST, {**ADMIN, **header})

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api.house import ADMIN, House, bearer, is_problem, rated
+from tests.integration.api.running_service import ADMIN, RunningService, bearer, is_problem, rated
 
 LIST = "/api/v1/recs/u1"
 CANARY = "c4n4ry"
 
 
-def post(house: House, path: str, body: bytes, **headers: str) -> Any:
-    return house.client.post(path, content=body, headers={**ADMIN, "content-type": "application/json", **headers})
+def post(running: RunningService, path: str, body: bytes, **headers: str) -> Any:
+    return running.client.post(path, content=body, headers={**ADMIN, "content-type": "application/json", **headers})
 
 
 def event(**changes: Any) -> bytes:
@@ -48,7 +48,7 @@ def event(**changes: Any) -> bytes:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_events_that_cannot_be_are_refused(shared: House, case: str, body: bytes, statuses: set[int]) -> None:
+def test_events_that_cannot_be_are_refused(shared: RunningService, case: str, body: bytes, statuses: set[int]) -> None:
     started = time.perf_counter()
     answer = post(shared, "/api/v1/events", body)
     assert time.perf_counter() - started < 1.0
@@ -85,7 +85,7 @@ def test_events_that_cannot_be_are_refused(shared: House, case: str, body: bytes
     ],
     ids=str,
 )
-def test_bodies_are_strict_and_bounded(shared: House, body: Any) -> None:
+def test_bodies_are_strict_and_bounded(shared: RunningService, body: Any) -> None:
     """H2, H3, H13, H14, H15."""
     answer = post(shared, "/api/v1/recs/session", json.dumps(body).encode())
     assert is_problem(answer, 422, "invalid-request")
@@ -106,7 +106,7 @@ def test_bodies_are_strict_and_bounded(shared: House, body: Any) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("way")
-def test_queries_are_strict_and_bounded(shared: House, query: str) -> None:
+def test_queries_are_strict_and_bounded(shared: RunningService, query: str) -> None:
     """H2, H3, H4, H13, H14, H42."""
     started = time.perf_counter()
     answer = shared.get(f"{LIST}?{query}", bearer("u1"))
@@ -118,7 +118,7 @@ def test_queries_are_strict_and_bounded(shared: House, query: str) -> None:
     "content_type",
     ["text/plain", "", "application/json; charset=utf-16", "application/x-www-form-urlencoded", "multipart/form-data"],
 )
-def test_other_content_types_are_not_read(shared: House, content_type: str) -> None:
+def test_other_content_types_are_not_read(shared: RunningService, content_type: str) -> None:
     """H36, H39."""
     answer = shared.client.post(
         "/api/v1/recs/session", content=b'{"history":[]}', headers={**ADMIN, "content-type": content_type}
@@ -126,19 +126,19 @@ def test_other_content_types_are_not_read(shared: House, content_type: str) -> N
     assert is_problem(answer, 415)
 
 
-def test_compressed_bodies_are_not_read(shared: House) -> None:
+def test_compressed_bodies_are_not_read(shared: RunningService) -> None:
     """H37."""
     assert is_problem(post(shared, "/api/v1/events", b"\x1f\x8b", **{"content-encoding": "gzip"}), 415)
 
 
-def test_ranges_are_ignored(shared: House) -> None:
+def test_ranges_are_ignored(shared: RunningService) -> None:
     """H38."""
     ranges = "bytes=" + ",".join(f"{n}-" for n in range(1_000))
     answer = shared.get(LIST, {**ADMIN, "Range": ranges})
     assert answer.status_code == 200
 
 
-def test_bodies_past_the_cap_are_refused(shared: House) -> None:
+def test_bodies_past_the_cap_are_refused(shared: RunningService) -> None:
     """H16, H17: 64 KiB, or 4 MiB where many things come at once."""
     big = json.dumps({"history": [], CANARY: "x" * 70_000}).encode()
     for path, size in (("/api/v1/recs/session", 0), ("/api/v1/items/bulk", 4_200_000)):
@@ -148,7 +148,7 @@ def test_bodies_past_the_cap_are_refused(shared: House) -> None:
     assert is_problem(post(shared, "/api/v1/events", json.dumps({f"k{n}": 0 for n in range(200_000)}).encode()), 422)
 
 
-def test_a_body_without_a_length_is_cut_at_the_cap(shared: House) -> None:
+def test_a_body_without_a_length_is_cut_at_the_cap(shared: RunningService) -> None:
     """H18."""
 
     def endless() -> Any:
@@ -162,7 +162,7 @@ def test_a_body_without_a_length_is_cut_at_the_cap(shared: House) -> None:
     assert is_problem(answer, 413)
 
 
-def test_idempotency_keys_are_bounded(shared: House) -> None:
+def test_idempotency_keys_are_bounded(shared: RunningService) -> None:
     """H40; reuse is in test_trainings.py."""
     for key in ("k" * 10_000, "k" * 129, "a b"):
         answer = shared.client.post(
@@ -171,7 +171,7 @@ def test_idempotency_keys_are_bounded(shared: House) -> None:
         assert is_problem(answer, 422), key
 
 
-def test_answers_may_not_be_shared_between_callers(shared: House) -> None:
+def test_answers_may_not_be_shared_between_callers(shared: RunningService) -> None:
     """H43."""
     for path in (LIST, "/api/v1/items", "/api/v1/users/crime-fan-1", "/nowhere"):
         headers = shared.get(path).headers
@@ -180,14 +180,14 @@ def test_answers_may_not_be_shared_between_callers(shared: House) -> None:
         assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_harmless_request_id_is_kept_and_another_replaced(shared: House) -> None:
+def test_a_harmless_request_id_is_kept_and_another_replaced(shared: RunningService) -> None:
     assert shared.get(LIST, {**ADMIN, "X-Request-Id": "trace-me-12345"}).json()["request_id"] == "trace-me-12345"
     for bad in ("x", "a b c d e f g h", "x" * 65, '"}, "admin": "1'):
         answer = shared.get(LIST, {**ADMIN, "X-Request-Id": bad})
         assert answer.json()["request_id"] == answer.headers["x-request-id"] != bad
 
 
-def test_a_refused_request_repeats_nothing(shared: House) -> None:
+def test_a_refused_request_repeats_nothing(shared: RunningService) -> None:
     """A6: what comes in must not come out of any refusal."""
     attempts = [
         shared.get(f"/api/v1/items/{CANARY};x"),
@@ -208,7 +208,7 @@ def test_a_refused_request_repeats_nothing(shared: House) -> None:
         assert CANARY not in (answer.text + str(answer.headers)).lower()
 
 
-def test_metrics_know_templates_and_no_paths(shared: House) -> None:
+def test_metrics_know_templates_and_no_paths(shared: RunningService) -> None:
     """H45."""
     shared.get(f"/api/v1/items/{CANARY}")
     shared.get(f"/{CANARY}")

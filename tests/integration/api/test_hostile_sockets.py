@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.api.house import build
 from tests.integration.api.processes import HOST, JSON, Process, post, read_all, serving
+from tests.integration.api.running_service import build
 
 MANY_HEADERS = b"".join(b"X%d: 1\r\n" % number for number in range(2_000))
 

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from app.connecting import utc_now
-from tests.integration.api.house import is_problem, opened_copy
+from tests.integration.api.running_service import is_problem, opened_copy
 
 FAN = "crime-fan-3"
 LIST = f"/api/v1/recs/{FAN}"
@@ -38,9 +38,9 @@ def key_set(tmp_path: Path) -> Path:
 
 
 def test_tokens_by_a_key_in_the_set_are_accepted_and_no_others(built: Path, tmp_path: Path, key_set: Path) -> None:
-    with opened_copy(built, tmp_path / "house", jwt_secret=None, jwt_jwks_file=key_set) as house:
-        assert house.get(LIST, signed(RSA_KEY, "RS256", "r1")).status_code == 200
-        assert house.get(LIST, signed(EC_KEY, "ES256", "e1")).status_code == 200
+    with opened_copy(built, tmp_path / "house", jwt_secret=None, jwt_jwks_file=key_set) as running:
+        assert running.get(LIST, signed(RSA_KEY, "RS256", "r1")).status_code == 200
+        assert running.get(LIST, signed(EC_KEY, "ES256", "e1")).status_code == 200
         for forged in (
             signed(RSA_KEY, "RS256", None),
             signed(RSA_KEY, "RS256", "e1"),
@@ -50,10 +50,10 @@ def test_tokens_by_a_key_in_the_set_are_accepted_and_no_others(built: Path, tmp_
             signed(rsa.generate_private_key(65_537, 2_048), "RS256", "r1"),
             signed("a secret of the attacker's own choice", "HS256", "r1"),
         ):
-            assert is_problem(house.get(LIST, forged), 401, "invalid-token")
+            assert is_problem(running.get(LIST, forged), 401, "invalid-token")
 
 
 def test_without_the_set_nobody_can_say_and_lists_are_unavailable(built: Path, tmp_path: Path) -> None:
-    with opened_copy(built, tmp_path, jwt_secret=None, jwt_jwks_file=tmp_path / "missing.json") as house:
-        assert is_problem(house.get(LIST, signed(RSA_KEY, "RS256", "r1")), 503, "unavailable")
-        assert house.get("/health/live", {}).status_code == 200
+    with opened_copy(built, tmp_path, jwt_secret=None, jwt_jwks_file=tmp_path / "missing.json") as running:
+        assert is_problem(running.get(LIST, signed(RSA_KEY, "RS256", "r1")), 503, "unavailable")
+        assert running.get("/health/live", {}).status_code == 200

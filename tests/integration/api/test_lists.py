@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from app.api.lane import FastLane
+from app.api.fast_lane import FastLane
 from tests.integration.api.conftest import never
-from tests.integration.api.house import ADMIN, House, bearer, is_problem, opened_copy, rated
+from tests.integration.api.running_service import ADMIN, RunningService, bearer, is_problem, opened_copy, rated
 
 FAN = "crime-fan-3"
 LIST = f"/api/v1/recs/{FAN}"
 
 
-def test_a_list_has_every_field_of_the_contract(shared: House) -> None:
+def test_a_list_has_every_field_of_the_contract(shared: RunningService) -> None:
     answer = shared.get(LIST + "?limit=3&explain=true", bearer(FAN))
     assert answer.status_code == 200
     body = answer.json()
@@ -37,7 +37,7 @@ def test_a_list_has_every_field_of_the_contract(shared: House) -> None:
     assert [line["score"] for line in lines] == sorted((line["score"] for line in lines), reverse=True)
 
 
-def test_pages_follow_one_another_by_offset_and_by_cursor(shared: House) -> None:
+def test_pages_follow_one_another_by_offset_and_by_cursor(shared: RunningService) -> None:
     whole = [line["item_id"] for line in shared.get(LIST + "?limit=100").json()["recommendations"]]
     seen: list[str] = []
     cursor = ""
@@ -57,7 +57,7 @@ def test_pages_follow_one_another_by_offset_and_by_cursor(shared: House) -> None
     assert body["pagination"]["total"] == len(whole)
 
 
-def test_a_cursor_is_good_for_its_own_list_only(shared: House) -> None:
+def test_a_cursor_is_good_for_its_own_list_only(shared: RunningService) -> None:
     cursor = shared.get(LIST + "?limit=2").json()["pagination"]["next_cursor"]
     for address in (
         f"/api/v1/recs/crime-fan-4?limit=2&cursor={cursor}",
@@ -73,7 +73,7 @@ def test_a_cursor_is_good_for_its_own_list_only(shared: House) -> None:
     assert is_problem(shared.get(f"{LIST}?offset=1&cursor={cursor}"), 422)
 
 
-def test_filters_narrow_the_list(shared: House) -> None:
+def test_filters_narrow_the_list(shared: RunningService) -> None:
     def ids(query: str) -> set[str]:
         return {line["item_id"] for line in shared.get(f"{LIST}?limit=100&{query}").json()["recommendations"]}
 
@@ -87,14 +87,14 @@ def test_filters_narrow_the_list(shared: House) -> None:
     assert "crime-00" not in ids("exclude_seen=true")
 
 
-def test_an_unknown_user_gets_a_list_that_says_what_it_is(shared: House) -> None:
+def test_an_unknown_user_gets_a_list_that_says_what_it_is(shared: RunningService) -> None:
     body = shared.get("/api/v1/recs/nobody-yet", bearer("nobody-yet")).json()
     assert body["recommendations"]
     assert body["is_fallback"] is True
     assert body["fallback_reason"]
 
 
-def test_what_you_have_is_not_sent_again(shared: House) -> None:
+def test_what_you_have_is_not_sent_again(shared: RunningService) -> None:
     first = shared.get(LIST, bearer(FAN))
     assert first.headers["cache-control"] == "private, no-cache"
     assert "Authorization" in first.headers["vary"]
@@ -107,13 +107,13 @@ def test_what_you_have_is_not_sent_again(shared: House) -> None:
     assert shared.get(LIST + "?limit=9", {**bearer(FAN), "If-None-Match": tag}).status_code == 200
 
 
-def test_an_event_changes_the_next_list_and_its_tag(house: House) -> None:
-    before = house.get("/api/v1/recs/newcomer", bearer("newcomer"))
+def test_an_event_changes_the_next_list_and_its_tag(running: RunningService) -> None:
+    before = running.get("/api/v1/recs/newcomer", bearer("newcomer"))
     assert before.json()["is_fallback"] is True
     picks = ["comedy-00", "comedy-03", "comedy-07"]
-    sent = house.client.post("/api/v1/events", json=[rated("newcomer", item) for item in picks], headers=ADMIN)
+    sent = running.client.post("/api/v1/events", json=[rated("newcomer", item) for item in picks], headers=ADMIN)
     assert sent.status_code == 202
-    after = house.get("/api/v1/recs/newcomer", {**bearer("newcomer"), "If-None-Match": before.headers["etag"]})
+    after = running.get("/api/v1/recs/newcomer", {**bearer("newcomer"), "If-None-Match": before.headers["etag"]})
     body = after.json()
     assert body["is_fallback"] is False
     shown = [line["item_id"] for line in body["recommendations"]]
@@ -121,7 +121,7 @@ def test_an_event_changes_the_next_list_and_its_tag(house: House) -> None:
     assert shown[0].startswith("comedy")
 
 
-def test_a_session_ranks_by_the_history_it_brings(shared: House) -> None:
+def test_a_session_ranks_by_the_history_it_brings(shared: RunningService) -> None:
     body = {"history": ["comedy-01", {"item_id": "comedy-02", "weight": 2.0}], "limit": 5, "explain": True}
     answer = shared.client.post("/api/v1/recs/session", json=body, headers=bearer("visitor"))
     assert answer.status_code == 200
@@ -132,7 +132,7 @@ def test_a_session_ranks_by_the_history_it_brings(shared: House) -> None:
     assert "user_id" not in answer.json()
 
 
-def test_similar_items_and_popular_items(shared: House) -> None:
+def test_similar_items_and_popular_items(shared: RunningService) -> None:
     similar = shared.get("/api/v1/items/crime-00/similar?limit=5").json()
     assert similar["item_id"] == "crime-00"
     assert all(line["item_id"].startswith("crime") for line in similar["recommendations"])
@@ -154,7 +154,7 @@ def without_names(answer: dict[str, object]) -> dict[str, object]:
     ["", "?limit=3", "?limit=3&offset=2", "?type=popular", "?genre=Comedy&limit=2", "?explain=true", "?limit=0"],
 )
 def test_the_fast_lane_answers_what_the_route_answers(
-    shared: House, query: str, monkeypatch: pytest.MonkeyPatch
+    shared: RunningService, query: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lane = shared.get(LIST + query, bearer(FAN))
     monkeypatch.setattr(FastLane, "answered", never)
@@ -173,26 +173,26 @@ def test_the_fast_lane_answers_what_the_route_answers(
 def test_both_ways_count_once_and_against_the_same_limit(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with opened_copy(built, tmp_path, rate_limit_per_minute=3) as house:
+    with opened_copy(built, tmp_path, rate_limit_per_minute=3) as running:
         for left in (2, 1, 0):
-            answer = house.get(LIST, bearer(FAN))
+            answer = running.get(LIST, bearer(FAN))
             assert answer.status_code == 200
             assert answer.headers["ratelimit"].startswith(f'"default";r={left};t=')
             assert answer.headers["ratelimit-policy"] == '"default";q=3;w=60'
         for other in (LIST, LIST + "?limit=2", LIST + "?limit=0", "/api/v1/recs/u2"):
-            refused = house.get(other, bearer(FAN))
+            refused = running.get(other, bearer(FAN))
             assert is_problem(refused, 429, "rate-limited")
             assert 1 <= int(refused.headers["retry-after"]) <= 60
         monkeypatch.setattr(FastLane, "answered", never)
-        assert is_problem(house.get(LIST, bearer(FAN)), 429, "rate-limited")
-        assert house.get("/api/v1/recs/u2", bearer("u2")).status_code == 200
+        assert is_problem(running.get(LIST, bearer(FAN)), 429, "rate-limited")
+        assert running.get("/api/v1/recs/u2", bearer("u2")).status_code == 200
 
 
 def test_lists_are_the_same_after_a_restart(built: Path, tmp_path: Path) -> None:
-    def lines(house: House) -> str:
-        return json.dumps(house.get(LIST, bearer(FAN)).json()["recommendations"])
+    def lines(running: RunningService) -> str:
+        return json.dumps(running.get(LIST, bearer(FAN)).json()["recommendations"])
 
-    with opened_copy(built, tmp_path) as house:
-        first = lines(house)
-    with opened_copy(built, tmp_path / "again") as house:
-        assert lines(house) == first
+    with opened_copy(built, tmp_path) as running:
+        first = lines(running)
+    with opened_copy(built, tmp_path / "again") as running:
+        assert lines(running) == first

@@ -18,18 +18,26 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from app.api import examples
-from app.application.recommending.recommendation import RecommendationService
+from app.application.recommending.recommendation_service import RecommendationService
 from app.config import Settings
 from app.domain.exceptions import ConfigurationError
 from app.main import create_app
-from tests.integration.api.house import ADMIN, House, bearer, is_problem, opened_copy, rated, settings_of
+from tests.integration.api.running_service import (
+    ADMIN,
+    RunningService,
+    bearer,
+    is_problem,
+    opened_copy,
+    rated,
+    settings_of,
+)
 
 FAN = "crime-fan-3"
 LIST = f"/api/v1/recs/{FAN}"
 NOWHERE = "127.0.0.1:1"
 
 
-def test_probes_say_what_is_there(shared: House) -> None:
+def test_probes_say_what_is_there(shared: RunningService) -> None:
     assert shared.get("/health/live", {}).json() == {"status": "alive"}
     for path in ("/health", "/health/ready"):
         body = shared.get(path, {}).json()
@@ -38,7 +46,7 @@ def test_probes_say_what_is_there(shared: House) -> None:
         assert (body["checks"]["database"], body["checks"]["cache"]) == ("up", "up")
 
 
-def test_the_first_page_is_html_for_people_and_json_for_programs(shared: House) -> None:
+def test_the_first_page_is_html_for_people_and_json_for_programs(shared: RunningService) -> None:
     program = shared.get("/", {})
     assert program.json()["links"]["/docs"]
     person = shared.get("/", {"Accept": "text/html,application/xhtml+xml"})
@@ -46,7 +54,7 @@ def test_the_first_page_is_html_for_people_and_json_for_programs(shared: House) 
     assert "hybrid version 1" in person.text
 
 
-def test_the_first_page_loads_nothing_from_anywhere(shared: House) -> None:
+def test_the_first_page_loads_nothing_from_anywhere(shared: RunningService) -> None:
     page = shared.get("/", {"Accept": "text/html"})
     assert page.status_code == 200
     assert "default-src 'none'" in page.headers["content-security-policy"]
@@ -55,7 +63,9 @@ def test_the_first_page_loads_nothing_from_anywhere(shared: House) -> None:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-def test_reference_pages_load_their_own_files_and_run_only_scripts_named_by_hash(shared: House, path: str) -> None:
+def test_reference_pages_load_their_own_files_and_run_only_scripts_named_by_hash(
+    shared: RunningService, path: str
+) -> None:
     page = shared.get(path, {})
     directives = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
     assert directives["default-src"] == "'none'"
@@ -75,7 +85,7 @@ def test_reference_pages_load_their_own_files_and_run_only_scripts_named_by_hash
             assert shared.get(f"/{name}", {"If-None-Match": file.headers["etag"]}).status_code == 304
 
 
-def test_reference_pages_serve_their_files_and_no_others(shared: House) -> None:
+def test_reference_pages_serve_their_files_and_no_others(shared: RunningService) -> None:
     for name in ("swagger-ui.css.map", "core.py", "..%2fcore.py", "%2e%2e", "redoc.standalone.js/x", ""):
         assert is_problem(shared.get(f"/docs/assets/{name}", {}), 404), name
 
@@ -84,7 +94,7 @@ def _sha256(content: bytes) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(content).digest()).decode()
 
 
-def test_the_document_is_openapi_3_1_with_stable_names_and_documented_problems(shared: House) -> None:
+def test_the_document_is_openapi_3_1_with_stable_names_and_documented_problems(shared: RunningService) -> None:
     document = shared.get("/openapi.json", {}).json()
     assert document["openapi"].startswith("3.1")
     operations = [operation for methods in document["paths"].values() for operation in methods.values()]
@@ -101,7 +111,7 @@ def test_the_document_is_openapi_3_1_with_stable_names_and_documented_problems(s
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
-def test_every_operation_on_a_named_thing_documents_that_there_may_be_none(shared: House) -> None:
+def test_every_operation_on_a_named_thing_documents_that_there_may_be_none(shared: RunningService) -> None:
     """Found by fuzzing: a backslash in the name is refused before anybody asks what is to be done to it."""
     paths = shared.get("/openapi.json", {}).json()["paths"]
     named = [(path, method, paths[path][method]) for path in paths if "{" in path for method in paths[path]]
@@ -123,7 +133,7 @@ def _references(node: Any) -> Iterator[str]:
             yield from _references(value)
 
 
-def test_figures_come_in_both_formats(shared: House) -> None:
+def test_figures_come_in_both_formats(shared: RunningService) -> None:
     shared.get(LIST)
     plain = shared.get("/metrics", {})
     assert plain.headers["content-type"].startswith("text/plain")
@@ -133,37 +143,37 @@ def test_figures_come_in_both_formats(shared: House) -> None:
 
 
 def test_without_the_cache_lists_go_on_counted_here_and_training_is_closed(built: Path, tmp_path: Path) -> None:
-    with opened_copy(built, tmp_path, cache_url=f"redis://{NOWHERE}/0", rate_limit_per_minute=4) as house:
+    with opened_copy(built, tmp_path, cache_url=f"redis://{NOWHERE}/0", rate_limit_per_minute=4) as running:
         for _ in range(4):
-            assert house.get(LIST, bearer(FAN)).status_code == 200
-        assert is_problem(house.get(LIST, bearer(FAN)), 429)
-        health = house.get("/health/ready", {})
+            assert running.get(LIST, bearer(FAN)).status_code == 200
+        assert is_problem(running.get(LIST, bearer(FAN)), 429)
+        health = running.get("/health/ready", {})
         assert (health.status_code, health.json()["status"], health.json()["checks"]["cache"]) == (
             200,
             "degraded",
             "down",
         )
-        train = house.client.post("/api/v1/recs/train", json={"model_type": "hybrid"}, headers=ADMIN)
+        train = running.client.post("/api/v1/recs/train", json={"model_type": "hybrid"}, headers=ADMIN)
         assert is_problem(train, 503, "unavailable")
         assert int(train.headers["retry-after"]) >= 1
-        promote = house.client.post("/api/v1/recs/models/rollback", headers=ADMIN)
+        promote = running.client.post("/api/v1/recs/models/rollback", headers=ADMIN)
         assert is_problem(promote, 503)
-        sent = house.client.post("/api/v1/events", json=rated(FAN, "comedy-01"), headers=bearer(FAN, "events:write"))
+        sent = running.client.post("/api/v1/events", json=rated(FAN, "comedy-01"), headers=bearer(FAN, "events:write"))
         assert sent.status_code == 429 or sent.json()["accepted"] == 1
 
 
 def test_without_the_database_a_fresh_process_lives_and_is_not_ready(built: Path, tmp_path: Path) -> None:
     away = {"database_url": f"postgresql+asyncpg://u:{'p' * 12}@{NOWHERE}/x", "database_timeout_seconds": 1}
-    with opened_copy(built, tmp_path, **away) as house:
-        assert house.get("/health/live", {}).status_code == 200
+    with opened_copy(built, tmp_path, **away) as running:
+        assert running.get("/health/live", {}).status_code == 200
         for path in ("/health", "/health/ready"):
-            answer = house.get(path, {})
+            answer = running.get(path, {})
             assert is_problem(answer, 503, "not-ready")
             assert answer.json()["checks"]["database"] == "down"
-        body = house.get(LIST, bearer(FAN)).json()
+        body = running.get(LIST, bearer(FAN)).json()
         assert (body["recommendations"], body["is_fallback"], body["fallback_reason"]) == ([], True, "no_model")
         for path in ("/api/v1/items/crime-00", "/api/v1/recs/train", "/api/v1/recs/models"):
-            answer = house.get(path)
+            answer = running.get(path)
             assert is_problem(answer, 503, "unavailable")
             assert int(answer.headers["retry-after"]) >= 1
             assert "pppp" not in answer.text
@@ -187,9 +197,9 @@ def test_an_answer_that_takes_too_long_is_given_up(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Slow(monkeypatch, 5.0)
-    with opened_copy(built, tmp_path, request_deadline_seconds=0.2) as house:
+    with opened_copy(built, tmp_path, request_deadline_seconds=0.2) as running:
         started = time.monotonic()
-        answer = house.get(LIST, bearer(FAN))
+        answer = running.get(LIST, bearer(FAN))
         assert is_problem(answer, 503, "deadline-exceeded")
         assert time.monotonic() - started < 3.0
         assert answer.headers["retry-after"]
@@ -199,13 +209,13 @@ def test_more_than_it_can_hold_is_shed_at_once_and_probes_get_through(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Slow(monkeypatch, 0.5)
-    with opened_copy(built, tmp_path, max_concurrent_requests=2) as house:
+    with opened_copy(built, tmp_path, max_concurrent_requests=2) as running:
         answers: list[Any] = []
-        threads = [threading.Thread(target=lambda: answers.append(house.get(LIST, bearer(FAN)))) for _ in range(12)]
+        threads = [threading.Thread(target=lambda: answers.append(running.get(LIST, bearer(FAN)))) for _ in range(12)]
         for thread in threads:
             thread.start()
         time.sleep(0.2)
-        assert house.get("/health/ready", {}).status_code == 200
+        assert running.get("/health/ready", {}).status_code == 200
         for thread in threads:
             thread.join()
         statuses = [answer.status_code for answer in answers]
@@ -225,14 +235,14 @@ def test_a_mistake_of_ours_says_nothing_and_is_logged_once(
 
     monkeypatch.setattr(RecommendationService, "similar", broken)
     monkeypatch.setattr(RecommendationService, "answer", broken)
-    with opened_copy(built, tmp_path) as house:
+    with opened_copy(built, tmp_path) as running:
         for path in ("/api/v1/items/crime-00/similar", LIST):
             log_stream.truncate(log_stream.seek(0))
-            answer = house.get(path)
+            answer = running.get(path)
             assert is_problem(answer, 500, "internal-error")
             assert "hunter2" not in answer.text
             lines = [json.loads(line) for line in log_stream.getvalue().splitlines()]
-            failed = [line for line in lines if line["event"] == "request failed"]
+            failed = [line for line in lines if line["event"] == "request_failed"]
             assert len(failed) == 1
             assert failed[0]["request_id"] == answer.headers["x-request-id"]
             assert failed[0]["level"] == "error"
@@ -243,10 +253,10 @@ def test_hostile_text_breaks_no_log_line(
 ) -> None:
     """A7: whatever comes in, every line is one JSON object without control characters."""
     monkeypatch.setattr(RecommendationService, "answer", None)
-    with opened_copy(built, tmp_path) as house:
+    with opened_copy(built, tmp_path) as running:
         for evil in ("a%0d%0a%7b%22level%22", "%1b[31mred", "%e2%80%a8x", "u1"):
-            house.get(f"/api/v1/recs/{evil}")
-        house.get(LIST, {**ADMIN, "X-Request-Id": "a\x1b[31m", "User-Agent": "x\u2028y".encode()})  # type: ignore[dict-item]  # bytes pass what text may not hold
+            running.get(f"/api/v1/recs/{evil}")
+        running.get(LIST, {**ADMIN, "X-Request-Id": "a\x1b[31m", "User-Agent": "x\u2028y".encode()})  # type: ignore[dict-item]  # bytes pass what text may not hold
         lines = log_stream.getvalue().splitlines()
         assert lines
         for line in lines:
@@ -270,7 +280,7 @@ def test_without_one_way_to_check_credentials_it_does_not_start(tmp_path: Path, 
     assert refused.value.setting.startswith("ENCORE_JWT")
 
 
-def test_every_operation_has_examples_that_its_schemas_accept(shared: House) -> None:
+def test_every_operation_has_examples_that_its_schemas_accept(shared: RunningService) -> None:
     document = shared.get("/openapi.json", {}).json()
     for path, methods in document["paths"].items():
         for operation in methods.values():

@@ -15,11 +15,20 @@ from fastapi import APIRouter
 from starlette.routing import Route
 
 from app.api.routing import SecuredRoute, refuse_undeclared
-from app.api.security import Policy, guarded, policy_of
+from app.api.security import Policy, policy_of, with_policy
 from app.application.credentials import SCOPES, issue_token
 from app.connecting import utc_now
 from app.main import create_app
-from tests.integration.api.house import SECRET, House, api_key, bearer, is_problem, opened_copy, rated, settings_of
+from tests.integration.api.running_service import (
+    SECRET,
+    RunningService,
+    api_key,
+    bearer,
+    is_problem,
+    opened_copy,
+    rated,
+    settings_of,
+)
 
 PUBLIC = {
     ("GET", "/"),
@@ -75,28 +84,28 @@ DESTRUCTIVE = {("POST", "/api/v1/recs/train"), ("DELETE", "/api/v1/items/{item_i
 
 
 @pytest.fixture(scope="module")
-def service(built: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, str, str]]:
+def service(built: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningService, str, str]]:
     """The application, a key with every scope, and one with a scope that no route of the matrix needs alone."""
     folder = tmp_path_factory.mktemp("policies")
-    with opened_copy(built, folder, rate_limit_per_minute=1_000_000) as house:
-        yield house, api_key(folder, "everything", SCOPES), api_key(folder, "trains-only", ["recs:train"])
+    with opened_copy(built, folder, rate_limit_per_minute=1_000_000) as running:
+        yield running, api_key(folder, "everything", SCOPES), api_key(folder, "trains-only", ["recs:train"])
 
 
-def operations(house: House) -> list[tuple[str, str]]:
-    paths = house.client.get("/openapi.json").json()["paths"]
+def operations(running: RunningService) -> list[tuple[str, str]]:
+    paths = running.client.get("/openapi.json").json()["paths"]
     return [(method.upper(), path) for path, methods in paths.items() for method in methods]
 
 
-def ask(house: House, operation: tuple[str, str], user_id: str, headers: Mapping[str, str]) -> Any:
+def ask(running: RunningService, operation: tuple[str, str], user_id: str, headers: Mapping[str, str]) -> Any:
     method, path = operation
     body = BODIES.get(operation)
     if operation == ("POST", "/api/v1/events"):
         body = rated(user_id, "crime-05")
     address = path.format(user_id=user_id, item_id="crime-19", training_id="none", model_id="none")
-    return house.client.request(method, address, headers=headers, json=body)
+    return running.client.request(method, address, headers=headers, json=body)
 
 
-def test_the_document_knows_every_route_and_this_test_every_operation(service: tuple[House, str, str]) -> None:
+def test_the_document_knows_every_route_and_this_test_every_operation(service: tuple[RunningService, str, str]) -> None:
     assert set(operations(service[0])) == set(EXPECTED) | PUBLIC
 
 
@@ -124,35 +133,35 @@ def test_a_route_without_a_policy_stops_the_application() -> None:
     with pytest.raises(TypeError, match="no policy"):
         refuse_undeclared([Route("/naked", lambda request: None)])
     with pytest.raises(TypeError, match="declares no policy"):
-        router.get("/empty")(guarded(Policy())(naked))
+        router.get("/empty")(with_policy(Policy())(naked))
 
 
-def test_nobody_gets_in_without_credentials_that_hold(service: tuple[House, str, str]) -> None:
-    house = service[0]
+def test_nobody_gets_in_without_credentials_that_hold(service: tuple[RunningService, str, str]) -> None:
+    running = service[0]
     expired = issue_token(SECRET, subject="u1", scopes=SCOPES, lifetime_seconds=-60, now=utc_now())
     forged = issue_token("another secret that is long enough 123", subject="u1", scopes=SCOPES, now=utc_now())
     for operation in EXPECTED:
         for headers in ({}, {"Authorization": f"Bearer {expired}"}, {"Authorization": f"Bearer {forged}"},
                         {"Authorization": "Basic dTE6eA=="}, {"X-API-Key": "rec_test_x"}):  # fmt: skip
-            answer = ask(house, operation, "u1", headers)
+            answer = ask(running, operation, "u1", headers)
             assert is_problem(answer, 401, "invalid-token"), (operation, headers)
             assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-def test_each_scope_opens_its_routes_and_no_other(service: tuple[House, str, str]) -> None:
-    house = service[0]
+def test_each_scope_opens_its_routes_and_no_other(service: tuple[RunningService, str, str]) -> None:
+    running = service[0]
     for operation, (needed, for_anyone) in EXPECTED.items():
         if operation in DESTRUCTIVE:
             continue
         for scope in SCOPES:
-            answer = ask(house, operation, "u1", bearer("u1", scope))
+            answer = ask(running, operation, "u1", bearer("u1", scope))
             allowed = scope in needed and (not for_anyone or scope == "recs:admin")
             assert (answer.status_code not in {401, 403}) is allowed, (operation, scope, answer.text)
 
 
 @pytest.mark.usefixtures("way")
-def test_people_reach_their_own_user_id_and_services_and_admins_any(service: tuple[House, str, str]) -> None:
-    house, key, small_key = service
+def test_people_reach_their_own_user_id_and_services_and_admins_any(service: tuple[RunningService, str, str]) -> None:
+    running, key, small_key = service
     mine = bearer("u1", *(scope for scope in SCOPES if scope != "recs:admin"))
     admin, machine = bearer("boss", *SCOPES), {"Authorization": f"Bearer {key}"}
     owned = [
@@ -162,15 +171,15 @@ def test_people_reach_their_own_user_id_and_services_and_admins_any(service: tup
     ]
     assert len(owned) == 5
     for operation in owned:
-        assert is_problem(ask(house, operation, "crime-fan-1", mine), 403, "forbidden"), operation
-        assert is_problem(ask(house, operation, "u1", {"Authorization": f"Bearer {small_key}"}), 403), operation
+        assert is_problem(ask(running, operation, "crime-fan-1", mine), 403, "forbidden"), operation
+        assert is_problem(ask(running, operation, "u1", {"Authorization": f"Bearer {small_key}"}), 403), operation
         for headers, user_id in ((mine, "u1"), (admin, "u2"), (machine, "u3"), ({"X-API-Key": key}, "u4")):
-            status = ask(house, operation, user_id, headers).status_code
+            status = ask(running, operation, user_id, headers).status_code
             assert status in {200, 202, 204, 404, 409}, (operation, user_id)  # 409: an erased user's event
 
 
-def test_somebody_elses_id_reads_like_one_that_nobody_has(service: tuple[House, str, str]) -> None:
-    house = service[0]
+def test_somebody_elses_id_reads_like_one_that_nobody_has(service: tuple[RunningService, str, str]) -> None:
+    running = service[0]
     mine = bearer("u1", "recs:read", "catalog:write")
     for operation in (("GET", "/api/v1/recs/{user_id}"), ("GET", "/api/v1/users/{user_id}")):
         times: dict[str, list[float]] = {"crime-fan-1": [], "nobody-at-all": []}
@@ -178,7 +187,7 @@ def test_somebody_elses_id_reads_like_one_that_nobody_has(service: tuple[House, 
         for _ in range(30):
             for user_id, taken in times.items():
                 started = time.perf_counter()
-                answer = ask(house, operation, user_id, mine)
+                answer = ask(running, operation, user_id, mine)
                 taken.append(time.perf_counter() - started)
                 document = answer.json()
                 shapes.add((answer.status_code, tuple(document), document["type"], len(answer.content)))
@@ -186,28 +195,28 @@ def test_somebody_elses_id_reads_like_one_that_nobody_has(service: tuple[House, 
         assert abs(statistics.median(times["crime-fan-1"]) - statistics.median(times["nobody-at-all"])) < 0.005
 
 
-def test_an_event_about_somebody_else_hides_in_no_wrapping(service: tuple[House, str, str]) -> None:
-    house = service[0]
+def test_an_event_about_somebody_else_hides_in_no_wrapping(service: tuple[RunningService, str, str]) -> None:
+    running = service[0]
     mine, other = rated("u1", "crime-05"), rated("u2", "crime-05")
     wrapped = {"specversion": "1.0", "id": "1", "source": "x", "type": "VideoRated", "data": other, "user_id": "u1"}
     for body in (other, [mine, other], wrapped, [mine, wrapped]):
-        assert is_problem(house.client.post("/api/v1/events", json=body, headers=bearer("u1", "events:write")), 403)
+        assert is_problem(running.client.post("/api/v1/events", json=body, headers=bearer("u1", "events:write")), 403)
 
 
-def test_two_credentials_at_once_are_ambiguous(service: tuple[House, str, str]) -> None:
-    house, key, _ = service
+def test_two_credentials_at_once_are_ambiguous(service: tuple[RunningService, str, str]) -> None:
+    running, key, _ = service
     both = {**bearer("u1"), "X-API-Key": key}
-    assert is_problem(house.get("/api/v1/recs/u1", both), 400, "ambiguous-credentials")
+    assert is_problem(running.get("/api/v1/recs/u1", both), 400, "ambiguous-credentials")
 
 
-def test_credentials_in_the_address_are_never_read(service: tuple[House, str, str]) -> None:
+def test_credentials_in_the_address_are_never_read(service: tuple[RunningService, str, str]) -> None:
     token = bearer("u1")["Authorization"].removeprefix("Bearer ")
     for name in ("token", "access_token", "api_key"):
         assert is_problem(service[0].get(f"/api/v1/recs/u1?{name}={token}", {}), 401)
 
 
 def test_operations_can_be_closed_to_a_public_port(built: Any, tmp_path: Any) -> None:
-    with opened_copy(built, tmp_path, operations_open=False) as house:
+    with opened_copy(built, tmp_path, operations_open=False) as running:
         for path in ("/metrics", "/docs", "/redoc", "/openapi.json", "/", "/debug"):
-            assert is_problem(house.get(path, {}), 404), path
-        assert house.get("/health/ready", {}).status_code == 200
+            assert is_problem(running.get(path, {}), 404), path
+        assert running.get("/health/ready", {}).status_code == 200

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.integration.api.house import build, token
 from tests.integration.api.processes import FAN, serving
+from tests.integration.api.running_service import build, token
 
 PATIENCE_MS = 30_000
 

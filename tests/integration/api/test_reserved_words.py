@@ -9,31 +9,31 @@ import pytest
 from fastapi.routing import APIRoute
 
 from app.api.routing import SecuredRoute, fixed_words, refuse_unreachable
-from app.api.security import PUBLIC, guarded
-from app.application.ingestion.event_shapes import TOPICS
-from app.application.ingestion.ingestion import Rejected
+from app.api.security import PUBLIC, with_policy
+from app.application.ingestion.batch_planning import Rejected
+from app.application.ingestion.event_types import TOPICS
 from app.application.ingestion.record_decoding import decode_records
 from app.application.transfer.row_values import RowError, checked_item, checked_user
 from app.connecting import utc_now
+from app.domain.entities import Item, User
 from app.domain.exceptions import InputError
-from app.domain.models import Item, User
 from app.infrastructure.database import open_database
 from app.infrastructure.events.memory_source import MemoryRecord
 from app.main import create_app
-from tests.integration.api.house import ADMIN, House, is_problem, rated, settings_of
+from tests.integration.api.running_service import ADMIN, RunningService, is_problem, rated, settings_of
 
 
 def words(parameter: str, folder: Any) -> Iterator[str]:
     yield from sorted(fixed_words(create_app(settings_of(folder)).routes, parameter))
 
 
-def test_the_words_come_from_the_routes(shared: House) -> None:
+def test_the_words_come_from_the_routes(shared: RunningService) -> None:
     assert set(words("user_id", shared.folder)) == {"train", "models", "session", "bulk"}
     assert set(words("item_id", shared.folder)) == {"popular", "bulk"}
 
 
 def test_an_application_whose_routes_take_an_id_away_does_not_start() -> None:
-    @guarded(PUBLIC)
+    @with_policy(PUBLIC)
     def nothing() -> None: ...
 
     routes: list[APIRoute] = [SecuredRoute(path, nothing) for path in ("/users/{user_id}", "/users/newest")]
@@ -53,7 +53,7 @@ def events(user_id: str, item_id: str) -> Iterator[tuple[str, Mapping[str, objec
     yield "", {**both, "item_id": item_id, "kind": "like"}
 
 
-def test_no_event_over_http_or_kafka_names_such_a_user_or_item(shared: House) -> None:
+def test_no_event_over_http_or_kafka_names_such_a_user_or_item(shared: RunningService) -> None:
     pairs = [(word, "crime-01") for word in words("user_id", shared.folder)]
     pairs += [("u1", word) for word in words("item_id", shared.folder)]
     for pair in pairs:
@@ -66,7 +66,7 @@ def test_no_event_over_http_or_kafka_names_such_a_user_or_item(shared: House) ->
                 assert isinstance(decoded, Rejected), (pair, topic)
 
 
-def test_no_catalogue_event_names_such_an_item(shared: House) -> None:
+def test_no_catalog_event_names_such_an_item(shared: RunningService) -> None:
     for topic, name in TOPICS.items():
         for word in words("item_id", shared.folder):
             if name.startswith("Item"):
@@ -74,14 +74,14 @@ def test_no_catalogue_event_names_such_an_item(shared: House) -> None:
                 assert decode_records(topic, [record], utc_now()) == [Rejected("item_id")]
 
 
-def test_no_file_names_such_a_user_or_item(shared: House) -> None:
+def test_no_file_names_such_a_user_or_item(shared: RunningService) -> None:
     for check, parameter in ((checked_user, "user_id"), (checked_item, "item_id")):
         for word in words(parameter, shared.folder):
             with pytest.raises(RowError, match="reserved"):
                 check(word)
 
 
-def test_no_route_writes_such_a_user_or_item(shared: House) -> None:
+def test_no_route_writes_such_a_user_or_item(shared: RunningService) -> None:
     doors: tuple[tuple[str, str, dict[str, str]], ...] = (
         ("item_id", "items", {"title": "x"}),
         ("user_id", "users", {}),
@@ -95,7 +95,7 @@ def test_no_route_writes_such_a_user_or_item(shared: House) -> None:
             assert shared.get(f"/api/v1/{plural}/{word}").status_code in {200, 404, 405}
 
 
-async def test_the_store_itself_refuses_them(shared: House) -> None:
+async def test_the_store_itself_refuses_them(shared: RunningService) -> None:
     url = settings_of(shared.folder).database_url
     database = await open_database(url, pool_size=1, timeout_seconds=5, lease_seconds=60)
     try:

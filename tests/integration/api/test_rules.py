@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api.house import House, api_key, bearer, opened_copy
+from tests.integration.api.running_service import RunningService, api_key, bearer, opened_copy
 
 CRIME = {"kind": "block", "name": "no crime", "select": {"genres": ["Crime"]}}
 
 
-def shown(house: House, body: dict[str, Any], headers: dict[str, str] | None = None) -> Any:
-    return house.client.post(
+def shown(running: RunningService, body: dict[str, Any], headers: dict[str, str] | None = None) -> Any:
+    return running.client.post(
         "/api/v1/recs/crime-fan-1", json=body, headers=headers or bearer("boss", "recs:admin", "recs:read")
     )
 
@@ -22,11 +22,11 @@ def ids(answer: Any) -> list[str]:
     return [item["item_id"] for item in answer.json()["recommendations"]]
 
 
-def test_a_service_sends_rules_with_a_request(house: House) -> None:
-    key = api_key(house.folder, "gateway", ["recs:read"])
+def test_a_service_sends_rules_with_a_request(running: RunningService) -> None:
+    key = api_key(running.folder, "gateway", ["recs:read"])
     pin = {"kind": "pin", "name": "p", "select": {"items": ["comedy-19"]}, "position": 2}
 
-    answer = shown(house, {"rules": [CRIME, pin], "limit": 5, "explain": True}, {"Authorization": f"Bearer {key}"})
+    answer = shown(running, {"rules": [CRIME, pin], "limit": 5, "explain": True}, {"Authorization": f"Bearer {key}"})
 
     assert answer.status_code == 200, answer.text
     assert answer.json()["user_id"] == "crime-fan-1"
@@ -35,10 +35,10 @@ def test_a_service_sends_rules_with_a_request(house: House) -> None:
     second = answer.json()["recommendations"][1]
     assert (second["item_id"], second["source"]) == ("comedy-19", "pinned")
     assert second["reasons"][-1]["kind"] == "pinned"
-    assert any(item.startswith("crime") for item in ids(house.get("/api/v1/recs/crime-fan-1")))
+    assert any(item.startswith("crime") for item in ids(running.get("/api/v1/recs/crime-fan-1")))
 
 
-def test_people_send_no_rules_not_even_for_themselves(shared: House) -> None:
+def test_people_send_no_rules_not_even_for_themselves(shared: RunningService) -> None:
     assert shown(shared, {"rules": [CRIME]}, bearer("crime-fan-1")).status_code == 403
 
 
@@ -52,14 +52,14 @@ def test_people_send_no_rules_not_even_for_themselves(shared: House) -> None:
         {**CRIME, "since": "2026-12-02T00:00:00Z", "until": "2026-12-01T00:00:00Z"},
     ],
 )
-def test_an_impossible_rule_is_a_problem_and_no_list(shared: House, rule: dict[str, Any]) -> None:
+def test_an_impossible_rule_is_a_problem_and_no_list(shared: RunningService, rule: dict[str, Any]) -> None:
     answer = shown(shared, {"rules": [rule]})
 
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
     assert "rules" in answer.json()["errors"][0]["pointer"]
 
 
-def test_diversity_may_be_asked_for_with_three_decimals(shared: House, way: str) -> None:
+def test_diversity_may_be_asked_for_with_three_decimals(shared: RunningService, way: str) -> None:
     usual, mixed = (shared.get(f"/api/v1/recs/crime-fan-1?diversity={strength}") for strength in ("0", "0.8"))
 
     assert {item[:5] for item in ids(usual)} == {"crime"}
@@ -74,9 +74,9 @@ def test_rules_of_the_settings_hold_for_every_list_and_propensities_are_told_wit
     rules = '[{"kind": "block", "name": "no crime", "select": {"genres": ["crime"]}}]'
     with opened_copy(
         built, tmp_path, rules=rules, explore_share=0.5, explore_position=2, explore_pool=2, list_size=5
-    ) as house:
-        told = house.get("/api/v1/recs/crime-fan-1?explain=true").json()["recommendations"]
-        plain = house.get("/api/v1/recs/crime-fan-1").json()["recommendations"]
+    ) as running:
+        told = running.get("/api/v1/recs/crime-fan-1?explain=true").json()["recommendations"]
+        plain = running.get("/api/v1/recs/crime-fan-1").json()["recommendations"]
 
     assert all(item["item_id"].startswith("comedy") for item in told)
     assert [item.get("propensity") for item in told][::2] == [None] * 3

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.fuzz import fuzz
-from tests.integration.api.house import build
 from tests.integration.api.processes import serving
+from tests.integration.api.running_service import build
 
 
 @pytest.mark.slow

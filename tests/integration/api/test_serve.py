@@ -13,8 +13,8 @@ import time
 from http.client import HTTPConnection
 from pathlib import Path
 
-from tests.integration.api.house import bearer, build
 from tests.integration.api.processes import FAN, HOST, JSON, environment_of, post, read_all, serving
+from tests.integration.api.running_service import bearer, build
 
 
 def test_while_draining_it_is_not_ready_and_answers_all_the_same(tmp_path: Path) -> None:

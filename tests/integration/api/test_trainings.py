@@ -5,46 +5,51 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tests.integration.api.house import ADMIN, House, bearer, is_problem, train_again
+from tests.integration.api.running_service import ADMIN, RunningService, bearer, is_problem, train_again
 
 TRAIN = "/api/v1/recs/train"
 
 
-def start(house: House, model_type: str = "hybrid", key: str | None = None) -> Any:
+def start(running: RunningService, model_type: str = "hybrid", key: str | None = None) -> Any:
     headers = ADMIN if key is None else {**ADMIN, "Idempotency-Key": key}
-    return house.client.post(TRAIN, json={"model_type": model_type}, headers=headers)
+    return running.client.post(TRAIN, json={"model_type": model_type}, headers=headers)
 
 
-def test_a_training_is_started_once_watched_and_cancelled(house: House) -> None:
-    first = start(house, key="key-1")
+def test_a_training_is_started_once_watched_and_cancelled(running: RunningService) -> None:
+    first = start(running, key="key-1")
     assert first.status_code == 202
     training = first.json()
     assert first.headers["location"] == f"{TRAIN}/{training['training_id']}"
     assert int(first.headers["retry-after"]) >= 1
-    again = start(house, key="key-1")
+    again = start(running, key="key-1")
     assert again.json()["training_id"] == training["training_id"]
-    other = start(house, "content", key="key-1")
+    other = start(running, "content", key="key-1")
     assert is_problem(other, 409, "idempotency-key-reused")
-    busy = start(house)
+    busy = start(running)
     assert is_problem(busy, 409, "training-running")
     assert busy.json()["training_id"] == training["training_id"]
-    shown = house.get(first.headers["location"]).json()
+    shown = running.get(first.headers["location"]).json()
     assert shown["status"] in {"queued", "running"}
     assert 0 <= shown["progress"] <= 1
-    assert house.client.delete(first.headers["location"], headers=ADMIN).status_code == 202
+    assert running.client.delete(first.headers["location"], headers=ADMIN).status_code == 202
     deadline = time.monotonic() + 60
-    while house.get(first.headers["location"]).json()["status"] not in {"cancelled", "rejected", "failed", "promoted"}:
+    while running.get(first.headers["location"]).json()["status"] not in {
+        "cancelled",
+        "rejected",
+        "failed",
+        "promoted",
+    }:
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    assert start(house).status_code == 202
-    page = house.get(f"{TRAIN}?limit=1").json()
+    assert start(running).status_code == 202
+    page = running.get(f"{TRAIN}?limit=1").json()
     assert len(page["trainings"]) == 1
-    rest = house.get(f"{TRAIN}?limit=1&cursor={page['pagination']['next_cursor']}").json()
+    rest = running.get(f"{TRAIN}?limit=1&cursor={page['pagination']['next_cursor']}").json()
     assert rest["trainings"][0]["training_id"] == training["training_id"]
     assert rest["pagination"]["has_more"] is False
 
 
-def test_trainings_that_cannot_be_are_refused(shared: House) -> None:
+def test_trainings_that_cannot_be_are_refused(shared: RunningService) -> None:
     for body in (
         {"model_type": "root"},
         {"model_type": "hybrid", "start_date": "2026-01-02T00:00:00Z", "end_date": "2026-01-01T00:00:00Z"},
@@ -57,28 +62,28 @@ def test_trainings_that_cannot_be_are_refused(shared: House) -> None:
         assert is_problem(shared.client.request(method, f"{TRAIN}/nothing", headers=ADMIN), 404)
 
 
-def test_models_are_listed_shown_promoted_and_rolled_back(house: House) -> None:
-    listed = house.get("/api/v1/recs/models").json()["models"]
+def test_models_are_listed_shown_promoted_and_rolled_back(running: RunningService) -> None:
+    listed = running.get("/api/v1/recs/models").json()["models"]
     assert [model["status"] for model in listed] == ["champion"]
     first = listed[0]["id"]
-    assert house.get(f"/api/v1/recs/models/{first}").json() == {**listed[0], "notes": {}}
-    assert is_problem(house.client.post("/api/v1/recs/models/rollback", headers=ADMIN), 404)
-    second = train_again(house.folder)
-    until_served(house, second)
-    rolled = house.client.post("/api/v1/recs/models/rollback", json={"model_type": "hybrid"}, headers=ADMIN)
+    assert running.get(f"/api/v1/recs/models/{first}").json() == {**listed[0], "notes": {}}
+    assert is_problem(running.client.post("/api/v1/recs/models/rollback", headers=ADMIN), 404)
+    second = train_again(running.folder)
+    until_served(running, second)
+    rolled = running.client.post("/api/v1/recs/models/rollback", json={"model_type": "hybrid"}, headers=ADMIN)
     assert (rolled.status_code, rolled.json()["model"]["id"]) == (200, first)
-    until_served(house, first)
-    promoted = house.client.post(f"/api/v1/recs/models/{second}/promote", headers=ADMIN).json()
+    until_served(running, first)
+    promoted = running.client.post(f"/api/v1/recs/models/{second}/promote", headers=ADMIN).json()
     assert promoted["model"]["id"] == second
     assert promoted["epoch"] > rolled.json()["epoch"]
-    until_served(house, second)
+    until_served(running, second)
     for path in ("/api/v1/recs/models/none", "/api/v1/recs/models?type=root"):
-        assert house.get(path).status_code in {404, 422}
-    assert is_problem(house.client.post("/api/v1/recs/models/none/promote", headers=ADMIN), 404)
+        assert running.get(path).status_code in {404, 422}
+    assert is_problem(running.client.post("/api/v1/recs/models/none/promote", headers=ADMIN), 404)
 
 
-def until_served(house: House, model_id: str) -> None:
+def until_served(running: RunningService, model_id: str) -> None:
     deadline = time.monotonic() + 15
-    while house.get("/api/v1/recs/crime-fan-1", bearer("crime-fan-1")).json()["model"]["id"] != model_id:
+    while running.get("/api/v1/recs/crime-fan-1", bearer("crime-fan-1")).json()["model"]["id"] != model_id:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.api.limits import Admission, RateLimiter, quota_headers
+from app.api.limits import ConcurrencyLimiter, RateLimiter, quota_headers
 from app.domain.exceptions import CacheUnavailableError, OverloadedError, RateLimitedError
-from app.domain.interfaces import Cache, Quota
+from app.domain.interfaces import Cache, RateLimitStatus
 from app.infrastructure.cache import open_cache
 
 
@@ -23,7 +23,7 @@ async def cache() -> AsyncIterator[Cache]:
 class Away:
     """Stands where a cache is that does not answer; embedded adapters cannot be away."""
 
-    async def hit(self, limit_key: str, limit_per_minute: int) -> Quota:
+    async def hit(self, limit_key: str, limit_per_minute: int) -> RateLimitStatus:
         raise CacheUnavailableError("away")
 
 
@@ -75,14 +75,14 @@ async def test_an_address_that_used_up_its_requests_is_refused_without_asking_th
 
 
 def test_the_headers_name_the_policy_and_what_is_left() -> None:
-    assert quota_headers(Quota(500, 499, 59.2, allowed=True)) == [
+    assert quota_headers(RateLimitStatus(500, 499, 59.2, allowed=True)) == [
         (b"ratelimit-policy", b'"default";q=500;w=60'),
         (b"ratelimit", b'"default";r=499;t=60'),
     ]
 
 
 async def test_places_are_taken_given_back_and_shed_fast_when_there_are_none() -> None:
-    admission = Admission(4)
+    admission = ConcurrencyLimiter(4)
     for _ in range(4):
         await admission.enter(is_user_read=True)
     started = asyncio.get_running_loop().time()
@@ -97,7 +97,7 @@ async def test_places_are_taken_given_back_and_shed_fast_when_there_are_none() -
 
 
 async def test_the_last_places_are_for_reads_of_users_lists() -> None:
-    admission = Admission(4)
+    admission = ConcurrencyLimiter(4)
     for _ in range(3):
         await admission.enter(is_user_read=False)
     with pytest.raises(OverloadedError):
@@ -106,7 +106,7 @@ async def test_the_last_places_are_for_reads_of_users_lists() -> None:
 
 
 async def test_a_waiting_request_goes_on_as_soon_as_a_place_is_free() -> None:
-    admission = Admission(1)
+    admission = ConcurrencyLimiter(1)
     await admission.enter(is_user_read=True)
     waiting = asyncio.create_task(admission.enter(is_user_read=True))
     await asyncio.sleep(0.01)
@@ -116,7 +116,7 @@ async def test_a_waiting_request_goes_on_as_soon_as_a_place_is_free() -> None:
 
 
 async def test_who_gives_up_waiting_leaves_the_queue() -> None:
-    admission = Admission(1)
+    admission = ConcurrencyLimiter(1)
     await admission.enter(is_user_read=True)
     waiting = asyncio.create_task(admission.enter(is_user_read=True))
     await asyncio.sleep(0.01)

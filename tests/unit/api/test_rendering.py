@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.rendering import completed, page_head
-from app.application.recommending.lists import ModelRef, Page, RankedItem, Reason
+from app.api.rendering import complete_body, render_page_head
+from app.domain.list_query import ModelRef, Page, RankedItem, Reason
 
 AS_OF = datetime(2026, 11, 21, 9, 30, 15, 250_000, tzinfo=UTC)
 CARD = b'"title":"A \\"quoted\\" one","metadata":{"genres":["Crime"]}'
@@ -25,7 +25,7 @@ def page(**changes: object) -> Page:
 
 
 def test_every_member_is_there_in_the_order_of_the_contract() -> None:
-    body = json.loads(completed(page_head(page(), ("user_id", "u1"), "c1"), "r1"))
+    body = json.loads(complete_body(render_page_head(page(), ("user_id", "u1"), "c1"), "r1"))
     assert body == {
         "user_id": "u1",
         "recommendations": [
@@ -51,7 +51,7 @@ def test_every_member_is_there_in_the_order_of_the_contract() -> None:
 
 def test_an_empty_list_of_nobody_without_a_model() -> None:
     empty = page(items=(), total=0, model=None, is_fallback=True, fallback_reason="no_model")
-    body = json.loads(completed(page_head(empty, None, None), "r1"))
+    body = json.loads(complete_body(render_page_head(empty, None, None), "r1"))
     assert "user_id" not in body
     assert (body["recommendations"], body["model"], body["is_fallback"]) == ([], None, True)
     assert body["pagination"]["has_more"] is False
@@ -60,5 +60,5 @@ def test_an_empty_list_of_nobody_without_a_model() -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.floats(allow_nan=False, allow_infinity=False, width=32))
 def test_any_text_and_any_score_stay_json(text: str, score: float) -> None:
     item = RankedItem(text, 1, score, text, CARD)
-    body = json.loads(completed(page_head(page(items=(item,)), ("item_id", text), text), text))
+    body = json.loads(complete_body(render_page_head(page(items=(item,)), ("item_id", text), text), text))
     assert (body["item_id"], body["request_id"], body["recommendations"][0]["item_id"]) == (text, text, text)

@@ -15,23 +15,23 @@ from app.api.security import (
     PUBLIC,
     Authenticator,
     Principal,
-    allow,
     authorise,
-    credentials_in,
-    guarded,
     policy_of,
+    presented_credentials,
+    require_scopes,
+    with_policy,
 )
 from app.api.tokens import TokenPolicy
 from app.application.credentials import LISTED_SECONDS, ApiKeys, issue_token
+from app.domain.entities import ApiKey
 from app.domain.exceptions import AuthenticationError, PermissionDeniedError
-from app.domain.models import ApiKey
 from app.domain.stores import ApiKeyStore, Database
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate
 
 SECRET = "a secret for tests that is long enough"
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
-READ = allow("recs:read", owner="user_id")
+READ = require_scopes("recs:read", owner="user_id")
 PERSON = Principal("u1", frozenset({"recs:read"}), is_service=False)
 ADMIN = Principal("boss", frozenset({"recs:read", "recs:admin"}), is_service=False)
 SERVICE = Principal("nestjs", frozenset({"recs:read"}), is_service=True)
@@ -67,7 +67,7 @@ def test_a_function_without_a_policy_is_refused() -> None:
     async def naked() -> None:
         """No policy."""
 
-    @guarded(allow())
+    @with_policy(require_scopes())
     async def empty() -> None:
         """A policy that allows nobody is a mistake."""
 
@@ -77,9 +77,9 @@ def test_a_function_without_a_policy_is_refused() -> None:
 
 
 def test_an_api_key_header_reads_like_a_bearer() -> None:
-    assert credentials_in([(b"x-api-key", b"rec_x")]) == b"Bearer rec_x"
-    assert credentials_in([(b"authorization", b"Basic eA==")]) == b"Basic eA=="
-    assert credentials_in([(b"cookie", b"token=x")]) is None
+    assert presented_credentials([(b"x-api-key", b"rec_x")]) == b"Bearer rec_x"
+    assert presented_credentials([(b"authorization", b"Basic eA==")]) == b"Basic eA=="
+    assert presented_credentials([(b"cookie", b"token=x")]) is None
 
 
 class NoStore(ApiKeyStore):

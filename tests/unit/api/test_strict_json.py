@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.strict_json import MalformedJsonError, UnacceptableJsonError, parse
+from app.api.strict_json import MalformedJsonError, UnacceptableJsonError, parse_json
 
 JSON = st.recursive(
     st.none()
@@ -50,7 +50,7 @@ JSON = st.recursive(
 )
 def test_what_is_not_json_or_is_ambiguous_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedJsonError):
-        parse(body)
+        parse_json(body)
 
 
 @pytest.mark.parametrize(
@@ -60,28 +60,28 @@ def test_what_is_not_json_or_is_ambiguous_is_malformed(body: bytes) -> None:
 )
 def test_values_nothing_can_hold_are_unacceptable(body: bytes) -> None:
     with pytest.raises(UnacceptableJsonError):
-        parse(body)
+        parse_json(body)
 
 
 def test_whole_surrogate_pairs_are_one_character() -> None:
-    assert parse(b'"\\ud83d\\ude00"') == "\N{GRINNING FACE}"
+    assert parse_json(b'"\\ud83d\\ude00"') == "\N{GRINNING FACE}"
 
 
 @given(JSON)
 def test_everything_else_reads_as_the_standard_parser_reads_it(value: object) -> None:
     text = json.dumps(value)
-    assert parse(text.encode()) == json.loads(text)
+    assert parse_json(text.encode()) == json.loads(text)
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_whatsoever_raise_anything_else(body: bytes) -> None:
     with contextlib.suppress(MalformedJsonError, UnacceptableJsonError):
-        parse(body)
+        parse_json(body)
 
 
 def test_an_object_with_far_too_many_members_is_refused_fast() -> None:
     body = json.dumps({f"k{n}": 0 for n in range(300_000)}).encode()
     started = time.perf_counter()
     with pytest.raises(UnacceptableJsonError):
-        parse(body)
+        parse_json(body)
     assert time.perf_counter() - started < 2.0

@@ -11,11 +11,11 @@ CODE = """
 import sys
 import numpy as np
 import scipy.sparse as sp
-from app.models.irspack_core import Trainer
+from app.models.irspack_core import AlsSolver
 
 def train():
     matrix = sp.random(60, 40, 0.1, format="csr", dtype=np.float32, random_state=1)
-    trainer = Trainer(matrix, factors=8, alpha=0.1, regularization=0.003, nu=1.0, seed=3, threads=1)
+    trainer = AlsSolver(matrix, factors=8, alpha=0.1, regularization=0.003, nu=1.0, seed=3, threads=1)
     for _ in range(3):
         trainer.run_epoch()
     return matrix, np.array(trainer.item_factors)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from app.application.evaluation.selection import select
 from app.domain.dataset import Dataset
 from app.domain.exceptions import InputError, TrainingError
-from app.models import RECOMMENDERS, Table, transformer
+from app.models import RECOMMENDERS, RecommenderTable, transformer
 from app.models.sequence_moments import Steps
 from app.models.transformer import TransformerParameters, TransformerRecommender
 from app.models.transformer_forward import Weights, read
@@ -144,10 +144,10 @@ def test_a_training_without_torch_says_what_to_install(monkeypatch: pytest.Monke
 def test_it_is_tried_where_it_was_asked_for_and_torch_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tuple(RECOMMENDERS.optional()) == ()
     with torch_hidden(monkeypatch):
-        assert tuple(Table("always").optional()) == ()
+        assert tuple(RecommenderTable("always").optional()) == ()
     monkeypatch.setattr(transformer, "find_spec", lambda name: name)
-    assert tuple(Table("always").optional()) == ("transformer",)
-    assert tuple(Table("never").optional()) == ()
+    assert tuple(RecommenderTable("always").optional()) == ("transformer",)
+    assert tuple(RecommenderTable("never").optional()) == ()
 
 
 SERVES = """
@@ -198,12 +198,12 @@ def test_it_learns_what_comes_next(negatives: int) -> None:
 
 @needs_torch
 def test_selection_tries_it_where_it_was_asked_for() -> None:
-    def tried(recommenders: Table) -> set[object]:
+    def tried(recommenders: RecommenderTable) -> set[object]:
         recipe = select(cycles(), recommenders, "hybrid", seed=0, budget_seconds=60, progress=silent)
         return {row["recommender"] for row in recipe.table}
 
-    assert "transformer" in tried(Table("always"))
-    assert "transformer" not in tried(Table())
+    assert "transformer" in tried(RecommenderTable("always"))
+    assert "transformer" not in tried(RecommenderTable())
 
 
 @needs_torch

@@ -1,4 +1,4 @@
-"""The catalogue as its editors use it."""
+"""The catalog as its editors use it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from app.application.recommending.lists import ListQuery
+from app.domain.entities import Item, User
 from app.domain.exceptions import InputError, NotFoundError
-from app.domain.models import Item, User
+from app.domain.list_query import ListQuery
 from tests.unit.serving.world import NOW, World, following
 
 
@@ -53,7 +53,7 @@ async def test_an_item_opens_and_closes_by_the_clock_alone(world: World) -> None
     window = Item("windowed", NOW, genres=("Crime",), available_from=opens, available_until=closes)
     async with following(world):
         await world.stack.catalog.put_items([window])
-    await world.server.refresh_catalogue()
+    await world.server.refresh_catalog()
 
     async def is_listed() -> bool:
         world.lists.forget(["crime-fan-1"])

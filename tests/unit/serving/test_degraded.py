@@ -13,10 +13,10 @@ import pytest
 
 from app import telemetry
 from app.application.recommending.list_policy import ListPolicy
-from app.application.recommending.lists import ListQuery
+from app.domain.entities import IngestOutcome
 from app.domain.exceptions import OverloadedError
 from app.domain.interfaces import CacheReply
-from app.domain.models import Outcome
+from app.domain.list_query import ListQuery
 from tests.unit.serving.world import World, following, open_world
 
 
@@ -89,7 +89,7 @@ async def test_an_event_taken_in_without_the_cache_is_accepted_and_its_list_rene
     outcomes = await world.rate("somebody", "crime-05")
     world.cache_switch.is_on = True
 
-    assert [event.outcome for event in outcomes] == [Outcome.ACCEPTED]
+    assert [event.outcome for event in outcomes] == [IngestOutcome.ACCEPTED]
     async with following(world), asyncio.timeout(10):
         while (await world.lists.recommend(ListQuery("somebody"))).etag == before.etag:  # noqa: ASYNC110 - as a client
             await asyncio.sleep(0.01)
@@ -136,10 +136,10 @@ async def test_a_renewal_that_fails_is_counted_and_the_stale_list_goes_on(
     kept = world.cache.read
 
     async def stale(user_id: str, variant: str, limit: int | None, limit_key: str = "") -> CacheReply:
-        return replace(await kept(user_id, variant, limit, limit_key), is_our_turn=True)
+        return replace(await kept(user_id, variant, limit, limit_key), has_lease=True)
 
     monkeypatch.setattr(world.cache, "read", stale)
-    monkeypatch.setattr(world.lists, "making", broken)
+    monkeypatch.setattr(world.lists, "rank", broken)
 
     shown = await world.lists.recommend(ListQuery("u1"))
     async with asyncio.timeout(5):

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from app.application.recommending.lists import ListQuery
+from app.domain.entities import IngestOutcome
 from app.domain.exceptions import DatabaseUnavailableError
-from app.domain.models import Outcome
+from app.domain.list_query import ListQuery
 from tests.unit.serving.world import World, rated
 
 EVENT_ID = "11111111-2222-4333-8444-555555555555"
@@ -20,10 +20,10 @@ async def test_each_event_of_a_batch_has_an_outcome_of_its_own(world: World) -> 
     outcomes = await world.stack.events.ingest([good, bad, json.dumps(good).encode(), b"[]"])
 
     assert [event.outcome for event in outcomes] == [
-        Outcome.ACCEPTED,
-        Outcome.REJECTED,
-        Outcome.DUPLICATE,
-        Outcome.REJECTED,
+        IngestOutcome.ACCEPTED,
+        IngestOutcome.REJECTED,
+        IngestOutcome.DUPLICATE,
+        IngestOutcome.REJECTED,
     ]
     assert [event.reason for event in outcomes] == [None, "rating_range", None, "shape"]
     assert outcomes[1].field == "rating"
@@ -46,7 +46,7 @@ async def test_the_first_of_two_events_with_one_id_wins_and_the_other_is_kept_ap
     await world.stack.events.ingest([first])
     outcomes = await world.stack.events.ingest([other])
 
-    assert [event.outcome for event in outcomes] == [Outcome.CONFLICT]
+    assert [event.outcome for event in outcomes] == [IngestOutcome.CONFLICT]
     letters = await world.database.dead_letters.list(10)
     assert [letter.reason for letter in letters] == ["id_conflict"]
     assert json.loads(letters[0].payload)["video_id"] == "crime-06"
@@ -61,10 +61,10 @@ async def test_rejected_events_become_dead_letters_with_a_bounded_payload(world:
     assert [len(letter.payload) for letter in letters] == [4_096, len('{"user_id": "\\ud800"}')]
 
 
-async def test_catalogue_events_have_routes_of_their_own(world: World) -> None:
+async def test_catalog_events_have_routes_of_their_own(world: World) -> None:
     outcomes = await world.stack.events.ingest([{"type": "ItemRemoved", "item_id": "crime-00"}])
 
-    assert [(event.outcome, event.reason) for event in outcomes] == [(Outcome.REJECTED, "unsupported")]
+    assert [(event.outcome, event.reason) for event in outcomes] == [(IngestOutcome.REJECTED, "unsupported")]
     assert await world.database.catalog.get_item("crime-00") is not None
 
 

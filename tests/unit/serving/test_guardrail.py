@@ -11,16 +11,16 @@ import pytest
 from numpy.typing import NDArray
 
 from app import telemetry
-from app.application.recommending.list_making import Task, make_list
-from app.application.recommending.lists import Filters, ListQuery
-from app.application.recommending.ranked_list import RankedList
+from app.application.ranking.list_ranking import RankingTask, rank_list
+from app.application.ranking.serving_state import ServingState
+from app.application.serving.counting_ranker import CountingRanker
 from app.application.serving.guardrail import Guardrail
-from app.application.serving.served import Served
-from app.application.serving.serving import Serving
-from app.application.training.model_registry import Registry
+from app.application.training.model_registry import ModelRegistry
 from app.domain.dataset import Histories
-from app.domain.guardrail import GuardrailPolicy, Tally
-from app.domain.models import ModelVersion
+from app.domain.entities import ModelVersion
+from app.domain.guardrail_policy import GuardrailPolicy, ListCounts
+from app.domain.list_query import Filters, ListQuery
+from app.domain.ranked_list import RankedList
 from app.domain.recommender import Scorer
 from app.models import RECOMMENDERS
 from tests.unit.serving.world import NOW, World
@@ -33,8 +33,8 @@ class Watched:
     """The world with a guardrail."""
 
     world: World
-    served: Served
-    registry: Registry
+    served: CountingRanker
+    registry: ModelRegistry
     guardrail: Guardrail
 
     async def replica(self) -> Guardrail:
@@ -64,9 +64,9 @@ class Watched:
 
 @pytest.fixture
 async def watched(world: World) -> Watched:
-    served = Served(POLICY.window_seconds)
-    world.lists.making = served.making
-    registry = Registry(world.database, world.artifacts, RECOMMENDERS, world.clock)
+    served = CountingRanker(POLICY.window_seconds)
+    world.lists.rank = served.rank
+    registry = ModelRegistry(world.database, world.artifacts, RECOMMENDERS, world.clock)
     guardrail = Guardrail(world.server, served, registry, POLICY)
     await guardrail.check()
     return Watched(world, served, registry, guardrail)
@@ -75,20 +75,20 @@ async def watched(world: World) -> Watched:
 class Emptied:
     """Lists of one model come out empty, or not at all."""
 
-    def __init__(self, served: Served, model_id: str, *, fails: bool = False) -> None:
+    def __init__(self, served: CountingRanker, model_id: str, *, fails: bool = False) -> None:
         self._served = served
         self._model_id = model_id
         self._fails = fails
 
-    def making(self, serving: Serving, task: Task, now: datetime) -> RankedList:
+    def rank(self, serving: ServingState, task: RankingTask, now: datetime) -> RankedList:
         if serving.model is not None and serving.model.model_id == self._model_id:
             if self._fails:
-                serving = Serving(serving.view, serving.model, None, Broken())
+                serving = ServingState(serving.view, serving.model, None, Broken())
             else:
-                serving = Serving(
+                serving = ServingState(
                     serving.view.updated([], serving.view.ids.ids, 99), serving.model, serving.recommender
                 )
-        return self._served.making(serving, task, now)
+        return self._served.rank(serving, task, now)
 
 
 class Broken(Scorer):
@@ -107,7 +107,7 @@ class Broken(Scorer):
 async def test_a_model_whose_lists_are_empty_falls_back_once_and_says_why(watched: Watched) -> None:
     first = await watched.champion()
     bad = await watched.swap()
-    watched.world.lists.making = Emptied(watched.served, bad.model_id).making
+    watched.world.lists.rank = Emptied(watched.served, bad.model_id).rank
     other = await watched.replica()
     await watched.show(range(25), "reader")
     breaches = telemetry.GUARDRAIL_BREACHES.labels("hybrid", "rolled_back")
@@ -133,7 +133,7 @@ async def test_a_model_whose_lists_are_empty_falls_back_once_and_says_why(watche
 
 async def test_lists_that_fail_count_too(watched: Watched) -> None:
     first, bad = await watched.champion(), await watched.swap()
-    watched.world.lists.making = Emptied(watched.served, bad.model_id, fails=True).making
+    watched.world.lists.rank = Emptied(watched.served, bad.model_id, fails=True).rank
     for number in range(25):
         await watched.world.rate(f"reader-{number}", "crime-00")
         with pytest.raises(RuntimeError):
@@ -145,12 +145,12 @@ async def test_lists_that_fail_count_too(watched: Watched) -> None:
 
 async def test_the_model_that_was_restored_does_not_fall_until_somebody_promotes_again(watched: Watched) -> None:
     first, bad = await watched.champion(), await watched.swap()
-    watched.served._count(bad.model_id, Tally(lists=100, empty=100))
+    watched.served._count(bad.model_id, ListCounts(lists=100, empty=100))
     watched.world.clock.now = NOW + timedelta(minutes=1)
     assert await watched.guardrail.check() is not None
     await watched.world.server.refresh_model()
 
-    watched.served._count(first, Tally(lists=1_000, empty=1_000))
+    watched.served._count(first, ListCounts(lists=1_000, empty=1_000))
 
     assert await watched.guardrail.check() is None
     assert await watched.champion() == first
@@ -158,7 +158,7 @@ async def test_the_model_that_was_restored_does_not_fall_until_somebody_promotes
 
 async def test_with_nothing_to_fall_back_to_the_model_stays_and_is_counted_once(watched: Watched) -> None:
     only = await watched.champion()
-    watched.served._count(only, Tally(lists=100, empty=100))
+    watched.served._count(only, ListCounts(lists=100, empty=100))
     kept = telemetry.GUARDRAIL_BREACHES.labels("hybrid", "kept")
     before = kept._value.get()
 
@@ -171,7 +171,7 @@ async def test_with_nothing_to_fall_back_to_the_model_stays_and_is_counted_once(
 async def test_another_champion_is_none_of_this_replicas_business(watched: Watched) -> None:
     bad = await watched.swap()
     better = await watched.world.train()
-    watched.served._count(bad.model_id, Tally(lists=100, empty=100))
+    watched.served._count(bad.model_id, ListCounts(lists=100, empty=100))
 
     assert await watched.guardrail.check() is None
     assert await watched.champion() == better.model_id
@@ -191,7 +191,7 @@ async def test_a_list_is_taken_up_when_its_person_goes_on_with_one_of_its_first_
         await watched.world.stack.events.ingest([event])
         await watched.world.lists.recommend(ListQuery(reader))
 
-    assert watched.served.tally(model_id) == Tally(lists=5, answered=2, hits=1)
+    assert watched.served.tally(model_id) == ListCounts(lists=5, answered=2, hits=1)
 
 
 async def test_lists_with_filters_may_be_empty(watched: Watched) -> None:
@@ -199,16 +199,16 @@ async def test_lists_with_filters_may_be_empty(watched: Watched) -> None:
     page = await watched.world.lists.recommend(ListQuery("reader", filters=Filters(genres=frozenset({"western"}))))
 
     assert not page.items
-    assert watched.served.tally(await watched.champion()) == Tally()
+    assert watched.served.tally(await watched.champion()) == ListCounts()
 
 
 def test_the_window_slides() -> None:
     now = 0.0
-    served = Served(15.0, lambda: now)
+    served = CountingRanker(15.0, lambda: now)
     for second in range(40):
         now = float(second)
-        served._count("m", Tally(lists=1))
+        served._count("m", ListCounts(lists=1))
 
     assert served.tally("m").lists == 15
-    assert served.tally("other") == Tally()
-    assert make_list is not served.making
+    assert served.tally("other") == ListCounts()
+    assert rank_list is not served.rank

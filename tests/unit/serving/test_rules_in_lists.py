@@ -13,16 +13,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.application.outgoing.outbox import BackgroundEvents
+from app.application.outgoing.outbox_relay import BackgroundEvents
 from app.application.recommending.list_policy import ListPolicy
-from app.application.recommending.lists import Filters, ListQuery, Page, SessionEvent, SessionQuery
-from app.application.recommending.refreshed import told_through
-from app.application.recommending.rules import Shape, read_rules
-from app.application.recommending.shaping import House
+from app.application.recommending.refresh_events import publish_to
+from app.domain.entities import Item
 from app.domain.exceptions import NotFoundError
 from app.domain.exploration import Exploration
-from app.domain.models import Item
-from app.infrastructure.events.memory import MemoryPublisher
+from app.domain.list_query import Filters, ListQuery, Page, SessionEvent, SessionQuery
+from app.domain.reranking import RankingPolicy
+from app.domain.rules import RerankOptions, read_rules
+from app.infrastructure.events.memory_publisher import MemoryPublisher
 from tests.unit.serving.world import NOW, World, open_world
 
 Opener = Callable[..., Awaitable[World]]
@@ -30,15 +30,15 @@ FAN = "somebody"
 
 
 @pytest.fixture
-async def open_house(trained_folder: Path, tmp_path: Path) -> AsyncIterator[Opener]:
+async def open_with_rules(trained_folder: Path, tmp_path: Path) -> AsyncIterator[Opener]:
     """Opens the trained world with these rules (and other settings of lists); a fan of crime has rated three."""
     numbers = itertools.count()
     async with AsyncExitStack() as stack:
 
-        async def opened(*rules: dict[str, object], size: int = 100, **house: object) -> World:
+        async def opened(*rules: dict[str, object], size: int = 100, **ranking_policy: object) -> World:
             folder = Path(shutil.copytree(trained_folder, tmp_path / f"world-{next(numbers)}"))
-            settled = House(read_rules(rules), **house)  # type: ignore[arg-type]  # the fields of House
-            world = await stack.enter_async_context(open_world(folder, ListPolicy(size=size), house=settled))
+            settled = RankingPolicy(read_rules(rules), **ranking_policy)  # type: ignore[arg-type]  # the fields of House
+            world = await stack.enter_async_context(open_world(folder, ListPolicy(size=size), ranking_policy=settled))
             await world.stack.start()
             await world.rate(FAN, "crime-00", "crime-01", "crime-02")
             return world
@@ -59,8 +59,8 @@ async def listed(world: World, limit: int = 10, **fields: object) -> list[str]:
     return ids(await world.lists.recommend(ListQuery(FAN, limit=limit, **fields)))  # type: ignore[arg-type] # its fields
 
 
-async def test_what_is_blocked_appears_in_no_list_of_any_kind(open_house: Opener) -> None:
-    world = await open_house(rule("block", genres=["CRIME"]), rule("block", "one", items=["comedy-00"]))
+async def test_what_is_blocked_appears_in_no_list_of_any_kind(open_with_rules: Opener) -> None:
+    world = await open_with_rules(rule("block", genres=["CRIME"]), rule("block", "one", items=["comedy-00"]))
     crime = Filters(genres=frozenset({"crime"}))
 
     pages = [
@@ -87,7 +87,7 @@ async def test_what_is_blocked_is_not_counted_as_popular_without_a_model(
     untrained_world: World, populated_folder: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(populated_folder, tmp_path / "other"))
-    async with open_world(folder, house=House(read_rules([rule("block", genres=["crime"])]))) as world:
+    async with open_world(folder, ranking_policy=RankingPolicy(read_rules([rule("block", genres=["crime"])]))) as world:
         await world.stack.start()
         page = await world.lists.recommend(ListQuery("u1", limit=100))
 
@@ -96,8 +96,8 @@ async def test_what_is_blocked_is_not_counted_as_popular_without_a_model(
     assert not [item for item in ids(page) if item.startswith("crime")]
 
 
-async def test_a_pinned_item_stands_in_its_place_and_says_so(open_house: Opener) -> None:
-    world = await open_house(rule("pin", items=["comedy-19"], position=2))
+async def test_a_pinned_item_stands_in_its_place_and_says_so(open_with_rules: Opener) -> None:
+    world = await open_with_rules(rule("pin", items=["comedy-19"], position=2))
 
     page = await world.lists.recommend(ListQuery(FAN, explain=True))
 
@@ -108,26 +108,26 @@ async def test_a_pinned_item_stands_in_its_place_and_says_so(open_house: Opener)
         assert sum(reason.contribution for reason in item.reasons) == pytest.approx(item.score, abs=1e-5)
 
 
-async def test_a_pin_does_not_show_what_may_not_be_shown(open_house: Opener) -> None:
-    world = await open_house(
+async def test_a_pin_does_not_show_what_may_not_be_shown(open_with_rules: Opener) -> None:
+    world = await open_with_rules(
         rule("pin", items=["comedy-19", "crime-01", "unheard-of"]), rule("block", "no", items=["comedy-19"])
     )
 
     assert "pinned" not in {item.source for item in (await world.lists.recommend(ListQuery(FAN, limit=100))).items}
 
 
-async def test_a_boost_lifts_and_a_negative_one_sinks(open_house: Opener) -> None:
-    usual = await listed(await open_house())
-    lifted = await listed(await open_house(rule("boost", genres=["comedy"], by=10)))
-    sunk = await listed(await open_house(rule("boost", genres=["crime"], by=-10)))
+async def test_a_boost_lifts_and_a_negative_one_sinks(open_with_rules: Opener) -> None:
+    usual = await listed(await open_with_rules())
+    lifted = await listed(await open_with_rules(rule("boost", genres=["comedy"], by=10)))
+    sunk = await listed(await open_with_rules(rule("boost", genres=["crime"], by=-10)))
 
     assert all(item.startswith("crime") for item in usual)
     assert all(item.startswith("comedy") for item in lifted)
     assert all(item.startswith("comedy") for item in sunk)
 
 
-async def test_a_quota_holds_in_the_first_ten_and_the_list_stays_full(open_house: Opener) -> None:
-    world = await open_house(rule("quota", genres=["crime"], at_most=3, within=10))
+async def test_a_quota_holds_in_the_first_ten_and_the_list_stays_full(open_with_rules: Opener) -> None:
+    world = await open_with_rules(rule("quota", genres=["crime"], at_most=3, within=10))
 
     shown = await listed(world, 100)
 
@@ -136,15 +136,15 @@ async def test_a_quota_holds_in_the_first_ten_and_the_list_stays_full(open_house
     assert len(await listed(world, 10, filters=Filters(genres=frozenset({"crime"})))) == 10
 
 
-async def test_a_quota_promises_places_to_items_far_down(open_house: Opener) -> None:
-    world = await open_house(rule("quota", items=["comedy-19", "comedy-18"], at_least=2, within=5), size=5)
+async def test_a_quota_promises_places_to_items_far_down(open_with_rules: Opener) -> None:
+    world = await open_with_rules(rule("quota", items=["comedy-19", "comedy-18"], at_least=2, within=5), size=5)
 
     assert {"comedy-19", "comedy-18"} <= set(await listed(world, 5))
 
 
-async def test_a_list_ends_when_a_rule_begins(open_house: Opener) -> None:
+async def test_a_list_ends_when_a_rule_begins(open_with_rules: Opener) -> None:
     begins = (NOW + timedelta(minutes=5)).isoformat()
-    world = await open_house(rule("block", genres=["crime"], since=begins))
+    world = await open_with_rules(rule("block", genres=["crime"], since=begins))
     before = await listed(world)
 
     world.clock.now = NOW + timedelta(minutes=5)
@@ -153,9 +153,9 @@ async def test_a_list_ends_when_a_rule_begins(open_house: Opener) -> None:
     assert all(item.startswith("comedy") for item in await listed(world))
 
 
-async def test_a_window_shows_its_items_in_its_time_only(open_house: Opener) -> None:
+async def test_a_window_shows_its_items_in_its_time_only(open_with_rules: Opener) -> None:
     since, until = ((NOW + timedelta(minutes=minutes)).isoformat() for minutes in (5, 10))
-    world = await open_house(rule("window", genres=["crime"], since=since, until=until))
+    world = await open_with_rules(rule("window", genres=["crime"], since=since, until=until))
     shown = []
     for minutes in (0, 5, 10):
         world.clock.now = NOW + timedelta(minutes=minutes)
@@ -164,8 +164,8 @@ async def test_a_window_shows_its_items_in_its_time_only(open_house: Opener) -> 
     assert shown == ["comed", "crime", "comed"]
 
 
-async def test_rules_by_tag_and_attribute_follow_the_catalogue(open_house: Opener) -> None:
-    world = await open_house(
+async def test_rules_by_tag_and_attribute_follow_the_catalog(open_with_rules: Opener) -> None:
+    world = await open_with_rules(
         rule("block", tags=["Recalled"]), rule("block", "studio", attributes={"studio": ["acme"], "year": ["3"]})
     )
     item = Item("comedy-05", NOW, "Comedy Co5", genres=("Comedy",), year=2005)
@@ -176,16 +176,16 @@ async def test_rules_by_tag_and_attribute_follow_the_catalogue(open_house: Opene
     }
     before = await listed(world, 100)
     await world.database.catalog.upsert_items(list(changes.values()))
-    await world.server.refresh_catalogue()
+    await world.server.refresh_catalog()
 
     gone = set(before) - set(await listed(world, 100))
 
     assert gone == {"comedy-05", "comedy-06"}
 
 
-async def test_rules_of_a_request_come_on_top_and_last_for_that_request_alone(open_house: Opener) -> None:
-    world = await open_house(rule("block", items=["crime-03"]))
-    mine = Shape(rules=read_rules([rule("block", items=["crime-04"]), rule("pin", "p", items=["comedy-19"])]))
+async def test_rules_of_a_request_come_on_top_and_last_for_that_request_alone(open_with_rules: Opener) -> None:
+    world = await open_with_rules(rule("block", items=["crime-03"]))
+    mine = RerankOptions(rules=read_rules([rule("block", items=["crime-04"]), rule("pin", "p", items=["comedy-19"])]))
 
     shaped, usual = await listed(world, 100, shape=mine), await listed(world, 100)
 
@@ -196,12 +196,12 @@ async def test_rules_of_a_request_come_on_top_and_last_for_that_request_alone(op
 
 
 async def test_of_one_title_and_year_only_the_better_one_is_in_a_list_unless_nothing_else_is_left(
-    open_house: Opener,
+    open_with_rules: Opener,
 ) -> None:
-    world = await open_house(size=20)
+    world = await open_with_rules(size=20)
     twin = Item("crime-twin", NOW, "crime  CR5", genres=("Crime",), year=1955)
     await world.database.catalog.upsert_items([twin])
-    await world.server.refresh_catalogue()
+    await world.server.refresh_catalog()
 
     shown = await listed(world, 20)
     every = await listed(world, 20, filters=Filters(genres=frozenset({"crime"})))
@@ -212,25 +212,25 @@ async def test_of_one_title_and_year_only_the_better_one_is_in_a_list_unless_not
     assert every[-1] in {"crime-05", "crime-twin"}
 
 
-async def test_diversity_mixes_genres_and_keeps_scores_and_reasons_true(open_house: Opener) -> None:
-    usual = await open_house()
-    mixed = await open_house(diversity=0.6)
+async def test_diversity_mixes_genres_and_keeps_scores_and_reasons_true(open_with_rules: Opener) -> None:
+    usual = await open_with_rules()
+    mixed = await open_with_rules(diversity=0.6)
 
     page = await mixed.lists.recommend(ListQuery(FAN, explain=True))
 
     assert len({item[:5] for item in await listed(usual)}) == 1
     assert len({item[:5] for item in ids(page)}) == 2
     assert ids(page)[0] == (await listed(usual))[0]
-    assert ids(page) == await listed(usual, shape=Shape(0.6))
-    assert await listed(mixed, shape=Shape(0.0)) == await listed(usual)
+    assert ids(page) == await listed(usual, shape=RerankOptions(0.6))
+    assert await listed(mixed, shape=RerankOptions(0.0)) == await listed(usual)
     for item in page.items:
         assert sum(reason.contribution for reason in item.reasons) == pytest.approx(item.score, abs=1e-5)
 
 
 async def test_one_place_explores_with_its_propensity_and_stays_the_same_until_the_list_changes(
-    open_house: Opener,
+    open_with_rules: Opener,
 ) -> None:
-    world = await open_house(size=20, exploration=Exploration(0.5, position=5, pool=10))
+    world = await open_with_rules(size=20, exploration=Exploration(0.5, position=5, pool=10))
     explored, kept = set(), 0
     for number in range(40):
         await world.rate(f"explorer-{number}", "crime-00", "crime-01")
@@ -251,11 +251,11 @@ async def test_one_place_explores_with_its_propensity_and_stays_the_same_until_t
     assert len(explored) > 3
 
 
-async def test_who_listens_learns_which_place_explores_and_with_what_chance(open_house: Opener) -> None:
-    world = await open_house(size=20, exploration=Exploration(0.5, position=5, pool=10))
+async def test_who_listens_learns_which_place_explores_and_with_what_chance(open_with_rules: Opener) -> None:
+    world = await open_with_rules(size=20, exploration=Exploration(0.5, position=5, pool=10))
     publisher = MemoryPublisher()
     told = BackgroundEvents(publisher, world.clock)
-    world.lists.refreshed = told_through(told)
+    world.lists.refreshed = publish_to(told)
     shown = {}
     for number in range(8):
         await world.rate(f"explorer-{number}", "crime-00", "crime-01")
@@ -269,10 +269,10 @@ async def test_who_listens_learns_which_place_explores_and_with_what_chance(open
     assert len(set(shown.values())) == 2
 
 
-async def test_an_item_the_model_never_saw_is_explored_first(open_house: Opener) -> None:
-    world = await open_house(size=5, exploration=Exploration(0.5, position=5, pool=1))
+async def test_an_item_the_model_never_saw_is_explored_first(open_with_rules: Opener) -> None:
+    world = await open_with_rules(size=5, exploration=Exploration(0.5, position=5, pool=1))
     await world.database.catalog.upsert_items([Item("fresh", NOW, "Fresh", genres=("Western",))])
-    await world.server.refresh_catalogue()
+    await world.server.refresh_catalog()
     shown = set()
     for number in range(20):
         await world.rate(f"explorer-{number}", "crime-00", "crime-01")
@@ -281,10 +281,10 @@ async def test_an_item_the_model_never_saw_is_explored_first(open_house: Opener)
     assert "fresh" in shown
 
 
-async def test_other_settings_make_other_lists_in_a_shared_cache(open_house: Opener) -> None:
+async def test_other_settings_make_other_lists_in_a_shared_cache(open_with_rules: Opener) -> None:
     labels = {
-        (await open_house(*rules, **house)).server.current.label
-        for rules, house in [((), {}), ((rule("block", items=["a"]),), {}), ((), {"diversity": 0.1})]
+        (await open_with_rules(*rules, **ranking_policy)).server.current.label
+        for rules, ranking_policy in [((), {}), ((rule("block", items=["a"]),), {}), ((), {"diversity": 0.1})]
     }
 
     assert len(labels) == 3

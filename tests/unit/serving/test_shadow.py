@@ -7,11 +7,11 @@ from functools import partial
 import pytest
 
 from app import telemetry
-from app.application.recommending.list_making import make_list
-from app.application.recommending.lists import ListQuery
-from app.application.serving.model_serving import ModelServer, ServingPolicy
+from app.application.ranking.list_ranking import rank_list
+from app.application.serving.model_server import ModelServer, ServingPolicy
 from app.application.serving.shadow import MAX_WAITING, Shadow
-from app.application.training.model_registry import Registry
+from app.application.training.model_registry import ModelRegistry
+from app.domain.list_query import ListQuery
 from app.infrastructure.vector_store import open_vector_index
 from app.models import RECOMMENDERS
 from tests.unit.serving.world import BLEND, World
@@ -20,11 +20,11 @@ POPULAR = {"members": {"popularity": {}}, "weights": {"popularity": [1.0]}, "kno
 
 
 @pytest.fixture
-def registry(world: World) -> Registry:
-    return Registry(world.database, world.artifacts, RECOMMENDERS, world.clock)
+def registry(world: World) -> ModelRegistry:
+    return ModelRegistry(world.database, world.artifacts, RECOMMENDERS, world.clock)
 
 
-async def shadow_of(world: World, registry: Registry, parameters: dict[str, object], share: float = 1.0) -> Shadow:
+async def shadow_of(world: World, registry: ModelRegistry, parameters: dict[str, object], share: float = 1.0) -> Shadow:
     """A candidate of this recipe, beside the champion that was there before."""
     champion = world.server.current.model
     assert champion is not None
@@ -35,13 +35,13 @@ async def shadow_of(world: World, registry: Registry, parameters: dict[str, obje
         world.database, world.artifacts, RECOMMENDERS, world.clock, policy, partial(open_vector_index, "flat")
     )
     await candidate.start()
-    shadow = Shadow(candidate, share, make_list, registry.note_shadow)
-    world.lists.making = shadow.making
+    shadow = Shadow(candidate, share, rank_list, registry.note_shadow)
+    world.lists.rank = shadow.rank
     return shadow
 
 
 async def test_the_same_recipe_makes_the_same_lists_and_figures_are_stored_with_it(
-    world: World, registry: Registry
+    world: World, registry: ModelRegistry
 ) -> None:
     shadow = await shadow_of(world, registry, dict(BLEND))
     await world.rate("somebody", "crime-00")
@@ -59,7 +59,9 @@ async def test_the_same_recipe_makes_the_same_lists_and_figures_are_stored_with_
     assert await registry.notes("model-1") == {}
 
 
-async def test_another_recipe_overlaps_less_and_only_the_newest_figures_stay(world: World, registry: Registry) -> None:
+async def test_another_recipe_overlaps_less_and_only_the_newest_figures_stay(
+    world: World, registry: ModelRegistry
+) -> None:
     shadow = await shadow_of(world, registry, POPULAR)
     for reader in ("first", "second"):
         await world.rate(reader, "comedy-00", "comedy-01")
@@ -75,7 +77,9 @@ async def test_another_recipe_overlaps_less_and_only_the_newest_figures_stay(wor
     await shadow.store()
 
 
-async def test_only_a_share_is_compared_and_what_comes_too_fast_is_dropped(world: World, registry: Registry) -> None:
+async def test_only_a_share_is_compared_and_what_comes_too_fast_is_dropped(
+    world: World, registry: ModelRegistry
+) -> None:
     shadow = await shadow_of(world, registry, dict(BLEND), share=0.5)
     dropped = telemetry.SHADOW_DROPPED._value.get()
     for reader in range(40):

@@ -11,19 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.application.artifacts.artifacts import save_model
-from app.application.catalog import CatalogService
-from app.application.ingestion.events import EventIngestion, EventOutcome
+from app.application.artifacts.model_artifacts import save_model
+from app.application.catalog_service import CatalogService
+from app.application.ingestion.http_ingestion import EventIngestion, EventOutcome
+from app.application.invalidation.list_invalidation import ListInvalidator
 from app.application.recommending.list_policy import ListPolicy
-from app.application.recommending.list_renewal import ListRenewal
-from app.application.recommending.recommendation import RecommendationService
-from app.application.recommending.shaping import House
-from app.application.serving.model_serving import ModelServer, ServingPolicy
-from app.application.serving.serving_stack import ServingStack
+from app.application.recommending.recommendation_service import RecommendationService
+from app.application.serving.model_server import ModelServer, ServingPolicy
+from app.application.serving_stack import ServingStack
 from app.domain.dataset import Dataset
-from app.domain.exceptions import CacheUnavailableError, DatabaseUnavailableError
-from app.domain.interfaces import ArtifactStore, Cache, CacheReply
-from app.domain.models import (
+from app.domain.entities import (
     EventColumns,
     IngestResult,
     Interaction,
@@ -33,9 +30,12 @@ from app.domain.models import (
     PairState,
     SourceOffset,
 )
+from app.domain.exceptions import CacheUnavailableError, DatabaseUnavailableError
+from app.domain.interfaces import ArtifactStore, Cache, CacheReply
+from app.domain.reranking import RankingPolicy
 from app.domain.signals import SignalPolicy, dataset_from
 from app.domain.stores import Database, IngestBatch, InteractionStore
-from app.infrastructure.cache.memory import MemoryCache
+from app.infrastructure.cache.memory_cache import MemoryCache
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate
 from app.infrastructure.storage import open_artifact_store
@@ -43,7 +43,7 @@ from app.infrastructure.vector_store import open_vector_index
 from app.models import RECOMMENDERS
 
 PLAIN = ListPolicy()
-NO_RULES = House()
+NO_RULES = RankingPolicy()
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 BLEND: Mapping[str, object] = {
     "members": {"content": {}, "popularity": {}},
@@ -217,7 +217,7 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    folder: Path, policy: ListPolicy = PLAIN, index_above: int = 100_000, house: House = NO_RULES
+    folder: Path, policy: ListPolicy = PLAIN, index_above: int = 100_000, ranking_policy: RankingPolicy = NO_RULES
 ) -> AsyncIterator[World]:
     """On SQLite, process memory and files, with whatever the folder holds."""
     url = f"sqlite+aiosqlite:///{folder}/encore.db"
@@ -233,16 +233,21 @@ async def open_world(
 
     def follower(model_type: str, *, only_with_model: bool) -> ModelServer:
         serving = ServingPolicy(
-            model_type, 0.05, 0.05, index_above=index_above, only_with_model=only_with_model, house=house
+            model_type,
+            0.05,
+            0.05,
+            index_above=index_above,
+            only_with_model=only_with_model,
+            ranking_policy=ranking_policy,
         )
         return ModelServer(database, artifacts, RECOMMENDERS, clock, serving, partial(open_vector_index, "flat"))
 
     server = follower("hybrid", only_with_model=False)
     by_type = {"collaborative": follower("collaborative", only_with_model=True)}
     lists = RecommendationService(database, cache, server, clock, policy, by_type)
-    renewal = ListRenewal(database.interactions, cache, lists.forget, 0.05)
+    renewal = ListInvalidator(database.interactions, cache, lists.forget, 0.05)
     events = EventIngestion(database.interactions, renewal, clock)
-    catalog = CatalogService(database.catalog, renewal, clock, server.wake_catalogue)
+    catalog = CatalogService(database.catalog, renewal, clock, server.wake_catalog)
     stack = ServingStack(server, by_type, lists, renewal, events, catalog)
     try:
         yield World(database, cache, artifacts, stack, clock, database_switch, cache_switch)

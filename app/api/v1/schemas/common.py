@@ -67,19 +67,19 @@ ItemIdPath = Annotated[str, Path(pattern=ID_PATTERN, max_length=MAX_ID_LENGTH, e
 UuidPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["0f8fad5bd9cb469fa16570867728950e"])]
 
 
-class Request(BaseModel):
+class RequestModel(BaseModel):
     """Anything that comes in: a name we do not know is refused, not ignored (OWASP API3:2023)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class Answer(BaseModel):
+class ResponseModel(BaseModel):
     """Anything that goes out."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class FieldProblem(Answer):
+class FieldProblem(ResponseModel):
     """One field that is wrong. `pointer` is an RFC 6901 pointer in URI form, `code` a stable word."""
 
     in_: Annotated[str, Field(alias="in", examples=["query"])]
@@ -87,7 +87,7 @@ class FieldProblem(Answer):
     code: Annotated[str, Field(examples=["less_than_equal"])]
 
 
-class Problem(Answer):
+class Problem(ResponseModel):
     """RFC 9457. `type` and `title` are fixed for a kind of problem."""
 
     type: Annotated[str, Field(examples=["urn:problem-type:encore:invalid-request"])]
@@ -99,7 +99,7 @@ class Problem(Answer):
     training_id: Annotated[str | None, Field(description="409: the training that is running")] = None
 
 
-class CursorPage(Answer):
+class CursorPage(ResponseModel):
     """Where a keyset page ends: hand `next_cursor` back for the next one; null on the last."""
 
     limit: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.infrastructure.database.dialects.base import Dialect, Insert, StagedColumns, Window
+from app.infrastructure.database.dialects.base import Dialect, Insert, StagedColumns, TimeRange
 from app.infrastructure.database.dialects.choose import choose_dialect
 
-__all__ = ["Dialect", "Insert", "StagedColumns", "Window", "choose_dialect"]
+__all__ = ["Dialect", "Insert", "StagedColumns", "TimeRange", "choose_dialect"]

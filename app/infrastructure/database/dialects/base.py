@@ -24,7 +24,7 @@ StagedColumns = Mapping[str, Sequence[object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class TimeRange:
     """since ≤ occurred_at < until; None is open."""
 
     since: datetime | None
@@ -57,11 +57,13 @@ class Dialect(Protocol):
         """A connection for single statements, each its own transaction."""
 
     @abstractmethod
-    def swift(self) -> AbstractAsyncContextManager[AsyncConnection]:
+    def low_latency(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """As `read`, for the small lookups that somebody waits for: they end within a second, whatever is stuck."""
 
     @abstractmethod
-    async def swift_rows(self, query: sa.Select[Any], parameters: Mapping[str, object]) -> Sequence[Sequence[Any]]:
+    async def low_latency_rows(
+        self, query: sa.Select[Any], parameters: Mapping[str, object]
+    ) -> Sequence[Sequence[Any]]:
         """All rows of one small lookup, by the shortest way there is. Moments come as `decode_moment` takes them."""
 
     @abstractmethod
@@ -77,7 +79,7 @@ class Dialect(Protocol):
         """INSERT INTO table, with ON CONFLICT at hand."""
 
     @abstractmethod
-    async def serialise(self, connection: AsyncConnection, name: str) -> None:
+    async def advisory_lock(self, connection: AsyncConnection, name: str) -> None:
         """Until the end of this transaction nobody else gets past the same name."""
 
     @abstractmethod
@@ -133,7 +135,7 @@ class Dialect(Protocol):
         """Every sequence up to here is committed or never will be: no row can still appear below it."""
 
     @abstractmethod
-    async def read_columns(self, window: Window) -> NDArray[np.void]:
+    async def read_columns(self, window: TimeRange) -> NDArray[np.void]:
         """All interactions of a window, dtype RAW_COLUMNS, in any order."""
 
     @abstractmethod

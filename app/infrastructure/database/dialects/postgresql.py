@@ -21,14 +21,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from app.domain.interaction_table import moments_of
 from app.infrastructure.database import staging
-from app.infrastructure.database.dialects.base import Dialect, Insert, StagedColumns, Window
+from app.infrastructure.database.dialects.base import Dialect, Insert, StagedColumns, TimeRange
 from app.infrastructure.database.dialects.binary_copy import RowBuffer
 from app.infrastructure.database.dialects.partitions import Months
 from app.infrastructure.database.json_text import dump_json
 
 _CLIENT_PATIENCE_SECONDS = 0.5  # how much longer than the server's limit the client waits
-_SWIFT_SECONDS = 0.6
-_SWIFT_PATIENCE_SECONDS = 0.2  # together 0.8 s: every answer within 1.5 s while the server is frozen (bar D1)
+_LOW_LATENCY_SECONDS = 0.6
+_LOW_LATENCY_PATIENCE_SECONDS = 0.2  # together 0.8 s: every answer within 1.5 s while the server is frozen (bar D1)
 _BULK_TIMEOUT_SECONDS = 600.0  # reading everything for a training may take minutes; it holds no lock that others need
 _BLOCK_BITS = 20
 MAX_BATCH = 1 << _BLOCK_BITS
@@ -68,12 +68,12 @@ class PostgresDialect(Dialect):
     bulk_rows = 10_000  # each statement ends well within its timeout, on a slow disk too
 
     def __init__(self, url: URL, *, pool_size: int, timeout_seconds: float) -> None:
-        swift_size = max(pool_size // 2, 1)
-        self._engine = _engine(url, max(pool_size - swift_size, 1), timeout_seconds, _CLIENT_PATIENCE_SECONDS)
+        low_latency_size = max(pool_size // 2, 1)
+        self._engine = _engine(url, max(pool_size - low_latency_size, 1), timeout_seconds, _CLIENT_PATIENCE_SECONDS)
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        swift_seconds = min(timeout_seconds, _SWIFT_SECONDS)
-        self._swift_engine = _engine(url, swift_size, swift_seconds, _SWIFT_PATIENCE_SECONDS)
-        self._swift_reader = self._swift_engine.execution_options(isolation_level="AUTOCOMMIT")
+        low_latency_seconds = min(timeout_seconds, _LOW_LATENCY_SECONDS)
+        self._low_latency_engine = _engine(url, low_latency_size, low_latency_seconds, _LOW_LATENCY_PATIENCE_SECONDS)
+        self._low_latency_reader = self._low_latency_engine.execution_options(isolation_level="AUTOCOMMIT")
         self._months = Months()
         self._life: dict[str, AsyncConnection] = {}
 
@@ -83,12 +83,14 @@ class PostgresDialect(Dialect):
             yield connection
 
     @asynccontextmanager
-    async def swift(self) -> AsyncIterator[AsyncConnection]:
-        async with self._swift_reader.connect() as connection:
+    async def low_latency(self) -> AsyncIterator[AsyncConnection]:
+        async with self._low_latency_reader.connect() as connection:
             yield connection
 
-    async def swift_rows(self, query: sa.Select[Any], parameters: Mapping[str, object]) -> Sequence[Sequence[Any]]:
-        async with self.swift() as connection:
+    async def low_latency_rows(
+        self, query: sa.Select[Any], parameters: Mapping[str, object]
+    ) -> Sequence[Sequence[Any]]:
+        async with self.low_latency() as connection:
             rows: Sequence[Sequence[Any]] = (await connection.execute(query, parameters)).all()
             return rows
 
@@ -103,7 +105,7 @@ class PostgresDialect(Dialect):
     def insert(self, table: sa.Table) -> Insert:
         return postgresql.insert(table)
 
-    async def serialise(self, connection: AsyncConnection, name: str) -> None:
+    async def advisory_lock(self, connection: AsyncConnection, name: str) -> None:
         await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
 
     async def hold(self, name: str) -> None:
@@ -132,7 +134,7 @@ class PostgresDialect(Dialect):
         missing = self._months.missing(moments)
         if missing:
             async with self.write() as connection:
-                await self.serialise(connection, "months")
+                await self.advisory_lock(connection, "months")
                 await self._months.create(connection, missing)
 
     async def misplaced(self, connection: AsyncConnection) -> int:
@@ -178,7 +180,7 @@ class PostgresDialect(Dialect):
         settled = last if flying is None else min(last, flying)
         return (settled + 1 << _BLOCK_BITS) - 1
 
-    async def read_columns(self, window: Window) -> NDArray[np.void]:
+    async def read_columns(self, window: TimeRange) -> NDArray[np.void]:
         buffer = RowBuffer()
         since = window.since or _BEGINNING
         until = window.until or _END
@@ -194,7 +196,7 @@ class PostgresDialect(Dialect):
         for name in tuple(self._life):
             await self.release(name)
         await self._engine.dispose()
-        await self._swift_engine.dispose()
+        await self._low_latency_engine.dispose()
 
 
 def _lock_key(name: str) -> sa.ColumnElement[int]:

@@ -31,10 +31,10 @@ from sqlalchemy.util.concurrency import in_greenlet
 from app.infrastructure.database import staging
 from app.infrastructure.database.columns import EPOCH, micros
 from app.infrastructure.database.counting import advance
-from app.infrastructure.database.dialects.base import RAW_COLUMNS, Dialect, Insert, StagedColumns, Window
-from app.infrastructure.database.dialects.life_signs import FileLifeSigns
+from app.infrastructure.database.dialects.base import RAW_COLUMNS, Dialect, Insert, StagedColumns, TimeRange
+from app.infrastructure.database.dialects.liveness_locks import FileLivenessLocks
+from app.infrastructure.database.dialects.low_latency_reader import LowLatencyReader
 from app.infrastructure.database.dialects.sqlite_staging import staging_inserts
-from app.infrastructure.database.dialects.swift_reader import SwiftReader
 from app.infrastructure.database.json_text import dump_json
 from app.infrastructure.database.tables import SCHEMAS, counters
 
@@ -58,9 +58,11 @@ class SqliteDialect(Dialect):
         assert url.database is not None, "the opener refuses databases in memory"
         self._path = url.database
         self._timeout = timeout_seconds
-        self._life = FileLifeSigns(url.database)
+        self._life = FileLivenessLocks(url.database)
         self._reader = _engine(url, pool_size, timeout_seconds, busy_timeout_seconds=timeout_seconds)
-        self._swift = SwiftReader(self._path, threads=max(pool_size // 2, 1), timeout_seconds=timeout_seconds)
+        self._low_latency = LowLatencyReader(
+            self._path, threads=max(pool_size // 2, 1), timeout_seconds=timeout_seconds
+        )
         self._writer = _engine(url, 1, timeout_seconds, busy_timeout_seconds=_WRITE_WAIT_SECONDS)
 
     @asynccontextmanager
@@ -69,13 +71,15 @@ class SqliteDialect(Dialect):
             yield connection
 
     @asynccontextmanager
-    async def swift(self) -> AsyncIterator[AsyncConnection]:
+    async def low_latency(self) -> AsyncIterator[AsyncConnection]:
         async with self._reader.connect() as connection:
             yield connection
 
-    async def swift_rows(self, query: sa.Select[Any], parameters: Mapping[str, object]) -> Sequence[Sequence[Any]]:
+    async def low_latency_rows(
+        self, query: sa.Select[Any], parameters: Mapping[str, object]
+    ) -> Sequence[Sequence[Any]]:
         sql, constants = _text_of(query)
-        return await self._swift.rows(sql, {**constants, **parameters})
+        return await self._low_latency.rows(sql, {**constants, **parameters})
 
     def decode_moment(self, moment: int) -> datetime:
         return EPOCH + timedelta(microseconds=moment)
@@ -107,7 +111,7 @@ class SqliteDialect(Dialect):
     def insert(self, table: sa.Table) -> Insert:
         return sqlite.insert(table)
 
-    async def serialise(self, connection: AsyncConnection, name: str) -> None:
+    async def advisory_lock(self, connection: AsyncConnection, name: str) -> None:
         """There is one writer at a time already."""
 
     async def hold(self, name: str) -> None:
@@ -154,10 +158,10 @@ class SqliteDialect(Dialect):
         query = sa.select(counters.c.value).where(counters.c.name == _SEQUENCE)
         return (await connection.execute(query)).scalar() or 0
 
-    async def read_columns(self, window: Window) -> NDArray[np.void]:
+    async def read_columns(self, window: TimeRange) -> NDArray[np.void]:
         return await asyncio.to_thread(self._read_columns, window)
 
-    def _read_columns(self, window: Window) -> NDArray[np.void]:
+    def _read_columns(self, window: TimeRange) -> NDArray[np.void]:
         since = _MIN_MICROS if window.since is None else micros(window.since)
         until = _MAX_MICROS if window.until is None else micros(window.until)
         uri = f"{Path(self._path).absolute().as_uri()}?mode=ro"
@@ -169,7 +173,7 @@ class SqliteDialect(Dialect):
 
     async def close(self) -> None:
         self._life.close()
-        await self._swift.close()
+        await self._low_latency.close()
         await self._reader.dispose()
         await self._writer.dispose()
 

@@ -130,7 +130,7 @@ class Health(TypedDict):
 
 class ItemAnswer(TypedDict):
     """
-    A catalogue entry.
+    A catalog entry.
     """
 
     item_id: str
@@ -149,7 +149,7 @@ class ItemAnswer(TypedDict):
 
 class ItemBody(TypedDict):
     """
-    A catalogue entry, whole. `updated_at` decides between two (newest wins); absent means now.
+    A catalog entry, whole. `updated_at` decides between two (newest wins); absent means now.
     """
 
     title: NotRequired[str | None]
@@ -184,7 +184,7 @@ class ItemPatch(TypedDict):
 
 class ItemsAnswer(TypedDict):
     """
-    A page of the catalogue, by item id.
+    A page of the catalog, by item id.
     """
 
     items: list[ItemAnswer]

@@ -109,11 +109,11 @@ def send_events(events: Sequence[Event]) -> Op[models.EventsAnswer]:
     return Op("POST", "/api/v1/events", json=[with_id(event) for event in events])
 
 
-# ── catalogue and users ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── catalog and users ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def get_item(item_id: str) -> Op[models.ItemAnswer]:
-    """One entry of the catalogue."""
+    """One entry of the catalog."""
     return Op("GET", f"/api/v1/items/{_segment(item_id)}")
 
 
@@ -133,12 +133,12 @@ def put_items(items: Sequence[models.BulkItem]) -> Op[models.BulkAnswer]:
 
 
 def delete_item(item_id: str) -> Op[None]:
-    """Take an item out of the catalogue and of every list."""
+    """Take an item out of the catalog and of every list."""
     return Op("DELETE", f"/api/v1/items/{_segment(item_id)}")
 
 
 def items(limit: int = 100) -> Pages[models.ItemAnswer]:
-    """The whole catalogue by item id."""
+    """The whole catalog by item id."""
     return Pages(Op("GET", "/api/v1/items", {"limit": limit}), lambda page: page["items"])
 
 

@@ -1,4 +1,4 @@
-"""The first tables: catalogue, interactions and their state, offsets, dead letters, outbox, training, API keys.
+"""The first tables: catalog, interactions and their state, offsets, dead letters, outbox, training, API keys.
 
 Revision: 0001, the first.
 """
@@ -31,7 +31,7 @@ def upgrade() -> None:
     if _is_postgres():
         for name in _SCHEMAS:
             op.execute(sa.schema.CreateSchema(name, if_not_exists=True))
-    _catalogue()
+    _catalog()
     _history()
     _queues()
     _training()
@@ -63,7 +63,7 @@ def downgrade() -> None:
             op.execute(sa.schema.DropSchema(name))
 
 
-def _catalogue() -> None:
+def _catalog() -> None:
     op.create_table(
         "counters",
         sa.Column("name", sa.Text, nullable=False),

@@ -1,0 +1,140 @@
+"""What is refused by its envelope alone, before routing, credentials or parsing. Pure: a scope in, a problem out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from app.api import problems
+from app.api.problems import Problem
+
+REPEATABLE = frozenset({b"genre", b"exclude"})
+"""Query parameters that may come more than once; any other that does is refused, since parsers disagree on it."""
+
+JSON_TYPES = frozenset(
+    {
+        b"application/json",
+        b"application/merge-patch+json",
+        b"application/cloudevents+json",
+        b"application/cloudevents-batch+json",
+    }
+)
+WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+CLOSE = ((b"connection", b"close"),)
+
+_PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_:@|~+=-][A-Za-z0-9_.:@|~+=-]*)+|/")
+"""What nearly every path is: no escape, no empty and no dot segment. Anything else is looked at closely."""
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_HEADER_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeLimits:
+    """Caps on everything that comes before the body (OWASP API4:2023)."""
+
+    address_bytes: int = 8_192
+    header_bytes: int = 16_384
+    headers: int = 64
+
+
+def envelope_problem(scope: Any, limits: EnvelopeLimits) -> Problem | None:
+    """The first reason to refuse this ASGI scope, or None. `scope` is not changed."""
+    return (
+        _address_refusal(scope["raw_path"], scope["query_string"], limits)
+        or _header_refusal(scope["headers"], limits)
+        or (_body_refusal(scope["headers"]) if scope["method"] in WITH_BODY else None)
+    )
+
+
+def _address_refusal(raw_path: bytes, query: bytes, limits: EnvelopeLimits) -> Problem | None:
+    if len(raw_path) + len(query) > limits.address_bytes:
+        return Problem(problems.URI_TOO_LONG, headers=CLOSE)
+    if not _PLAIN_PATH.fullmatch(raw_path):
+        problem = _path_refusal(raw_path)
+        if problem is not None:
+            return problem
+    return _query_refusal(query) if query else None
+
+
+def _path_refusal(raw_path: bytes) -> Problem | None:
+    if _BAD_ESCAPE.search(raw_path):
+        return Problem(problems.BAD_REQUEST)
+    try:
+        path = unquote_to_bytes(raw_path).decode("utf-8")
+    except UnicodeDecodeError:
+        return Problem(problems.BAD_REQUEST)
+    if _CONTROL.search(path):
+        return Problem(problems.INVALID, fields=(problems.FieldError("path", "#", "control_character"),))
+    is_odd = "%" in path or "\\" in path or b"%2f" in raw_path.lower()
+    if is_odd or any(segment.split(";")[0] in {"", ".", ".."} for segment in path.split("/")[1:]):
+        return Problem(problems.NOT_FOUND)
+    return None
+
+
+def _query_refusal(query: bytes) -> Problem | None:
+    if _BAD_ESCAPE.search(query):
+        return Problem(problems.BAD_REQUEST)
+    if b"%" in query or not query.isascii():
+        try:
+            decoded = unquote_to_bytes(query).decode("utf-8")
+        except UnicodeDecodeError:
+            return Problem(problems.BAD_REQUEST)
+        if _CONTROL.search(decoded):
+            return Problem(problems.INVALID, fields=(problems.FieldError("query", "#", "control_character"),))
+    if _has_duplicate(unquote_to_bytes(part.split(b"=", 1)[0]) for part in query.split(b"&")):
+        return Problem(problems.INVALID, fields=(problems.FieldError("query", "#", "duplicate_parameter"),))
+    return None
+
+
+def _has_duplicate(names: Iterable[bytes]) -> bool:
+    seen = set()
+    for name in names:
+        if name in seen and name not in REPEATABLE:
+            return True
+        seen.add(name)
+    return False
+
+
+def _header_refusal(headers: list[tuple[bytes, bytes]], limits: EnvelopeLimits) -> Problem | None:
+    names = [name for name, _ in headers]
+    values = b"".join([value for _, value in headers])
+    if len(headers) > limits.headers or len(values) + len(b"".join(names)) > limits.header_bytes:
+        return Problem(problems.HEADERS_TOO_LARGE, headers=CLOSE)
+    if _HEADER_CONTROL.search(values) or _is_ambiguous_length(headers, names):
+        return Problem(problems.BAD_REQUEST, headers=CLOSE)
+    if names.count(b"authorization") + names.count(b"x-api-key") > 1:
+        return Problem(problems.AMBIGUOUS_CREDENTIALS)
+    return None
+
+
+def _is_ambiguous_length(headers: list[tuple[bytes, bytes]], names: list[bytes]) -> bool:
+    """RFC 9112 §6.3: two answers to "how long is the body" is how requests are smuggled."""
+    if b"transfer-encoding" not in names:
+        return names.count(b"content-length") > 1
+    return b"content-length" in names or [
+        value.strip().lower() for name, value in headers if name == b"transfer-encoding"
+    ] != [b"chunked"]
+
+
+def _body_refusal(headers: list[tuple[bytes, bytes]]) -> Problem | None:
+    found = dict(headers)
+    if found.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+        return Problem(problems.UNSUPPORTED_MEDIA, headers=CLOSE)
+    has_body = b"transfer-encoding" in found or found.get(b"content-length", b"0").strip(b"0") != b""
+    if has_body and not is_json(found.get(b"content-type", b"")):
+        return Problem(problems.UNSUPPORTED_MEDIA, headers=CLOSE)
+    return None
+
+
+def is_json(content_type: bytes) -> bool:
+    """True for the JSON types we read, in UTF-8 (RFC 8259 knows no other encoding on the wire)."""
+    media_type, *parameters = (part.strip().lower() for part in content_type.split(b";"))
+    return media_type in JSON_TYPES and all(
+        parameter in {b"", b"charset=utf-8", b'charset="utf-8"'} for parameter in parameters
+    )

@@ -1,0 +1,142 @@
+"""Answering lists: the one place where a page becomes status, headers and body, for every route and the fast lane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from app.api.cursors import Cursors
+from app.api.limits import RateLimiter, evict_oldest
+from app.api.rendering import complete_body, render_page_head
+from app.api.request_context import RequestContext
+from app.api.v1.schemas.list_schemas import MAX_OFFSET, ListParams
+from app.application.recommending.recommendation_service import RecommendationService
+from app.domain.exceptions import CursorError, RateLimitedError
+from app.domain.keys import key_text
+from app.domain.list_query import ListQuery, Page
+
+HeaderList = list[tuple[bytes, bytes]]
+MAX_KEPT_HEADS = 2_048
+"""Rendered pages kept, some 3 kB each."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawResponse:
+    """A whole answer."""
+
+    status: int
+    headers: HeaderList
+    body: bytes
+
+
+class UserLists:
+    """`GET /api/v1/recs/{user_id}` once the caller is known and allowed."""
+
+    def __init__(self, service: RecommendationService, limiter: RateLimiter, cursors: Cursors) -> None:
+        self._service = service
+        self._limiter = limiter
+        self._cursors = cursors
+        self._heads: dict[int, tuple[Page, str, bytes]] = {}
+
+    async def answer(
+        self, user_id: str, params: ListParams, call: RequestContext, headers: Sequence[tuple[bytes, bytes]]
+    ) -> RawResponse:
+        """One page, counted against the caller unless that is done already.
+
+        Raises CursorError, RateLimitedError and what the service raises.
+        """
+        binding = key_text(user_id, params.binding)
+        offset = params.offset
+        if params.cursor is not None:
+            offset = offset_in(self._cursors.open(binding, params.cursor))
+        query = ListQuery(user_id, params.type, params.limit, offset, params.filters, params.explain, params.shape)
+        page = await self._page(query, call)
+        return conditional_response(page.etag, self._head(page, user_id, binding), call, headers)
+
+    async def by_rules(self, query: ListQuery, call: RequestContext) -> RawResponse:
+        """One page by rules that came with the request; nothing of it is kept here."""
+        return public_response(await self._page(query, call), ("user_id", query.user_id), call, ())
+
+    def public(
+        self, page: Page, subject: tuple[str, str] | None, call: RequestContext, headers: Sequence[tuple[bytes, bytes]]
+    ) -> RawResponse:
+        """A page that is the same for everybody."""
+        return conditional_response(
+            page.etag, self._kept(page, "", lambda: render_page_head(page, subject, None)), call, headers
+        )
+
+    def _head(self, page: Page, user_id: str, binding: str) -> bytes:
+        def render() -> bytes:
+            following = page.offset + len(page.items)
+            is_last = following >= page.total or not page.items
+            cursor = None if is_last else self._cursors.seal(binding, str(following))
+            return render_page_head(page, ("user_id", user_id), cursor)
+
+        return self._kept(page, binding, render)
+
+    def _kept(self, page: Page, binding: str, render: Callable[[], bytes]) -> bytes:
+        """The page's bytes. The service hands out the same object while a list is fresh: rendered once, then kept."""
+        kept = self._heads.get(id(page))
+        if kept is not None and kept[0] is page and kept[1] == binding:
+            return kept[2]
+        head = render()
+        evict_oldest(self._heads, MAX_KEPT_HEADS)
+        self._heads[id(page)] = (page, binding, head)
+        return head
+
+    async def _page(self, query: ListQuery, call: RequestContext) -> Page:
+        principal = call.principal
+        if principal is None or call.quota is not None:
+            return await self._service.recommend(query)
+        limit = self._limiter.per_minute(principal.is_service)
+        found = await self._service.answer(query, limit, principal.limit_key)
+        # While the cache is away nobody but us counts.
+        call.quota = found.quota or self._limiter.count_alone(principal.limit_key, principal.is_service)
+        if found.page is None:
+            raise RateLimitedError(call.quota.reset_seconds)
+        return found.page
+
+
+def offset_in(text: str) -> int:
+    """The offset in a cursor of ours. Raises CursorError if it is of another kind of list."""
+    if not text.isdecimal() or int(text) > MAX_OFFSET:
+        raise CursorError
+    return int(text)
+
+
+def public_response(
+    page: Page, subject: tuple[str, str] | None, call: RequestContext, request_headers: Sequence[tuple[bytes, bytes]]
+) -> RawResponse:
+    """A page that is nobody's own."""
+    return conditional_response(page.etag, render_page_head(page, subject, None), call, request_headers)
+
+
+def conditional_response(
+    etag: str, head: bytes, call: RequestContext, request_headers: Sequence[tuple[bytes, bytes]]
+) -> RawResponse:
+    """The page, or 304 where the caller holds it already (weak comparison, RFC 9110 §13.1.2)."""
+    tag = f'W/"{etag}"'.encode()
+    headers: HeaderList = [(b"etag", tag), (b"cache-control", b"private, no-cache")]
+    if etag_matches(request_headers, tag):
+        return RawResponse(304, headers, b"")
+    body = complete_body(head, call.request_id)
+    headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    return RawResponse(200, headers, body)
+
+
+def etag_matches(request_headers: Sequence[tuple[bytes, bytes]], tag: bytes) -> bool:
+    """True if `If-None-Match` names this weak tag, or any."""
+    for name, value in request_headers:
+        if name == b"if-none-match":
+            opaque = tag.removeprefix(b"W/")
+            return any(entry.strip().removeprefix(b"W/") in (opaque, b"*") for entry in value.split(b","))
+    return False
+
+
+def to_response(answer: RawResponse) -> Response:
+    """A ready answer as the framework wants it."""
+    response = Response(answer.body, answer.status)
+    response.raw_headers = answer.headers
+    return response

@@ -1,0 +1,85 @@
+"""`/api/v1/events`: one event or many, taken in by the rules of the Kafka topics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from fastapi import Request
+
+from app.api.dependencies import ContextDep, PrincipalDep, ServicesDep
+from app.api.security import Principal, require_scopes, require_self, with_policy
+from app.api.v1.route_docs import BODY_PROBLEMS, CLOSED_PROBLEMS, problem_responses, router
+from app.api.v1.schemas.event_schemas import MAX_EVENTS, REQUEST_BODY, EventResult, EventsAnswer
+from app.application.ingestion.http_ingestion import EventOutcome
+from app.domain.entities import IngestOutcome
+from app.domain.exceptions import ConflictError, EventRejectedError, InputError
+
+routes = router("/api/v1", "events")
+
+
+@routes.post(
+    "/events",
+    operation_id="sendEvents",
+    status_code=202,
+    response_model=EventsAnswer,
+    responses=problem_responses(*CLOSED_PROBLEMS, *BODY_PROBLEMS, 409),
+    openapi_extra={"requestBody": REQUEST_BODY},
+)
+@with_policy(require_scopes("events:write", is_bulk=True))
+async def send_events(request: Request, uses: ServicesDep, call: ContextDep, caller: PrincipalDep) -> EventsAnswer:
+    """Take in events. People may send their own only. An accepted event changes the user's next list.
+
+    422 if none could be taken in; otherwise each event's outcome is reported.
+    """
+    events = listed(await request.json())
+    if not caller.acts_for_anyone:
+        refuse_foreign(events, caller)
+    raw = [event if isinstance(event, dict) else json.dumps(event).encode() for event in events]
+    outcomes = await uses.events.ingest(raw)
+    refuse_if_none(outcomes)
+    return EventsAnswer(
+        accepted=sum(found.outcome is IngestOutcome.ACCEPTED for found in outcomes),
+        duplicates=sum(found.outcome is IngestOutcome.DUPLICATE for found in outcomes),
+        rejected=sum(found.outcome not in {IngestOutcome.ACCEPTED, IngestOutcome.DUPLICATE} for found in outcomes),
+        results=[
+            EventResult(
+                index=index,
+                outcome=found.outcome.value,
+                event_id=found.event_id,
+                reason=found.reason,
+                field=found.field,
+            )
+            for index, found in enumerate(outcomes)
+        ],
+        request_id=call.request_id,
+    )
+
+
+def listed(body: object) -> Sequence[object]:
+    """The events of a body: one object, or an array of them."""
+    events = body if isinstance(body, list) else [body]
+    if not 1 <= len(events) <= MAX_EVENTS:
+        raise InputError("too few or too many events")
+    return events
+
+
+def refuse_foreign(events: Sequence[object], caller: Principal) -> None:
+    """Raise PermissionDeniedError if any event is about somebody else; one without a user is rejected later."""
+    for event in events:
+        fields = event.get("data") if isinstance(event, Mapping) and "specversion" in event else event
+        user_id = fields.get("user_id") if isinstance(fields, Mapping) else None
+        if isinstance(user_id, str):
+            require_self(caller, user_id)
+
+
+def refuse_if_none(outcomes: Sequence[EventOutcome]) -> None:
+    """Raise for a request of which nothing was taken in: a success that stored nothing would mislead."""
+    if any(found.outcome in {IngestOutcome.ACCEPTED, IngestOutcome.DUPLICATE} for found in outcomes):
+        return
+    rejected = next((found for found in outcomes if found.outcome is IngestOutcome.REJECTED), None)
+    if rejected is None and any(found.outcome is IngestOutcome.TOMBSTONED for found in outcomes):
+        raise ConflictError("this user was erased after these events")
+    if rejected is None:
+        raise ConflictError("these event ids belong to other events")
+    raise EventRejectedError(rejected.reason or "shape", rejected.field)
