@@ -53,7 +53,7 @@ class Settings(BaseSettings):
 
     environment: Literal["production", "development", "demo", "test"] = "production"
 
-    # dependencies (design §4)
+    # dependencies (docs/design.md §4)
     database_url: str = "sqlite+aiosqlite:///./var/encore.db"
     cache_url: str = "memory://"
     events_url: str = "memory://"
@@ -75,12 +75,22 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     max_body_bytes: Annotated[int, Field(ge=1_024, le=67_108_864)] = 65_536
     max_bulk_body_bytes: Annotated[int, Field(ge=1_024, le=67_108_864)] = 4_194_304
+    person_batch_events: Annotated[int, Field(ge=1, le=5_000)] = 100
+    """Events that a person may send in one request; a service may send `service_batch_events`."""
+    person_batch_bytes: Annotated[int, Field(ge=1_024, le=67_108_864)] = 65_536
+    service_batch_events: Annotated[int, Field(ge=1, le=5_000)] = 5_000
+    max_bodies_per_person: Annotated[int, Field(ge=1, le=1_000)] = 24
+    """Bodies that have begun to come and are not whole, at once."""
+    max_bodies_per_service: Annotated[int, Field(ge=1, le=10_000)] = 64
+    max_bodies_per_address: Annotated[int, Field(ge=1, le=10_000)] = 128
+    max_bodies_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 134_217_728
+    """What they may hold of memory, all together; one caller a quarter of it."""
     request_deadline_seconds: Seconds = 10
     max_concurrent_requests: Annotated[int, Field(ge=1, le=10_000)] = 64
     rate_limit_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 500
     replicas: Annotated[int, Field(ge=1, le=1_000)] = 1
     """API processes behind one address: while the cache is away each allows its share of the rate limit."""
-    service_rate_limit_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] = 60_000
+    service_rate_limit_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] = 600_000
     trusted_proxies: str = ""
     """Addresses whose X-Forwarded-For is believed, with commas; everybody (`*`) is not a choice."""
     operations_open: bool = True

@@ -109,6 +109,10 @@ def _is_loopback(host: str) -> bool:
 def _http(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.max_bulk_body_bytes < settings.max_body_bytes:
         yield "ENCORE_MAX_BULK_BODY_BYTES", "is smaller than ENCORE_MAX_BODY_BYTES"
+    if settings.person_batch_bytes > settings.max_bulk_body_bytes:
+        yield "ENCORE_PERSON_BATCH_BYTES", "is larger than ENCORE_MAX_BULK_BODY_BYTES"
+    if settings.max_bodies_bytes < 4 * settings.max_bulk_body_bytes:
+        yield "ENCORE_MAX_BODIES_BYTES", "is less than four times ENCORE_MAX_BULK_BODY_BYTES: none could come in"
     if settings.database_timeout_seconds > settings.request_deadline_seconds:
         yield "ENCORE_DATABASE_TIMEOUT_SECONDS", "is longer than ENCORE_REQUEST_DEADLINE_SECONDS"
 

@@ -17,14 +17,15 @@ from starlette.types import Receive, Scope, Send
 from app import telemetry
 from app.api import exception_handlers, health, openapi
 from app.api.cursors import Cursors
-from app.api.dependencies import Services
+from app.api.dependencies import Batches, Services
 from app.api.envelope import EnvelopeLimits
 from app.api.fast_lane import FastLane
 from app.api.jwks import KeySource, open_keys
-from app.api.limits import ConcurrencyLimiter, RateLimiter
+from app.api.limits import Bodies, BodyCaps, ConcurrencyLimiter, RateLimiter
 from app.api.list_responses import UserLists
-from app.api.middleware import BoundaryMiddleware, RequestGuards, RequestLimits
+from app.api.middleware import BoundaryMiddleware, RequestGuards
 from app.api.readiness import ReadinessCheck
+from app.api.request_context import RequestLimits
 from app.api.routing import bulk_paths, literal_paths, methods_at, refuse_undeclared, refuse_unreachable
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
@@ -115,6 +116,7 @@ def bounds_of(settings: Settings, app: FastAPI) -> RequestLimits:
         max_body_bytes=settings.max_body_bytes,
         max_bulk_body_bytes=settings.max_bulk_body_bytes,
         bulk_paths=bulk_paths(app.routes),
+        person_batch_bytes=settings.person_batch_bytes,
         deadline_seconds=settings.request_deadline_seconds,
         envelope=EnvelopeLimits(),
     )
@@ -172,6 +174,8 @@ def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, ke
         recommendation=serving.lists,
         user_lists=lists,
         events=serving.events,
+        batches=batches_of(settings),
+        limiter=limiter,
         catalog=serving.catalog,
         registry=make_registry(container),
         model_changed=serving.wake,
@@ -185,18 +189,31 @@ def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, ke
         settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway_seconds, settings.jwt_max_lifetime_seconds
     )
     admission = ConcurrencyLimiter(settings.max_concurrent_requests)
+    bodies = Bodies(
+        BodyCaps(
+            settings.max_bodies_per_person,
+            settings.max_bodies_per_service,
+            settings.max_bodies_per_address,
+            settings.max_bodies_bytes,
+        )
+    )
+    telemetry.BODIES_UNDER_WAY.set_function(lambda: bodies.count)
     telemetry.REQUESTS_IN_FLIGHT.set_function(lambda: admission.taken)
     api_keys = ApiKeys(database.api_keys, settings.environment, container.clock)
     app.state.gateway = RequestGuards(
         Authenticator(keys, policy, api_keys, container.clock),
         limiter,
         admission,
-        FastLane(
-            lists,
-            recommendation_routes.LIST_ROUTE,
-            recommendation_routes.LIST_POLICY,
-            settings.request_deadline_seconds,
-        ),
+        bodies,
+        FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY),
+    )
+
+
+def batches_of(settings: Settings) -> Batches:
+    """Events a request may hold: never more than the caller may send in a minute, or they could never be sent."""
+    return Batches(
+        person=min(settings.person_batch_events, settings.rate_limit_per_minute),
+        service=min(settings.service_batch_events, settings.service_rate_limit_per_minute),
     )
 
 

@@ -63,6 +63,7 @@ def _histogram(name: str, meaning: str, *labels: str, buckets: tuple[float, ...]
 REQUESTS = _counter("http_requests_total", "Requests answered.", "method", "route", "status")
 REQUEST_SECONDS = _histogram("http_request_seconds", "From the first byte in to the last byte out.", "method", "route")
 REQUESTS_IN_FLIGHT = _gauge("http_requests_in_flight", "Requests being answered now.")
+BODIES_UNDER_WAY = _gauge("http_bodies_under_way", "Request bodies that have begun to come and are not whole.")
 REQUESTS_SHED = _counter("http_requests_shed_total", "Requests refused to keep the others fast.", "reason")
 RATE_LIMITED = _counter("rate_limited_total", "Requests answered 429.", "scope")
 AUTHENTICATION_FAILURES = _counter("authentication_failures_total", "Requests answered 401 or 403.", "reason")

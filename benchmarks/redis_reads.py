@@ -54,7 +54,7 @@ async def measure(url: str) -> tuple[float, float]:
 
     async def through_pool(user_id: str) -> object:
         place = f"{len(user_id)}:{user_id}:v"
-        keys = (f"encore:g:{user_id}", f"encore:l:{place}", f"encore:r:{user_id}", f"encore:t:{place}")
+        keys = (f"encore:g:{user_id}", f"encore:l:{place}", f"encore:w:{user_id}", f"encore:t:{place}")
         return await pool.evalsha(script, 4, *keys, LIMIT)
 
     theirs = await rate(through_pool)

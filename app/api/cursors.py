@@ -21,11 +21,21 @@ class Cursors:
 
     def seal(self, binding: str, position: str) -> str:
         """The text to hand out."""
-        raw = position.encode()
-        return base64.urlsafe_b64encode(self._mac(binding, raw) + raw).rstrip(b"=").decode("ascii")
+        return self.seal_bytes(binding, position.encode())
 
     def open(self, binding: str, cursor: str) -> str:
         """The position. Raises CursorError for anything that `seal` did not make for this binding."""
+        try:
+            return self.open_bytes(binding, cursor).decode()
+        except UnicodeDecodeError:
+            raise CursorError from None
+
+    def seal_bytes(self, binding: str, raw: bytes) -> str:
+        """As `seal`, for a position that is not text."""
+        return base64.urlsafe_b64encode(self._mac(binding, raw) + raw).rstrip(b"=").decode("ascii")
+
+    def open_bytes(self, binding: str, cursor: str) -> bytes:
+        """As `open`, for a position that is not text."""
         try:
             sealed = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
         except (binascii.Error, UnicodeEncodeError):
@@ -33,7 +43,7 @@ class Cursors:
         mac, raw = sealed[:_MAC_BYTES], sealed[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(binding, raw)):
             raise CursorError
-        return raw.decode()
+        return raw
 
     def _mac(self, binding: str, raw: bytes) -> bytes:
         return hmac.digest(self._key, binding.encode() + b"\0" + raw, "sha256")[:_MAC_BYTES]

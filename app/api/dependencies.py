@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from app.api.cursors import Cursors
+from app.api.limits import RateLimiter
 from app.api.list_responses import UserLists
 from app.api.request_context import RequestContext, request_context_of
 from app.api.security import Principal
@@ -25,7 +26,7 @@ from app.domain.stores import TrainingStore
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether lists can be served, and what each dependency last said (design §10)."""
+    """Whether lists can be served, and what each dependency last said (docs/design.md §10)."""
 
     is_ready: bool
     is_degraded: bool
@@ -38,12 +39,26 @@ class Readiness:
 
 
 @dataclass(frozen=True, slots=True)
+class Batches:
+    """How many events a request may hold."""
+
+    person: int
+    service: int
+
+    def of(self, caller: Principal) -> int:
+        """The most that this caller may send at once."""
+        return self.service if caller.acts_for_anyone else self.person
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """Everything routes call."""
 
     recommendation: RecommendationService
     user_lists: UserLists
     events: EventIngestion
+    batches: Batches
+    limiter: RateLimiter
     catalog: CatalogService
     registry: ModelRegistry
     model_changed: Callable[[], None]

@@ -31,6 +31,8 @@ _PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_:@|~+=-][A-Za-z0-9_.:@|~+=-]*)+|/")
 """What nearly every path is: no escape, no empty and no dot segment. Anything else is looked at closely."""
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+"""RFC 3986 §3.2.2: a name, an IPv4 address or an IPv6 address in brackets, and perhaps a port."""
 _HEADER_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -113,6 +115,16 @@ def _header_refusal(headers: list[tuple[bytes, bytes]], limits: EnvelopeLimits) 
     return None
 
 
+def host_refusal(scope: Any) -> Problem | None:
+    """RFC 9112 §3.2: one Host, and none only from HTTP/1.0."""
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if len(hosts) == 1 and _HOST.fullmatch(hosts[0]):
+        return None
+    if not hosts and scope.get("http_version") == "1.0":
+        return None
+    return Problem(problems.BAD_REQUEST, headers=CLOSE)
+
+
 def _is_ambiguous_length(headers: list[tuple[bytes, bytes]], names: list[bytes]) -> bool:
     """RFC 9112 §6.3: two answers to "how long is the body" is how requests are smuggled."""
     if b"transfer-encoding" not in names:
@@ -126,10 +138,22 @@ def _body_refusal(headers: list[tuple[bytes, bytes]]) -> Problem | None:
     found = dict(headers)
     if found.get(b"content-encoding", b"identity").strip().lower() != b"identity":
         return Problem(problems.UNSUPPORTED_MEDIA, headers=CLOSE)
-    has_body = b"transfer-encoding" in found or found.get(b"content-length", b"0").strip(b"0") != b""
-    if has_body and not is_json(found.get(b"content-type", b"")):
+    if has_body(headers) and not is_json(found.get(b"content-type", b"")):
         return Problem(problems.UNSUPPORTED_MEDIA, headers=CLOSE)
     return None
+
+
+def has_body(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether bytes follow the head. What is not a number has been refused by the server."""
+    for name, value in headers:
+        if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0") != b""):
+            return True
+    return False
+
+
+def declared_length(headers: list[tuple[bytes, bytes]]) -> int:
+    """Content-Length, 0 without one. The server has refused everything but digits."""
+    return next((int(value) for name, value in headers if name == b"content-length" and value.isdigit()), 0)
 
 
 def is_json(content_type: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Probes, metrics and pages (design §10). Liveness asks nobody; readiness is red only when no list can be served."""
+"""Probes, metrics and pages (docs/design.md §10). Liveness asks nobody; readiness is red if no list can be served."""
 
 from __future__ import annotations
 

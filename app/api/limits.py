@@ -1,4 +1,4 @@
-"""How much: requests a minute by caller (through the cache port) and requests at once (in this process)."""
+"""How much: hits a minute by caller (through the cache port); bodies and requests at once (in this process)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import math
 import random
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 from app import telemetry
@@ -22,7 +24,7 @@ TRACKED_CALLERS = 20_000
 """Callers counted in process memory while the cache is away, and addresses remembered as blocked."""
 
 MAX_QUEUE_SECONDS = 0.05
-"""How long a request may wait for a place before it is shed (reliability.md §3.7)."""
+"""How long a request may wait for a place before it is shed."""
 
 RESERVED_FOR_READS = 0.25
 """The share of places that only reads of a user's list may take: those are shed last."""
@@ -55,27 +57,29 @@ class RateLimiter:
         """How many requests a caller may make in a minute."""
         return self._service if is_service else self._person
 
-    async def hit(self, limit_key: str, is_service: bool = False) -> RateLimitStatus:
-        """Count one request of this caller. Raises RateLimitedError when it is one too many."""
+    async def hit(self, limit_key: str, is_service: bool = False, cost: int = 1) -> RateLimitStatus:
+        """Count a request, or `cost` events, of this caller: all or none. Raises RateLimitedError for too many."""
         try:
-            quota = await self._cache.hit(limit_key, self.per_minute(is_service))
+            quota = await self._cache.hit(limit_key, self.per_minute(is_service), cost)
         except CacheUnavailableError:
-            return self.count_alone(limit_key, is_service)
+            return self.count_alone(limit_key, is_service, cost)
         self.is_degraded = False
         return require_quota(quota)
 
-    def count_alone(self, limit_key: str, is_service: bool = False) -> RateLimitStatus:
-        """Count in process memory: a fixed window per caller. Raises RateLimitedError when it is one too many."""
+    def count_alone(self, limit_key: str, is_service: bool = False, cost: int = 1) -> RateLimitStatus:
+        """Count in process memory: a fixed window per caller. Raises RateLimitedError for too many."""
         self.is_degraded = True
         now, limit = self._monotonic(), math.ceil(self.per_minute(is_service) / self._replicas)
         started, count = self._local.get(limit_key, (now, 0))
         if now - started >= WINDOW_SECONDS:
             started, count = now, 0
+        allowed = count + cost <= limit
+        if allowed:
+            count += cost
         if limit_key not in self._local:
             evict_oldest(self._local, TRACKED_CALLERS)
-        self._local[limit_key] = (started, count + 1)
-        left = limit - count - 1
-        return require_quota(RateLimitStatus(limit, max(0, left), WINDOW_SECONDS - (now - started), left >= 0))
+        self._local[limit_key] = (started, count)
+        return require_quota(RateLimitStatus(limit, limit - count, WINDOW_SECONDS - (now - started), allowed))
 
     async def hit_stranger(self, address: str) -> RateLimitStatus:
         """Count one request without accepted credentials; once refused, an address is refused without asking again."""
@@ -112,6 +116,92 @@ def quota_headers(quota: RateLimitStatus) -> list[tuple[bytes, bytes]]:
         (b"ratelimit-policy", b'"default";q=%d;w=%d' % (quota.limit, WINDOW_SECONDS)),
         (b"ratelimit", b'"default";r=%d;t=%d' % (quota.remaining, math.ceil(quota.reset_seconds))),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Whose body it is: the caller's limit key, and the address it comes from."""
+
+    limit_key: str
+    is_service: bool
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class BodyCaps:
+    """How many bodies may be under way at once, and how many bytes of them may be held."""
+
+    per_person: int
+    per_service: int
+    per_address: int
+    total_bytes: int
+
+
+class Bodies:
+    """The bodies that have begun to come and are not whole. A body that comes in one piece is never one of them.
+
+    They hold memory and no place (`Admission`): so they are capped, by caller, by address and in bytes. No caller holds
+    more than a quarter of the bytes.
+    """
+
+    def __init__(self, caps: BodyCaps) -> None:
+        self._caps = caps
+        self._by_caller: Counter[str] = Counter()
+        self._by_address: Counter[str] = Counter()
+        self._bytes_by_caller: Counter[str] = Counter()
+        self.size_bytes = 0
+
+    @contextmanager
+    def under_way(self, sender: Sender) -> Iterator[Incoming]:
+        """While one body comes in. Raises RateLimitedError where this caller or address has too many already."""
+        most = self._caps.per_service if sender.is_service else self._caps.per_person
+        if self._by_caller[sender.limit_key] >= most or self._by_address[sender.address] >= self._caps.per_address:
+            telemetry.REQUESTS_SHED.labels("bodies").inc()
+            raise RateLimitedError(1.0)
+        incoming = Incoming(self, sender)
+        self._by_caller[sender.limit_key] += 1
+        self._by_address[sender.address] += 1
+        try:
+            yield incoming
+        finally:
+            _take_off(self._by_caller, sender.limit_key, 1)
+            _take_off(self._by_address, sender.address, 1)
+            _take_off(self._bytes_by_caller, sender.limit_key, incoming.size_bytes)
+            self.size_bytes -= incoming.size_bytes
+
+    @property
+    def count(self) -> int:
+        """Bodies under way now."""
+        return self._by_address.total()
+
+    def hold(self, sender: Sender, size: int) -> None:
+        """Count bytes that have come. Raises OverloadedError where they are too many."""
+        self.size_bytes += size
+        self._bytes_by_caller[sender.limit_key] += size
+        if self.size_bytes > self._caps.total_bytes or (
+            self._bytes_by_caller[sender.limit_key] > self._caps.total_bytes // 4
+        ):
+            raise overload_error("bodies")
+
+
+@dataclass(slots=True)
+class Incoming:
+    """One body under way."""
+
+    bodies: Bodies
+    sender: Sender
+    size_bytes: int = 0
+
+    def grow(self, size: int) -> None:
+        """Count what has come. Raises OverloadedError where too many bytes are held."""
+        self.size_bytes += size
+        self.bodies.hold(self.sender, size)
+
+
+def _take_off(counts: Counter[str], key: str, number: int) -> None:
+    counts[key] -= number
+    if counts[key] <= 0:
+        del counts[key]
 
 
 class ConcurrencyLimiter:

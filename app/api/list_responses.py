@@ -11,9 +11,9 @@ from app.api.cursors import Cursors
 from app.api.limits import RateLimiter, evict_oldest
 from app.api.rendering import complete_body, render_page_head
 from app.api.request_context import RequestContext
-from app.api.v1.schemas.list_schemas import MAX_OFFSET, ListParams
+from app.api.v1.schemas.list_schemas import ListParams
 from app.application.recommending.recommendation_service import RecommendationService
-from app.domain.exceptions import CursorError, RateLimitedError
+from app.domain.exceptions import RateLimitedError
 from app.domain.keys import key_text
 from app.domain.list_query import ListQuery, Page
 
@@ -48,11 +48,13 @@ class UserLists:
         Raises CursorError, RateLimitedError and what the service raises.
         """
         binding = key_text(user_id, params.binding)
-        offset = params.offset
-        if params.cursor is not None:
-            offset = offset_in(self._cursors.open(binding, params.cursor))
-        query = ListQuery(user_id, params.type, params.limit, offset, params.filters, params.explain, params.shape)
-        page = await self._page(query, call)
+        query = ListQuery(
+            user_id, params.type, params.limit, params.offset, params.filters, params.explain, params.shape
+        )
+        if params.cursor is None:
+            page = await self._page(query, call)
+        else:
+            page = await self._next_page(query, self._cursors.open_bytes(binding, params.cursor), call)
         return conditional_response(page.etag, self._head(page, user_id, binding), call, headers)
 
     async def by_rules(self, query: ListQuery, call: RequestContext) -> RawResponse:
@@ -69,9 +71,7 @@ class UserLists:
 
     def _head(self, page: Page, user_id: str, binding: str) -> bytes:
         def render() -> bytes:
-            following = page.offset + len(page.items)
-            is_last = following >= page.total or not page.items
-            cursor = None if is_last else self._cursors.seal(binding, str(following))
+            cursor = self._cursors.seal_bytes(binding, page.rest) if page.rest else None
             return render_page_head(page, ("user_id", user_id), cursor)
 
         return self._kept(page, binding, render)
@@ -86,6 +86,11 @@ class UserLists:
         self._heads[id(page)] = (page, binding, head)
         return head
 
+    async def _next_page(self, query: ListQuery, rest: bytes, call: RequestContext) -> Page:
+        if call.principal is not None and call.quota is None:
+            call.quota = await self._limiter.hit(call.principal.limit_key, call.principal.is_service)
+        return await self._service.next_pages.page(query, rest)
+
     async def _page(self, query: ListQuery, call: RequestContext) -> Page:
         principal = call.principal
         if principal is None or call.quota is not None:
@@ -97,13 +102,6 @@ class UserLists:
         if found.page is None:
             raise RateLimitedError(call.quota.reset_seconds)
         return found.page
-
-
-def offset_in(text: str) -> int:
-    """The offset in a cursor of ours. Raises CursorError if it is of another kind of list."""
-    if not text.isdecimal() or int(text) > MAX_OFFSET:
-        raise CursorError
-    return int(text)
 
 
 def public_response(

@@ -6,7 +6,6 @@ of ours and leave as problem documents; whatever else escapes from a route becom
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
@@ -21,15 +20,26 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import telemetry
 from app.api import envelope, problems
 from app.api.fast_lane import FastLane
-from app.api.limits import ConcurrencyLimiter, RateLimiter
+from app.api.limits import Bodies, ConcurrencyLimiter, RateLimiter
 from app.api.problems import Problem, problem_of
-from app.api.request_context import Exchange, RequestContext, request_id_from, state_of
+from app.api.request_context import (
+    BodyTooLargeError,
+    ClientGoneError,
+    Exchange,
+    RequestContext,
+    RequestLimits,
+    request_id_from,
+    state_of,
+)
 from app.api.routing import allow_header
 from app.api.security import Authenticator, presented_credentials
 from app.domain.exceptions import AuthenticationError, EncoreError
 
-OPERATIONS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
-"""Never counted, never shed: probes and scrapers must get through when nobody else does."""
+PROBES = frozenset({"/health", "/health/live", "/health/ready"})
+"""Never counted, never shed: probes must get through when nobody else does."""
+
+CLIENT_GONE = 499
+"""What is counted for a request whose client hung up before it was whole; nobody is told."""
 
 IPV4_INSIDE = tuple(map(IPv6Network, ("::ffff:0:0/96", "::/96", "64:ff9b::/96")))
 """Mapped and compatible addresses (RFC 4291 §2.5.5) and the prefix of translators (RFC 6052)."""
@@ -47,36 +57,34 @@ class RequestGuards:
     authenticator: Authenticator
     limiter: RateLimiter
     admission: ConcurrencyLimiter
+    bodies: Bodies
     lane: FastLane
-
-
-@dataclass(frozen=True, slots=True)
-class RequestLimits:
-    """Caps on one request. `bulk_paths` get the larger body cap."""
-
-    max_body_bytes: int
-    max_bulk_body_bytes: int
-    bulk_paths: Collection[str]
-    deadline_seconds: float
-    envelope: envelope.EnvelopeLimits
 
 
 class BoundaryMiddleware:
     """Around the framework: takes every HTTP request, hands on those that may ask."""
 
-    def __init__(self, app: ASGIApp, *, bounds: RequestLimits, methods_at: Callable[[str], frozenset[str]]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        bounds: RequestLimits,
+        methods_at: Callable[[str], frozenset[str]],
+        uncounted: Collection[str] = PROBES,
+    ) -> None:
         self._app = app
+        self._uncounted = uncounted
         self._bounds = bounds
         self._methods_at = methods_at
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         method = scope["method"]
-        call = RequestContext(request_id_from(scope["headers"]))
+        call = RequestContext(request_id_from(scope["headers"]), address=client_address(scope))
         exchange = Exchange(scope, receive, send, call, self._cap(scope["path"]))
         if method == "HEAD":  # answered as GET; the exchange drops the body
             scope = {**scope, "method": "GET"}
-        scope.setdefault("state", {})["call"] = call
+        scope.setdefault("state", {}).update(call=call, exchange=exchange, bounds=self._bounds)
         parent = traceparent_in(scope["headers"])
         with telemetry.traced(parent) if parent else _NO_TRACE:
             await self._guarded(scope, exchange, call)
@@ -93,16 +101,23 @@ class BoundaryMiddleware:
             problem = count_refusal(problem_of(error), scope)
         except TimeoutError:
             problem = self._timed_out(exchange)
+        except BodyTooLargeError:
+            problem = Problem(problems.TOO_LARGE)
+        except ClientGoneError:
+            exchange.status = CLIENT_GONE
+            return
         except Exception:
             log.exception("request_failed", request_id=call.request_id, route=route_template(scope))
             problem = Problem(problems.INTERNAL)
+        finally:
+            exchange.release()
         await exchange.refuse(problem)
 
     def _envelope_problem(self, scope: Scope) -> Problem | None:
-        problem = envelope.envelope_problem(scope, self._bounds.envelope)
+        problem = envelope.host_refusal(scope) or envelope.envelope_problem(scope, self._bounds.envelope)
         if problem is not None:
             return problem
-        if declared_length(scope["headers"]) > self._cap(scope["path"]):
+        if envelope.declared_length(scope["headers"]) > self._cap(scope["path"]):
             return Problem(problems.TOO_LARGE, headers=envelope.CLOSE)
         if scope["method"] in envelope.KNOWN_METHODS and scope["method"] != "OPTIONS":
             return None
@@ -113,24 +128,22 @@ class BoundaryMiddleware:
         if scope["method"] == "OPTIONS":
             await exchange.answer(204, [allow_header(self._methods_at(scope["path"]))], b"")
             return
-        if scope["path"] in OPERATIONS:
-            await self._route(scope, exchange)
-            return
+        async with exchange.within(self._bounds.deadline_seconds):
+            if scope["path"] not in self._uncounted and await self._admitted(scope, exchange, call):
+                return
+            await self._app(scope, exchange.receive, exchange.send)
+
+    async def _admitted(self, scope: Scope, exchange: Exchange, call: RequestContext) -> bool:
+        """Identify, count and admit; True if the request is answered by then. A body is waited for by the route."""
         gateway: RequestGuards = state_of(scope).gateway
         await identify(gateway, scope, call)
         is_user_read = scope["method"] == "GET" and scope["path"].startswith(LIST_PREFIX)
-        await gateway.admission.enter(is_user_read)
-        try:
-            if is_user_read and await gateway.lane.answered(scope, exchange, call):
-                return
-            await count_request(gateway, call)
-            await self._route(scope, exchange)
-        finally:
-            gateway.admission.leave()
-
-    async def _route(self, scope: Scope, exchange: Exchange) -> None:
-        async with asyncio.timeout(self._bounds.deadline_seconds):
-            await self._app(scope, exchange.receive, exchange.send)
+        if not exchange.has_body:
+            await exchange.admit(gateway.admission, is_user_read)
+        if is_user_read and not exchange.has_body and await gateway.lane.answered(scope, exchange, call):
+            return True
+        await count_request(gateway, call)
+        return False
 
     def _timed_out(self, exchange: Exchange) -> Problem:
         if exchange.is_receiving:
@@ -149,15 +162,14 @@ async def identify(gateway: RequestGuards, scope: Scope, call: RequestContext) -
         call.principal = gateway.authenticator.remembered(credentials)
         if call.principal is not None:
             return
-    address = client_address(scope)
     if credentials is None:
-        call.quota = await gateway.limiter.hit_stranger(address)
+        call.quota = await gateway.limiter.hit_stranger(call.address)
         return
     try:
-        call.principal = await gateway.authenticator.verify(credentials, gateway.limiter.is_blocked(address))
+        call.principal = await gateway.authenticator.verify(credentials, gateway.limiter.is_blocked(call.address))
     except AuthenticationError:
         telemetry.AUTHENTICATION_FAILURES.labels("credentials").inc()
-        call.quota = await gateway.limiter.hit_stranger(address)
+        call.quota = await gateway.limiter.hit_stranger(call.address)
         raise
 
 
@@ -196,11 +208,6 @@ def traceparent_in(headers: Collection[tuple[bytes, bytes]]) -> str | None:
     """The trace the caller is in. Two of them are none: the recommendation allows one."""
     found = [value for name, value in headers if name == b"traceparent"]
     return found[0].decode("latin-1") if len(found) == 1 else None
-
-
-def declared_length(headers: Collection[tuple[bytes, bytes]]) -> int:
-    """Content-Length, 0 without one. The server has refused everything but digits."""
-    return next((int(value) for name, value in headers if name == b"content-length" and value.isdigit()), 0)
 
 
 def wrong_method(allowed: Collection[str]) -> Problem:

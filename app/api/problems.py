@@ -59,6 +59,7 @@ BAD_REQUEST = ProblemType("bad-request", 400, "The request is malformed")
 AMBIGUOUS_CREDENTIALS = ProblemType("ambiguous-credentials", 400, "More than one credential was sent")
 MALFORMED_JSON = ProblemType("malformed-json", 400, "The body is not well-formed JSON")
 INVALID_CURSOR = ProblemType("invalid-cursor", 400, "The cursor is not valid for this list")
+EXPIRED_CURSOR = ProblemType("expired-cursor", 400, "The cursor has expired: begin again without it")
 UNAUTHENTICATED = ProblemType("invalid-token", 401, "The credentials are missing or not valid")
 FORBIDDEN = ProblemType("forbidden", 403, "These credentials do not allow this")
 NOT_FOUND = ProblemType("not-found", 404, "There is nothing here by that name")
@@ -67,6 +68,9 @@ TIMEOUT = ProblemType("request-timeout", 408, "The request did not arrive in tim
 CONFLICT = ProblemType("conflict", 409, "The present state does not allow this")
 TRAINING_RUNNING = ProblemType("training-running", 409, "A training of this model type is queued or running")
 IDEMPOTENCY = ProblemType("idempotency-key-reused", 409, "The Idempotency-Key was used with another body")
+USER_ERASED = ProblemType(
+    "user-erased", 409, "This user was erased after these events; what happens from now on is taken in"
+)
 STALE = ProblemType("overtaken", 409, "Somebody else changed this in the meantime")
 UNSERVABLE_MODEL = ProblemType("unservable-model", 409, "The model's artifact is missing or damaged")
 TOO_LARGE = ProblemType("body-too-large", 413, "The body is too large")
@@ -84,12 +88,14 @@ DEADLINE = ProblemType("deadline-exceeded", 503, "The answer took too long; try 
 BY_ERROR: Mapping[type[Exception], ProblemType] = {
     errors.InputError: INVALID,
     errors.CursorError: INVALID_CURSOR,
+    errors.ExpiredCursorError: EXPIRED_CURSOR,
     MalformedJsonError: MALFORMED_JSON,
     errors.NotFoundError: NOT_FOUND,
     errors.ConflictError: CONFLICT,
     errors.TrainingRunningError: TRAINING_RUNNING,
     errors.IdempotencyError: IDEMPOTENCY,
     errors.StaleTokenError: STALE,
+    errors.UserErasedError: USER_ERASED,
     errors.AuthenticationError: UNAUTHENTICATED,
     errors.PermissionDeniedError: FORBIDDEN,
     errors.RateLimitedError: RATE_LIMITED,
@@ -134,7 +140,8 @@ def problem_of(error: BaseException) -> Problem:
         case errors.EventRejectedError():
             return replace(problem, fields=(FieldError("body", pointer((error.field,)), error.reason),))
         case errors.CursorError():
-            return replace(problem, fields=(FieldError("query", "#/cursor", "invalid"),))
+            code = "expired" if isinstance(error, errors.ExpiredCursorError) else "invalid"
+            return replace(problem, fields=(FieldError("query", "#/cursor", code),))
         case errors.InputError(field=str(name)):
             return replace(problem, fields=(FieldError("body", pointer((name,)), "invalid"),))
         case errors.NotFoundError():

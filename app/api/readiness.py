@@ -1,4 +1,4 @@
-"""Whether lists can be served, and what each dependency last said (design §10)."""
+"""Whether lists can be served, and what each dependency last said (docs/design.md §10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page as the bytes of design §5: cards are ready JSON, so that nothing is parsed on the way out."""
+"""A page as the bytes of docs/design.md §5: cards are ready JSON, so that nothing is parsed on the way out."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from typing import Any
 
@@ -11,21 +10,20 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
-from app.api.request_context import request_context_of
-from app.api.security import authorise, policy_of
+from app.api.limits import Sender
+from app.api.request_context import RequestContext, bounds_of, exchange_of, request_context_of, state_of
+from app.api.security import Policy, authorise, policy_of
 from app.api.strict_json import parse_json
+from app.application.offloading import apart
 from app.domain.exceptions import CacheUnavailableError
-
-LARGE_BYTES = 131_072
-"""From here on parsing takes milliseconds, which other requests should not wait for."""
 
 
 class StrictRequest(Request):
-    """Reads JSON bodies strictly (strict_json.py)."""
+    """Reads JSON bodies strictly (strict_json.py), large ones in the thread for them."""
 
     async def json(self) -> Any:
         body = await self.body()
-        return parse_json(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(parse_json, body)
+        return await apart(len(body), parse_json, body)
 
 
 class SecuredRoute(APIRoute):
@@ -40,6 +38,7 @@ class SecuredRoute(APIRoute):
             authorise(policy, call.principal, request.path_params)
             if policy.needs_limiter and call.is_uncounted:
                 raise CacheUnavailableError("requests cannot be counted at the moment")
+            await take_body(request.scope, policy, call)
             return await handler(StrictRequest(request.scope, request.receive))
 
         return answer
@@ -49,6 +48,21 @@ class SecuredRoute(APIRoute):
         if self.param_convertors and scope["path"] in scope["app"].literal_paths:
             return Match.NONE, {}
         return super().matches(scope)
+
+
+async def take_body(scope: Scope, policy: Policy, call: RequestContext) -> None:
+    """Wait for the body, if there is one, and only then take a place. Raises what `Exchange.take_body` does."""
+    exchange, bounds = exchange_of(scope), bounds_of(scope)
+    if not exchange.has_body or policy.public:
+        return
+    principal = call.principal
+    if policy.is_small_for_people and (principal is None or not principal.acts_for_anyone):
+        exchange.limit(bounds.person_batch_bytes)
+    key = call.address if principal is None else principal.limit_key
+    sender = Sender(key, principal is not None and principal.is_service, call.address)
+    gateway = state_of(scope).gateway
+    await exchange.take_body(gateway.bodies, sender, bounds.deadline_seconds)
+    await exchange.admit(gateway.admission, is_user_read=False)
 
 
 def literal_paths(routes: Iterable[BaseRoute]) -> frozenset[str]:

@@ -49,7 +49,8 @@ class Policy:
     """Who may use a route: anyone (`public`), or holders of one of `scopes`.
 
     `owner` names the path parameter that holds the user whose data this is: people reach only their own.
-    `for_anyone`: only for callers who may act for any user. `is_bulk`: the larger body cap applies.
+    `for_anyone`: only for callers who may act for any user. `is_bulk`: the larger body cap applies;
+    `is_small_for_people`: but only to callers who may act for any user.
     `needs_limiter`: refused while requests cannot be counted.
     """
 
@@ -58,6 +59,7 @@ class Policy:
     for_anyone: bool = False
     public: bool = False
     is_bulk: bool = False
+    is_small_for_people: bool = False
     needs_limiter: bool = False
 
 
@@ -69,10 +71,18 @@ def require_scopes(
     owner: str | None = None,
     for_anyone: bool = False,
     is_bulk: bool = False,
+    is_small_for_people: bool = False,
     needs_limiter: bool = False,
 ) -> Policy:
     """The policy of a closed route: one of these scopes is needed."""
-    return Policy(frozenset(scopes), owner, for_anyone, is_bulk=is_bulk, needs_limiter=needs_limiter)
+    return Policy(
+        frozenset(scopes),
+        owner,
+        for_anyone,
+        is_bulk=is_bulk,
+        is_small_for_people=is_small_for_people,
+        needs_limiter=needs_limiter,
+    )
 
 
 def with_policy(policy: Policy) -> Callable[[F], F]:

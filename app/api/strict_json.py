@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import NoReturn
 
+import numpy as np
+
 from app.domain.exceptions import InputError
 
 MAX_KEYS = 1_000
@@ -16,8 +18,22 @@ MAX_KEYS = 1_000
 MAX_NUMBER_LENGTH = 32
 """Digits of one number; int() is quadratic in them."""
 
+MAX_DEPTH = 64
+"""Objects and arrays inside one another. Ours have five; attributes of an item may have some more."""
+
+MAX_CONTAINERS = 100_000
+"""Objects and arrays in all: five thousand events have ten thousand; two millions stop the process for seconds."""
+
+MAX_VALUES = 300_000
+"""Values in all: a thousand items with every tag and genre have 250,000."""
+
+_BLOCK = 65_536
+_QUOTE, _COMMA, _OPEN_LIST, _CLOSE_LIST, _OPEN_OBJECT, _CLOSE_OBJECT = b'",[]{}'
 _SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])", re.ASCII)
 """Escapes that may spell NUL or half of a surrogate pair: rare, so that only then every text is looked at."""
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class MalformedJsonError(InputError):
@@ -35,7 +51,12 @@ class UnacceptableJsonError(InputError):
 
 
 def parse_json(raw: bytes) -> object:
-    """The value. Raises MalformedJsonError or UnacceptableJsonError, never anything else, whatever the bytes."""
+    """The value. Raises MalformedJsonError or UnacceptableJsonError, never anything else, whatever the bytes.
+
+    How deep and how rich it is, is looked at first: the parser is one call that holds the interpreter to its end.
+    """
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH or raw.count(b",") > MAX_VALUES:
+        _refuse_monstrous(raw)
     try:
         value: object = _DECODER.decode(raw.decode("utf-8"))
     except InputError:
@@ -45,6 +66,32 @@ def parse_json(raw: bytes) -> object:
     if _SUSPICIOUS.search(raw):
         _refuse_unstorable(value)
     return value
+
+
+def _refuse_monstrous(raw: bytes) -> None:
+    """Raise MalformedJsonError for what is too deep, UnacceptableJsonError for what has too many parts.
+
+    Block by block with NumPy, which lets other threads run; texts are skipped: a bracket in one is a letter.
+    """
+    if b"\\" in raw:  # escaped quotes end no text; what else is escaped is of no interest
+        raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    depth, containers, values, is_text = 0, 0, 0, 0
+    for start in range(0, len(raw), _BLOCK):
+        block = np.frombuffer(raw, np.uint8, min(_BLOCK, len(raw) - start), start)
+        within = (np.cumsum(block == _QUOTE, dtype=np.uint8) + np.uint8(is_text)) & 1
+        is_text = int(within[-1])
+        block = block[within == 0]
+        opens = (block == _OPEN_LIST) | (block == _OPEN_OBJECT)
+        closes = (block == _CLOSE_LIST) | (block == _CLOSE_OBJECT)
+        depths = np.cumsum(opens.astype(np.int32) - closes)
+        if len(depths):
+            if depth + int(depths.max()) > MAX_DEPTH:
+                raise MalformedJsonError
+            depth += int(depths[-1])
+        containers += int(np.count_nonzero(opens))
+        values += int(np.count_nonzero(block == _COMMA))
+        if containers > MAX_CONTAINERS or values > MAX_VALUES:
+            raise UnacceptableJsonError
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -80,7 +127,7 @@ _DECODER = json.JSONDecoder(
 
 def _refuse_unstorable(value: object) -> None:
     for text in _texts(value):
-        if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        if _UNSTORABLE.search(text):
             raise UnacceptableJsonError
 
 

@@ -1,4 +1,4 @@
-"""JSON Web Tokens: what makes one acceptable (RFC 7519, RFC 8725; reliability bars J1–J30).
+"""JSON Web Tokens: what makes one acceptable (RFC 7519, RFC 8725; docs/reliability.md, J1–J30).
 
 PyJWT checks the signature. Everything the library leaves open is decided here: one algorithm per key, the types of
 times, a maximum lifetime, who may be a subject, duplicate members, size, and what the token was issued for.

@@ -46,7 +46,8 @@ class CatalogService:
         return removed
 
     async def remove_item(self, item_id: str) -> None:
-        """As `remove_items`. Raises NotFoundError."""
+        """As `remove_items`. Raises NotFoundError, and then nothing is marked as removed."""
+        await self.get_item(item_id)
         if not await self.remove_items((item_id,)):
             raise NotFoundError("item")
 
@@ -55,8 +56,13 @@ class CatalogService:
         return await self._catalog.list_items(after, limit)
 
     async def put_users(self, users: Sequence[User]) -> int:
-        """Write profiles whole; returns how many were newer. Raises InputError, for a reserved id too."""
+        """Write profiles whole; returns how many were newer. Raises InputError, for a reserved id too.
+
+        For somebody who was erased, what occurs from the erasure on is taken in at once.
+        """
         self._check_times([user.updated_at for user in users])
+        # Whoever was erased and comes back need not wait until no event of before can still be on its way.
+        await self._catalog.readmit_users({user.user_id for user in users}, self._clock(), _before_erasure)
         changed = await self._catalog.upsert_users(users)
         await self._renewal.renew({user.user_id for user in users})
         return changed
@@ -83,3 +89,8 @@ class CatalogService:
         latest = self._clock() + NEWEST
         if any(time > latest for time in times):
             raise InputError("the time of a change lies in the future", "updated_at")
+
+
+def _before_erasure(until: datetime) -> datetime:
+    """From the end of what an erasure made void back to its own second: events are often dated in whole seconds."""
+    return (until - NEWEST).replace(microsecond=0) - timedelta(microseconds=1)

@@ -23,10 +23,10 @@ import jwt
 from app.domain.entities import ApiKey
 from app.domain.exceptions import InputError, NotFoundError
 from app.domain.identifiers import is_id
-from app.domain.stores import ApiKeyStore
+from app.domain.key_store import ApiKeyStore
 
 SCOPES: tuple[str, ...] = ("recs:read", "recs:train", "recs:admin", "events:write", "catalog:write")
-"""Everything a credential can be allowed to do (design §5)."""
+"""Everything a credential can be allowed to do (docs/design.md §5)."""
 
 ENVIRONMENTS = {"production": "prod", "development": "dev", "demo": "demo", "test": "test"}
 """The setting `environment` → the word in the key."""

@@ -7,14 +7,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.commands.file_options import (
+    ColumnsOption,
+    DelimiterOption,
+    EncodingOption,
+    FileOptions,
+    Files,
+    ListSeparatorOption,
+    MapOption,
+    NoHeaderOption,
+    TimeUnitOption,
+    TimeZoneOption,
+    Unit,
+    WhereOption,
+    kinds_of,
+)
 from app.commands.shared import JsonFlag, exit_on_error, output, prepare
 from app.commands.transfers import (
+    DryRunOption,
+    Manner,
+    MaxRejectsOption,
+    RejectsOption,
     Tallies,
     TransferContext,
     each_file,
-    mapping_of,
     names_in,
-    reading,
     run_export,
     run_import,
 )
@@ -25,11 +42,6 @@ if TYPE_CHECKING:  # loading the adapters is the work of the command, not of `en
     from app.application.transfer.movielens import Part
     from app.domain.files import RowReader
 
-Columns = Annotated[
-    str, typer.Option("--map", help="Columns by field, e.g. user_id=userId,item_id=movieId,value=stars.")
-]
-RejectsFile = Annotated[Path | None, typer.Option(help="Where rows go that are not taken (.csv or .jsonl).")]
-Files = Annotated[list[Path], typer.Argument(help="CSV, JSONL or Parquet, by suffix; .gz and .zst too.")]
 OutFile = Annotated[Path, typer.Argument(help="CSV, JSONL or Parquet, by suffix; .gz and .zst too.")]
 
 
@@ -62,8 +74,12 @@ def migrate(as_json: JsonFlag = False) -> None:
 
 
 def import_movielens(
-    folder: Annotated[Path, typer.Argument(help="A GroupLens folder (CSV or ::) or one with .inter, .item, .user.")],
-    rejects: RejectsFile = None,
+    folder: Annotated[
+        Path, typer.Argument(help="A GroupLens folder (CSV, :: or ML-100k) or one with .inter, .item, .user.")
+    ],
+    rejects: RejectsOption = None,
+    max_rejects: MaxRejectsOption = "10%",
+    dry_run: DryRunOption = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Take in a folder of ratings: its items, its users, its ratings."""
@@ -75,21 +91,36 @@ def import_movielens(
         names = names_in(folder)
         layout = layout_of(names)
         if layout is None:
-            raise InputError("neither movies.csv, nor movies.dat, nor exactly one .inter file lies in this folder")
+            raise InputError("no movies.csv, movies.dat, u.data and not exactly one .inter file lies in this folder")
 
         def open_part(part: Part) -> RowReader | None:
             return open_reader(folder / part.file, part.columns) if part.file in names else None
 
         return await import_folder(job.importer, layout, open_part, job.now)
 
-    run_import(work, rejects, output(as_json))
+    run_import(work, Manner(rejects, max_rejects, dry_run), output(as_json))
 
 
 def import_interactions(
     files: Files,
-    columns: Columns = "",
+    mapping: MapOption = "",
     kind: Annotated[Kind | None, typer.Option(help="The kind of rows that name none.")] = None,
-    rejects: RejectsFile = None,
+    map_kind: Annotated[
+        str, typer.Option(help="What the file's words for kinds mean: addtocart=watchlist,transaction=purchase.")
+    ] = "",
+    scale: Annotated[
+        str | None, typer.Option(help="The lowest and highest rating, 1..10: they become 0.5 and 5.")
+    ] = None,
+    time_unit: TimeUnitOption = Unit.SECONDS,
+    time_zone: TimeZoneOption = None,
+    where: WhereOption = None,
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
+    no_header: NoHeaderOption = False,
+    columns: ColumnsOption = None,
+    rejects: RejectsOption = None,
+    max_rejects: MaxRejectsOption = "10%",
+    dry_run: DryRunOption = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Take in interactions: user_id, item_id and, if there, kind, value, timestamp, duration, device, event_id.
@@ -97,41 +128,94 @@ def import_interactions(
     Without --kind a row that names none is a rating if it has a value, else a view. A row without a timestamp happened
     on 2000-01-01 plus one millisecond per row above it, so that the order of the file is kept.
     """
+    given = FileOptions(
+        mapping, delimiter, encoding, no_header, columns, None, time_unit, time_zone, tuple(where or ())
+    )
 
     async def work(job: TransferContext) -> Tallies:
-        from app.application.transfer.interaction_file_rows import COLUMNS, InteractionRows
+        from app.application.transfer.interaction_file_rows import COLUMNS, USUAL_COLUMNS, InteractionRows
+        from app.application.transfer.scales import scale_of
 
-        rows = InteractionRows(job.now, mapping_of(columns, COLUMNS), kind)
-        return {"interactions": await each_file(files, lambda reader: job.importer.interactions(reader, rows))}
+        rows = InteractionRows(
+            job.now,
+            given.mapping_of(COLUMNS, USUAL_COLUMNS),
+            kind,
+            given.times(),
+            None if scale is None else scale_of(scale),
+            kinds_of(map_kind),
+        )
+        take = each_file(files, given.read_options(), lambda reader: job.importer.interactions(reader, rows))
+        return {"interactions": await take}
 
-    run_import(work, rejects, output(as_json))
+    run_import(work, Manner(rejects, max_rejects, dry_run, given.conditions), output(as_json))
 
 
-def import_items(files: Files, columns: Columns = "", rejects: RejectsFile = None, as_json: JsonFlag = False) -> None:
+def import_items(
+    files: Files,
+    mapping: MapOption = "",
+    list_separator: ListSeparatorOption = None,
+    time_unit: TimeUnitOption = Unit.SECONDS,
+    time_zone: TimeZoneOption = None,
+    where: WhereOption = None,
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
+    no_header: NoHeaderOption = False,
+    columns: ColumnsOption = None,
+    rejects: RejectsOption = None,
+    max_rejects: MaxRejectsOption = "10%",
+    dry_run: DryRunOption = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Take in items: item_id and, if there, title, description, genres, tags, year, …; other columns are attributes.
 
     A row without updated_at was changed when its file was; the newest wins.
     """
+    given = FileOptions(
+        mapping, delimiter, encoding, no_header, columns, list_separator, time_unit, time_zone, tuple(where or ())
+    )
 
     async def work(job: TransferContext) -> Tallies:
         from app.application.transfer.catalog_file_rows import ITEM_COLUMNS
 
-        mapping = mapping_of(columns, ITEM_COLUMNS)
-        return {"items": await each_file(files, lambda r: job.importer.items(r, reading(r, mapping, job.now)))}
+        fields = given.mapping_of(ITEM_COLUMNS, ("item_id", "title", "genres"))
+        take = each_file(
+            files, given.read_options(), lambda r: job.importer.items(r, given.reading(r, fields, job.now))
+        )
+        return {"items": await take}
 
-    run_import(work, rejects, output(as_json))
+    run_import(work, Manner(rejects, max_rejects, dry_run, given.conditions), output(as_json))
 
 
-def import_users(files: Files, columns: Columns = "", rejects: RejectsFile = None, as_json: JsonFlag = False) -> None:
+def import_users(
+    files: Files,
+    mapping: MapOption = "",
+    time_unit: TimeUnitOption = Unit.SECONDS,
+    time_zone: TimeZoneOption = None,
+    where: WhereOption = None,
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
+    no_header: NoHeaderOption = False,
+    columns: ColumnsOption = None,
+    rejects: RejectsOption = None,
+    max_rejects: MaxRejectsOption = "10%",
+    dry_run: DryRunOption = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Take in users: user_id; other columns are attributes. A row without updated_at was changed when its file was."""
+    given = FileOptions(
+        mapping, delimiter, encoding, no_header, columns, None, time_unit, time_zone, tuple(where or ())
+    )
 
     async def work(job: TransferContext) -> Tallies:
         from app.application.transfer.catalog_file_rows import USER_COLUMNS
 
-        mapping = mapping_of(columns, USER_COLUMNS)
-        return {"users": await each_file(files, lambda r: job.importer.users(r, reading(r, mapping, job.now)))}
+        fields = given.mapping_of(USER_COLUMNS, ("user_id",))
+        take = each_file(
+            files, given.read_options(), lambda r: job.importer.users(r, given.reading(r, fields, job.now))
+        )
+        return {"users": await take}
 
-    run_import(work, rejects, output(as_json))
+    run_import(work, Manner(rejects, max_rejects, dry_run, given.conditions), output(as_json))
 
 
 def export_interactions(file: OutFile, as_json: JsonFlag = False) -> None:

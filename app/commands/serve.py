@@ -24,10 +24,10 @@ if TYPE_CHECKING:  # uvicorn and the application are loaded by the command, not 
 BACKLOG = 512
 KEEP_ALIVE_SECONDS = 5
 FINISH_SECONDS = 20
-"""How long requests in flight may take after the last connection was accepted (reliability bar O3)."""
+"""How long requests in flight may take after the last connection was accepted (docs/reliability.md, O3)."""
 
 GC_THRESHOLDS = (100_000, 50, 1_000)
-"""Measured: collecting the young generation every 700 objects makes the tail of the latency (performance.md)."""
+"""Measured: collecting the young generation every 700 objects makes the tail of the latency (docs/performance.md)."""
 
 
 def register(app: typer.Typer) -> None:

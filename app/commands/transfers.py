@@ -1,51 +1,88 @@
-"""What the import and export commands share: the files they open, the bar they show, the summary they print."""
+"""What the import and export commands share: the files they open, the bar they show."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from app.commands.shared import Output, progress, run
+import typer
+
+from app.commands.file_options import share_of
+from app.commands.import_summary import end, preview, summarise
+from app.commands.shared import Output, exit_on_error, prepare, progress, run
 from app.domain.exceptions import InputError
 
 if TYPE_CHECKING:  # loading the adapters is the work of the command, not of `encore --help`
-    from app.application.transfer.catalog_file_rows import Reading
-    from app.application.transfer.importing import Importer, ImportSummary
+    from app.application.transfer.columns import Condition
+    from app.application.transfer.import_summary import ImportSummary
+    from app.application.transfer.importing import Rehearsal, Taker
     from app.bootstrap import Container
-    from app.domain.files import RowReader, RowWriter
+    from app.domain.files import ReadOptions, RowReader, RowWriter
 
 Tallies = Mapping[str, "ImportSummary"]
-_SHOWN_REASONS = 5
+
+RejectsOption = Annotated[Path | None, typer.Option(help="Where rows go that are not taken (.csv or .jsonl).")]
+MaxRejectsOption = Annotated[
+    str, typer.Option(help="Exit 1 if more of the rows than this are refused, or none is taken.")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Read everything, write nothing; show the first rows as they would be taken.")
+]
 
 
 @dataclass(frozen=True, slots=True)
 class TransferContext:
     """What a command's work is given."""
 
-    importer: Importer
+    importer: Taker
     now: datetime
 
 
-def run_import(work: Callable[[TransferContext], Awaitable[Tallies]], rejects: Path | None, out: Output) -> None:
-    """Open everything, do the work, print the summary."""
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How an import is run, whatever it takes in."""
+
+    rejects: Path | None = None
+    max_rejects: str = "10%"
+    dry_run: bool = False
+    conditions: Callable[[], Sequence[Condition]] = tuple
+
+
+def run_import(work: Callable[[TransferContext], Awaitable[Tallies]], manner: Manner, out: Output) -> None:
+    """Open everything, do the work, print the summary; exit 1 if too much was refused."""
+    with exit_on_error():
+        most = share_of(manner.max_rejects)
+    if manner.dry_run:
+        rehearsal, tallies, seconds = _rehearse(work, manner)
+        preview(rehearsal.shown, out)
+    else:
+        tallies, seconds = _take_in(work, manner, out)
+    summarise(tallies, seconds, out, is_rehearsal=manner.dry_run)
+    end(tallies, most)
+
+
+def _take_in(
+    work: Callable[[TransferContext], Awaitable[Tallies]], manner: Manner, out: Output
+) -> tuple[Tallies, float]:
     from app.application.invalidation.generation_bumps import PendingBumps
-    from app.application.transfer.importing import REJECT_COLUMNS, Importer, Rejects
+    from app.application.transfer.import_summary import Rejects
+    from app.application.transfer.importing import Importer
     from app.commands.serve import tune_collector
-    from app.infrastructure.files import open_writer
 
     async def inside(container: Container) -> tuple[Tallies, float]:
         tune_collector()  # rows come and go by the hundred thousand, and none of them is in a cycle
         started = time.perf_counter()
-        writer = None if rejects is None else open_writer(rejects, REJECT_COLUMNS)
+        writer = _rejects_writer(manner.rejects)
         bumps = PendingBumps(container.cache)
         with progress("importing") as bar:
             try:
-                importer = Importer(container.database, bumps, Rejects(writer), bar.update)
+                importer = Importer(container.database, bumps, Rejects(writer), bar.update, manner.conditions())
                 tallies = await work(TransferContext(importer, container.clock()))
             finally:  # what was rejected before an error or Ctrl-C is worth keeping
                 if writer is not None:
@@ -54,61 +91,53 @@ def run_import(work: Callable[[TransferContext], Awaitable[Tallies]], rejects: P
             out.note("the cache did not answer: lists of these users may be old until they expire")
         return tallies, time.perf_counter() - started
 
-    tallies, seconds = run(inside)
-    summarise(tallies, seconds, out)
+    return run(inside)
 
 
-def summarise(tallies: Tallies, seconds: float, out: Output) -> None:
-    """Rows read, accepted, duplicates, rejected; seconds and rows a second over all."""
-    read = sum(tally.read for tally in tallies.values())
-    data: dict[str, object] = {
-        name: {
-            "read": tally.read,
-            "accepted": tally.accepted,
-            "duplicates": tally.duplicates,
-            "rejected": tally.rejected,
-            "reasons": dict(tally.reasons.most_common()),
-        }
-        for name, tally in tallies.items()
-    }
-    rate = read / seconds if seconds else 0.0
-    data |= {"seconds": round(seconds, 3), "rows_per_second": round(rate)}
-    columns = ("", "read", "accepted", "duplicates", "rejected")
-    rows = [(name, t.read, t.accepted, t.duplicates, t.rejected) for name, t in tallies.items()]
-    out.table(data, columns, [tuple(f"{c:,}" if isinstance(c, int) else c for c in row) for row in rows])
-    for name, tally in tallies.items():
-        for reason, count in tally.reasons.most_common(_SHOWN_REASONS):
-            out.note(f"{name}: {count:,} rejected: {reason}")
-    out.note(f"{read:,} rows in {seconds:.1f} s ({rate:,.0f} rows/s)")
+def _rehearse(
+    work: Callable[[TransferContext], Awaitable[Tallies]], manner: Manner
+) -> tuple[Rehearsal, Tallies, float]:
+    from app.application.transfer.import_summary import Rejects
+    from app.application.transfer.importing import Rehearsal
+
+    with exit_on_error():
+        prepare()
+        started = time.perf_counter()
+        writer = _rejects_writer(manner.rejects)
+        with progress("reading") as bar:
+            try:
+                rehearsal = Rehearsal(Rejects(writer), bar.update, manner.conditions())
+                tallies = asyncio.run(_awaited(work(TransferContext(rehearsal, datetime.now(UTC)))))
+            finally:
+                if writer is not None:
+                    writer.close()
+        return rehearsal, tallies, time.perf_counter() - started
 
 
-async def each_file(files: Sequence[Path], take: Callable[[RowReader], Awaitable[ImportSummary]]) -> ImportSummary:
+async def _awaited(tallies: Awaitable[Tallies]) -> Tallies:
+    return await tallies
+
+
+def _rejects_writer(path: Path | None) -> RowWriter | None:
+    from app.application.transfer.import_summary import REJECT_COLUMNS
+    from app.infrastructure.files import open_writer
+
+    return None if path is None else open_writer(path, REJECT_COLUMNS)
+
+
+async def each_file(
+    files: Sequence[Path], options: ReadOptions, take: Callable[[RowReader], Awaitable[ImportSummary]]
+) -> ImportSummary:
     """One tally over several files."""
-    from app.application.transfer.importing import ImportSummary
+    from app.application.transfer.import_summary import ImportSummary
+    from app.application.transfer.movielens import part_of
     from app.infrastructure.files import open_reader
 
     total = ImportSummary()
     for file in files:
-        total.add(await take(open_reader(file)))
+        part = part_of(file.name)
+        total.add(await take(open_reader(file, None if part is None else part.columns, options)))
     return total
-
-
-def reading(reader: RowReader, mapping: Mapping[str, str], now: datetime) -> Reading:
-    """How rows of a catalog file are read."""
-    from app.application.transfer.catalog_file_rows import Reading
-
-    return Reading(now, datetime.fromtimestamp(reader.modified(), UTC), mapping)
-
-
-def mapping_of(text: str, fields: Sequence[str]) -> Mapping[str, str]:
-    """`field=column,…` as a mapping. Raises InputError for a field that there is not."""
-    mapping: dict[str, str] = {}
-    for pair in filter(None, text.split(",")):
-        name, sign, column = pair.partition("=")
-        if not sign or name.strip() not in fields:
-            raise InputError(f"--map takes field=column pairs; the fields are {', '.join(fields)}")
-        mapping[name.strip()] = column.strip()
-    return mapping
 
 
 def run_export(file: Path, what: str, out: Output) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESERVED_USER_IDS = frozenset({"models", "train", "experiments", "session", "bulk"})
-"""Path words under /api/v1/recs and /api/v1/users (design §5): never stored as user ids."""
+"""Path words under /api/v1/recs and /api/v1/users (docs/design.md §5): never stored as user ids."""
 
 RESERVED_ITEM_IDS = frozenset({"popular", "bulk"})
 """Path words under /api/v1/items: an item of that name could be written and never read.

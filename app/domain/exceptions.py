@@ -3,13 +3,15 @@
     EncoreError
     ├── ConfigurationError            a setting is unknown, missing, weak or impossible (names it, never its value)
     ├── InputError                    the caller sent something we will not take
-    │   ├── CursorError               a cursor that is damaged, foreign or expired
+    │   ├── CursorError               a cursor that is damaged or foreign
+    │   │   └── ExpiredCursorError    a cursor whose time is over: begin again
     │   └── EventRejectedError        an event that can never be taken in (goes to the dead letters)
     ├── NotFoundError                 an item, user, model, training, key or dead letter nobody has
     ├── ConflictError                 the present state forbids it
     │   ├── TrainingRunningError      one training per model type at a time; names the running one
     │   ├── StaleTokenError           a fencing token that a newer trainer has overtaken
     │   ├── IdempotencyError          the same Idempotency-Key with another body
+    │   ├── UserErasedError           events of before their user was erased
     │   └── ObjectExistsError         an immutable key is already written
     ├── AuthenticationError           no credentials, or none that we accept
     ├── PermissionDeniedError         known caller, not allowed
@@ -57,10 +59,17 @@ class InputError(EncoreError):
 
 
 class CursorError(InputError):
-    """A cursor that is damaged, was made for another list, or has expired."""
+    """A cursor that is damaged, or was made for another list."""
+
+    def __init__(self, problem: str = "the cursor is not valid for this list") -> None:
+        super().__init__(problem, "cursor")
+
+
+class ExpiredCursorError(CursorError):
+    """A cursor that was valid, until its time was over."""
 
     def __init__(self) -> None:
-        super().__init__("the cursor is not valid for this list", "cursor")
+        super().__init__("the cursor has expired")
 
 
 class EventRejectedError(InputError):
@@ -97,6 +106,10 @@ class StaleTokenError(ConflictError):
 
 class IdempotencyError(ConflictError):
     """The same Idempotency-Key came with another body."""
+
+
+class UserErasedError(ConflictError):
+    """The user was erased after these events: they are void, however late they come."""
 
 
 class ObjectExistsError(ConflictError):

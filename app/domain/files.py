@@ -4,8 +4,40 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What somebody says about a file; None and False leave it to be recognised.
+
+    `columns` names those of a file without a header; `no_header` numbers them from 1.
+    """
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    columns: tuple[str, ...] | None = None
+    no_header: bool = False
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was recognised in a file: format, encoding, separator, line ends; `notes` are for people."""
+
+    format: str = ""
+    encoding: str | None = None
+    separator: str | None = None
+    line_end: str | None = None
+    header: bool = True
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands in a cell whose value cannot be read; the row is refused where the cell is needed."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +67,8 @@ class RowReader(Protocol):
     """A file of rows. Raises InputError for a file that is not what its name says."""
 
     name: str
+    findings: Findings
+    """Complete when the last batch has been read."""
 
     @abstractmethod
     def batches(self, size: int) -> Iterator[RowBatch]:

@@ -22,7 +22,10 @@ from app.domain.entities import OutboxMessage
 
 @dataclass(frozen=True, slots=True)
 class RateLimitStatus:
-    """A rate limit's answer: `remaining` requests in this window, which moves on in `reset_seconds`."""
+    """A rate limit's answer: `remaining` hits in this window, which moves on in `reset_seconds` (≤ 60).
+
+    Refused: `reset_seconds` is when the same would be allowed.
+    """
 
     limit: int
     remaining: int
@@ -81,8 +84,12 @@ class Cache(Protocol):
         """Raise the generation of each user: no list written before is returned after this."""
 
     @abstractmethod
-    async def hit(self, limit_key: str, limit_per_minute: int) -> RateLimitStatus:
-        """Count one request (sliding window of 60 s) where no list is read."""
+    async def hit(self, limit_key: str, limit_per_minute: int, cost: int = 1) -> RateLimitStatus:
+        """Count `cost` hits where no list is read: all of them, or none if they are more than what is left.
+
+        A sliding window of 60 s, counted by granules of a second: never more than the limit within any 60 s, and a hit
+        is forgotten less than a second late.
+        """
 
     @abstractmethod
     def invalidations(self) -> AsyncIterator[str | None]:
@@ -164,7 +171,7 @@ class JobQueue(Protocol):
 
 
 class EventPublisher(Protocol):
-    """Outgoing events (design §6)."""
+    """Outgoing events (docs/design.md §6)."""
 
     @abstractmethod
     async def publish(self, messages: Sequence[OutboxMessage]) -> None:

@@ -93,7 +93,10 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a ranked list. `etag` changes whenever the body would (request id and times apart)."""
+    """One page of a ranked list. `etag` changes whenever the body would (request id, times and cursor apart).
+
+    `rest`: what a cursor carries of the lines after it (list_cursor.py); empty on the last page and without cursors.
+    """
 
     items: tuple[RankedItem, ...]
     total: int
@@ -105,3 +108,4 @@ class Page:
     as_of: datetime
     etag: str
     from_cache: bool = False
+    rest: bytes = b""

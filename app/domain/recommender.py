@@ -1,4 +1,4 @@
-"""The one interface behind which every recommender stands (design §9).
+"""The one interface behind which every recommender stands (docs/design.md §9).
 
 A recommender ranks from a *history*, never from a stored user row: freshness, new users and small artifacts follow.
 Training-only libraries are imported inside `fit`; `restore` and `score` need NumPy, SciPy and FAISS alone.

@@ -6,13 +6,12 @@ Every call ends within the adapter's timeout and raises DatabaseUnavailableError
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from app.domain.entities import (
-    ApiKey,
     Champion,
     DeadLetter,
     EventColumns,
@@ -26,6 +25,7 @@ from app.domain.entities import (
     TrainingJob,
     User,
 )
+from app.domain.key_store import ApiKeyStore
 from app.domain.queue_stores import DeadLetterStore, OutboxStore
 from app.domain.reports import ReportStore
 
@@ -112,6 +112,14 @@ class CatalogStore(Protocol):
         """
 
     @abstractmethod
+    async def item_times(self, item_ids: Collection[str]) -> Mapping[str, datetime]:
+        """When each of these items that are known was changed or removed; at most some thousand ids."""
+
+    @abstractmethod
+    async def user_times(self, user_ids: Collection[str]) -> Mapping[str, datetime]:
+        """As `item_times`, of profiles."""
+
+    @abstractmethod
     async def get_item(self, item_id: str) -> Item | None:
         """The item, or None if it was never upserted or is removed (one only known from interactions is None too)."""
 
@@ -140,10 +148,18 @@ class CatalogStore(Protocol):
 
     @abstractmethod
     async def remove_user(self, user_id: str, until: datetime) -> bool:
-        """Delete profile, interactions and state of a user; False if unknown.
+        """Delete profile, interactions and state of a user; False, and nothing done, if unknown.
 
-        What occurred up to `until` is never taken in again, however late it comes or how often it is replayed; that
-        holds for a user who is unknown so far, too. Waits for batches that are being written, and they for this.
+        What occurred up to `until` is never taken in again, however late it comes or how often it is replayed. Waits
+        for batches that are being written, and they for this.
+        """
+
+    @abstractmethod
+    async def readmit_users(
+        self, user_ids: Collection[str], now: datetime, until: Callable[[datetime], datetime]
+    ) -> int:
+        """Somebody has come back: where what occurs now would be dropped, `until` says from the moment stored up to
+        when it is from now on. Never later than stored. Returns for how many users that changed anything.
         """
 
     @abstractmethod
@@ -253,26 +269,6 @@ class ModelStore(Protocol):
     @abstractmethod
     async def retire_artifacts(self, model_type: str, keep: int) -> Sequence[str]:
         """Forget the artifact keys of all but the newest `keep` versions and the champion; returns the keys."""
-
-
-class ApiKeyStore(Protocol):
-    """Hashed service credentials."""
-
-    @abstractmethod
-    async def add(self, key: ApiKey) -> None:
-        """Store a key. Raises ConflictError when the client has two active ones already."""
-
-    @abstractmethod
-    async def get(self, key_id: str) -> ApiKey | None:
-        """The key, revoked and expired ones included, or None."""
-
-    @abstractmethod
-    async def list(self) -> Sequence[ApiKey]:
-        """All keys, oldest first."""
-
-    @abstractmethod
-    async def revoke(self, key_id: str, at: datetime) -> bool:
-        """False if unknown."""
 
 
 class Database(Protocol):

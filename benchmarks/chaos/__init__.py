@@ -1,1 +1,1 @@
-"""The chaos procedure (reliability.md §1.1): real servers, real processes, a ledger, a nemesis, one verdict."""
+"""The chaos procedure (docs/reliability.md): real servers, real processes, a ledger, a nemesis, one verdict."""

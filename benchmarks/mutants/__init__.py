@@ -1,1 +1,1 @@
-"""The code broken on purpose (reliability.md §1.3): what is broken, and the test that must notice."""
+"""The code broken on purpose (docs/reliability.md): what is broken, and the test that must notice."""

@@ -136,6 +136,20 @@ async def test_hit_and_read_count_against_the_same_key(cache: Cache) -> None:
     assert (await cache.hit("another", 3)).allowed
 
 
+async def test_several_hits_are_counted_whole_or_not_at_all(cache: Cache) -> None:
+    quotas = [await cache.hit("caller", 10, 4) for _ in range(3)]
+
+    assert [(quota.allowed, quota.remaining) for quota in quotas] == [(True, 6), (True, 2), (False, 2)]
+    assert (await cache.hit("caller", 10, 2)).remaining == 0
+    assert not (await cache.hit("caller", 10)).allowed
+
+
+async def test_more_hits_than_the_limit_are_never_allowed(cache: Cache) -> None:
+    quota = await cache.hit("caller", 3, 4)
+
+    assert (quota.allowed, quota.remaining, quota.reset_seconds) == (False, 3, 60.0)
+
+
 async def test_fifty_requests_at_once_are_counted_one_by_one(cache: Cache) -> None:
     quotas = await asyncio.gather(*(cache.hit("caller", 20) for _ in range(50)))
 

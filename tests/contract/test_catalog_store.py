@@ -176,15 +176,41 @@ async def test_what_a_removed_user_did_never_comes_back_and_what_follows_does(da
     assert [state.item_id for state in await database.interactions.history("u1", 5)] == ["v2"]
 
 
-async def test_an_erasure_comes_before_the_events_and_the_later_of_two_holds(database: Database) -> None:
+async def test_erasing_somebody_nobody_knows_does_nothing(database: Database) -> None:
     assert await database.catalog.remove_user("u1", NOON) is False
-    assert await database.catalog.remove_user("u1", NOON - timedelta(days=1)) is False
+
+    result = await database.interactions.ingest(IngestBatch([Interaction(uuid4(), "u1", "v1", Kind.VIEW, NOON)]))
+
+    assert result.outcomes == (IngestOutcome.ACCEPTED,)
+
+
+async def test_the_later_of_two_erasures_holds(database: Database) -> None:
+    for until in (NOON, NOON - timedelta(days=1)):
+        await database.catalog.upsert_users([User("u1", NOON)])
+        assert await database.catalog.remove_user("u1", until) is True
 
     result = await database.interactions.ingest(IngestBatch([Interaction(uuid4(), "u1", "v1", Kind.VIEW, NOON)]))
 
     assert result.outcomes == (IngestOutcome.TOMBSTONED,)
     assert result.touched == set()
     assert await database.catalog.get_user("u1") is None
+
+
+async def test_who_comes_back_is_taken_in_from_the_moment_given_and_never_from_before(database: Database) -> None:
+    minute = timedelta(minutes=1)
+    for user in ("u1", "u2"):
+        await database.catalog.upsert_users([User(user, NOON)])
+        await database.catalog.remove_user(user, NOON + 5 * minute)
+
+    lifted = await database.catalog.readmit_users({"u1", "u3"}, NOON + minute, lambda until: until - 5 * minute)
+    assert lifted == 1
+    assert await database.catalog.readmit_users({"u1"}, NOON + minute, lambda until: until - 5 * minute) == 0
+    assert await database.catalog.readmit_users({"u2"}, NOON + minute, lambda until: until + minute) == 1
+
+    events = [("u1", NOON), ("u1", NOON + minute), ("u2", NOON + 5 * minute), ("u2", NOON + 6 * minute)]
+    batch = IngestBatch([Interaction(uuid4(), user, "v1", Kind.VIEW, at) for user, at in events])
+    gone, taken = IngestOutcome.TOMBSTONED, IngestOutcome.ACCEPTED
+    assert (await database.interactions.ingest(batch)).outcomes == (gone, taken, gone, taken)
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\x00b"])

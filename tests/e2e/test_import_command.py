@@ -66,7 +66,16 @@ def test_a_file_goes_in_and_comes_out_by_command_line(environment: dict[str, str
     assert run(environment, "migrate")[0] == 0
 
     taken = result(
-        environment, "import", "interactions", events, "--map", "user_id=who,item_id=what", "--rejects", rejects
+        environment,
+        "import",
+        "interactions",
+        events,
+        "--map",
+        "user_id=who,item_id=what",
+        "--rejects",
+        rejects,
+        "--max-rejects",
+        "50%",
     )
     written = result(environment, "export", "interactions", tmp_path / "out.jsonl.gz")
 

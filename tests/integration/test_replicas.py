@@ -94,3 +94,19 @@ def test_a_stale_list_is_shown_while_it_is_renewed_and_says_of_when_it_is(world:
         while api.list_of("user-260").body["as_of"] == first:
             assert time.monotonic() < deadline, api.metrics()
             time.sleep(0.1)
+
+
+def test_pages_of_one_list_come_from_both_replicas_whatever_happens_between_them(world: World) -> None:
+    user, address = "user-270", "/api/v1/recs/user-270?limit=9"
+    with Api(world) as one, Api(world) as two:
+        whole = [line["item_id"] for line in one.ask("/api/v1/recs/user-270?limit=100", user).body["recommendations"]]
+        shown, cursor = [], ""
+        for api in cycle([one, two]):
+            body = api.ask(address + cursor, user).body
+            shown += [line["item_id"] for line in body["recommendations"]]
+            if body["pagination"]["next_cursor"] is None:
+                break
+            cursor = "&cursor=" + body["pagination"]["next_cursor"]
+            tell(api, user, shown[-1])
+
+        assert shown == whole

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from app.application.invalidation.generation_bumps import PendingBumps
 from app.application.transfer import catalog_file_rows, exporting, interaction_file_rows
 from app.application.transfer.catalog_file_rows import Reading
-from app.application.transfer.importing import REJECT_COLUMNS, Importer, ImportSummary, Rejects
+from app.application.transfer.import_summary import REJECT_COLUMNS, ImportSummary, Rejects
+from app.application.transfer.importing import Importer
 from app.application.transfer.interaction_file_rows import InteractionRows
 from app.application.transfer.movielens import import_folder, layout_of
 from app.domain.entities import RESERVED_USER_IDS, Interaction, Item, Kind, User
@@ -183,9 +184,9 @@ async def test_bad_rows_go_to_the_rejects_file_with_line_and_reason(
     assert (tally.read, tally.accepted, tally.duplicates, tally.rejected) == (4, 1, 0, 3)
     rejects = [json.loads(line) for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
     assert {(reject["line"], reject["reason"]) for reject in rejects} == {
-        (3, "a rating is a number from 0.5 to 5"),
+        (3, "a rating is a number from 0.5 to 5; --scale 1..10 converts others"),
         (4, "1 columns instead of 4"),
-        (5, "timestamp is neither RFC 3339 nor Unix seconds"),
+        (5, "timestamp is neither RFC 3339 nor a number of seconds since 1970"),
     }
     assert {reject["file"] for reject in rejects} == {"events.csv"}
 

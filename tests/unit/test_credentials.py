@@ -11,7 +11,7 @@ import pytest
 from app.application.credentials import ApiKeys, issue_token, parse_key
 from app.domain.entities import ApiKey
 from app.domain.exceptions import InputError, NotFoundError
-from app.domain.stores import ApiKeyStore
+from app.domain.key_store import ApiKeyStore
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 SECRET = "k3y-for-tests-only-" * 3

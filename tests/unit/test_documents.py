@@ -72,3 +72,14 @@ def test_every_promise_names_tests_and_commands_that_exist() -> None:
     assert all(shown.values())
     named = {witness for witnesses in shown.values() for witness in witnesses if "ENCORE_TEST_" not in witness}
     assert [witness for witness in sorted(named) if not exists(witness)] == []
+
+
+def test_every_document_that_the_code_cites_is_in_the_repository() -> None:
+    for folder in ("app", "benchmarks", "scripts", "tests"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            text = path.read_text(encoding="utf-8")
+            for cited in re.findall(r"\bdocs/[\w/-]+\.md\b", text):
+                assert (ROOT / cited).exists(), (path, cited)
+            for number in re.findall(r"\b(?:ADR |adr/)(\d{4})\b", text):
+                assert any((ROOT / "docs" / "adr").glob(f"{number}-*.md")), (path, number)
+            assert not re.search(r"(?<![\w/])(design|reliability|performance)( §|\.md| bars?\b)", text), path

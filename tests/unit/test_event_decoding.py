@@ -1,4 +1,4 @@
-"""One set of rules for what may come in: reliability.md §2.3, V1–V16, and whatever Hypothesis thinks of."""
+"""One set of rules for what may come in: docs/reliability.md, V1–V16, and whatever Hypothesis thinks of."""
 
 from __future__ import annotations
 

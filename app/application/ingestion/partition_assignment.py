@@ -121,7 +121,7 @@ class PartitionAssignment:
         starts = {partition: start_of(stored.get(partition), facts[partition]) for partition in partitions}
         hints = {partition: start.offset for partition, start in starts.items() if facts[partition].committed is None}
         if hints:
-            # From here on a crash between transaction and bump leaves a hint that is behind (design §8).
+            # From here on a crash between transaction and bump leaves a hint that is behind (docs/design.md §8).
             await self._source.commit(hints)
         if not self.has_moved_on():
             for partition, start in starts.items():

@@ -3,7 +3,7 @@
     poll → decode → one transaction (rows, aggregates, dead letters, offsets) → bump generations → leave a hint
 
 Repeating any step does no harm. Nothing is acknowledged to the log before it is in the database, and what the log was
-told is only a hint: the database's offsets decide where to begin (reliability.md E1, E2, E11).
+told is only a hint: the database's offsets decide where to begin (docs/reliability.md E1, E2, E11).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class PendingBumps:
     """Raises the generations of users. While `is_clean` is false some wait, and the hint in the log must stay behind.
 
     Bounded: past `capacity` users the list is thrown away and `overflowed` set; reading again from the hint finds
-    them all (design §8).
+    them all (docs/design.md §8).
     """
 
     def __init__(self, cache: Cache, capacity: int = 200_000) -> None:

@@ -1,4 +1,4 @@
-"""The events Encore sends (design §6): what they hold, on which topic, and how they become outbox messages."""
+"""The events Encore sends (docs/design.md §6): what they hold, on which topic, and how they become outbox messages."""
 
 from __future__ import annotations
 

@@ -129,4 +129,4 @@ class LocalListCache:
 
 
 def _page_size(page: Page) -> int:
-    return _PAGE_BYTES + len(page.items) * _PAGE_ITEM_BYTES
+    return _PAGE_BYTES + len(page.items) * _PAGE_ITEM_BYTES + len(page.rest)

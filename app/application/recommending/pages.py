@@ -9,7 +9,7 @@ from hashlib import blake2b
 from app.application.ranking.list_ranking import PLACEMENT_SOURCES, SCORE_DIGITS
 from app.application.ranking.serving_state import ServingState
 from app.domain.keys import key_text
-from app.domain.list_query import Page, RankedItem, Reason
+from app.domain.list_query import ModelRef, Page, RankedItem, Reason
 from app.domain.ranked_list import RankedList
 
 
@@ -21,19 +21,25 @@ def build_page(
     reasons: Sequence[tuple[Reason, ...]] = (),
     *,
     from_cache: bool = False,
+    model: ModelRef | None = None,
+    rest: bytes = b"",
 ) -> Page:
-    """Lines offset+1 … offset+limit of a list; `reasons[i]` belongs to its i-th line."""
+    """Lines offset+1 … offset+limit of a list; `reasons[i]` belongs to its i-th line, `rest` to what follows.
+
+    `model`: which made the list, if that is another than the serving one.
+    """
     return Page(
         items=_lines(serving, ranked, limit, offset, reasons),
         total=len(ranked),
         limit=limit,
         offset=offset,
-        model=serving.model,
+        model=model or serving.model,
         is_fallback=ranked.fallback is not None,
         fallback_reason=ranked.fallback,
         as_of=datetime.fromtimestamp(ranked.as_of, UTC),
         etag=_etag(serving, ranked, limit, offset, reasons),
         from_cache=from_cache,
+        rest=rest,
     )
 
 

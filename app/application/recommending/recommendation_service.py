@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cache
 from types import MappingProxyType
 
 from app import telemetry
-from app.application.ranking.explanation import explain
 from app.application.ranking.item_lists import counted_list, popular_list, similar_list
 from app.application.ranking.list_ranking import RankingTask, rank_list, ranking_time
 from app.application.ranking.serving_state import ServingState
 from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.list_request import NO_FILTERS, ListRequest, ListResponse, RequestKey, variant_of
 from app.application.recommending.local_cache import LocalList, LocalListCache
+from app.application.recommending.next_pages import NextPages
+from app.application.recommending.page_reasons import PageReasons
 from app.application.recommending.pages import build_page
 from app.application.recommending.popularity_fallback import MAX_COUNTED, PopularityFallback
 from app.application.recommending.refresh_events import RefreshListener, no_op_listener
@@ -30,7 +31,7 @@ from app.application.waiting import Backoff
 from app.domain.exceptions import CacheUnavailableError, DatabaseUnavailableError, NotFoundError, OverloadedError
 from app.domain.interfaces import Cache, CacheReply
 from app.domain.keys import key_text
-from app.domain.list_query import Filters, ListQuery, Page, Reason, SessionQuery
+from app.domain.list_query import Filters, ListQuery, Page, SessionQuery
 from app.domain.ranked_list import RankedList
 from app.domain.stores import Database
 
@@ -68,6 +69,8 @@ class RecommendationService:
         self._user_reader = UserContextReader(database, policy.signals, policy.history_limit)
         self._popularity_fallback = PopularityFallback(database.interactions, clock)
         self.pool = ScoringPool(policy.threads, policy.max_waiting)
+        self._page_reasons = PageReasons(self._user_reader, self.pool, clock)
+        self.next_pages = NextPages(self.serving, self._caught_up, self._page_reasons, self.pool, clock)
 
     async def recommend(self, query: ListQuery) -> Page:
         """The page asked for. Raises OverloadedError only if there is no simpler list to give either."""
@@ -105,8 +108,9 @@ class RecommendationService:
         seed = key_text(*(event.item_id for event in query.history))
         task = RankingTask(query.type, query.filters, history, query.limit, None, query.shape, seed)
         ranked = await self.pool.run(self.rank, serving, task, now)
-        user = UserContext(history)
-        reasons = await self._reasons(serving, ranked, query.type, user, 0, query.limit) if query.explain else ()
+        if not query.explain:
+            return build_page(serving, ranked, query.limit, 0)
+        reasons = await self._page_reasons.for_person(serving, ranked, query.type, UserContext(history), 0, query.limit)
         return build_page(serving, ranked, query.limit, 0, reasons)
 
     async def similar(self, item_id: str, limit: int) -> Page:
@@ -145,8 +149,14 @@ class RecommendationService:
         return serving if serving.model is not None else await self._popularity_fallback.serving(serving)
 
     def _current(self, wanted: str) -> ServingState:
+        return self._answering(wanted).current
+
+    def _answering(self, wanted: str) -> ModelServer:
         server = self._by_type.get(wanted)
-        return self._server.current if server is None or server.current.model is None else server.current
+        return self._server if server is None or server.current.model is None else server
+
+    async def _caught_up(self, wanted: str) -> None:
+        await self._answering(wanted).refresh_catalog()
 
     def forget(self, user_ids: Collection[str]) -> None:
         """Drop what process memory holds for these users: their next list is computed, or read from the cache."""
@@ -265,29 +275,20 @@ class RecommendationService:
         query, serving = request.query, request.serving
         if not query.explain:
             return self._plain_page(serving, query, held, from_cache=from_cache)
-        try:
-            user = await self._user_reader.user(query.user_id, serving, self._clock())
-        except DatabaseUnavailableError:
-            user = UserContext()
-        reasons = await self._reasons(serving, held.ranked, query.type, user, query.offset, query.limit)
-        return build_page(serving, held.ranked, query.limit, query.offset, reasons, from_cache=from_cache)
+        reasons = await self._page_reasons.for_user(serving, held.ranked, query, query.offset)
+        rest = self.next_pages.rest(serving, query, held.ranked)
+        return build_page(serving, held.ranked, query.limit, query.offset, reasons, from_cache=from_cache, rest=rest)
 
     def _plain_page(self, serving: ServingState, query: ListQuery, held: LocalList, *, from_cache: bool) -> Page:
         key = (serving.view.revision, query.offset, query.limit)
         page = held.pages.get(key)
         if page is None:
-            page = build_page(serving, held.ranked, query.limit, query.offset, from_cache=from_cache)
+            rest = self.next_pages.rest(serving, query, held.ranked)
+            page = build_page(serving, held.ranked, query.limit, query.offset, from_cache=from_cache, rest=rest)
             # Asked for a second time: it may be asked for a third.
             if from_cache:
                 self._memory.put_page(held, key, page)
         return page
-
-    async def _reasons(
-        self, serving: ServingState, ranked: RankedList, wanted: str, user: UserContext, offset: int, limit: int
-    ) -> Sequence[tuple[Reason, ...]]:
-        recommender, _reason = serving.answering(wanted)
-        shown = ranked.positions[offset : offset + limit]
-        return await self.pool.run(explain, serving, recommender, user.history, shown, self._clock(), user.profile)
 
 
 def _renewed(computation: asyncio.Task[LocalList]) -> None:

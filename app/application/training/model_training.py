@@ -1,4 +1,4 @@
-"""Training, from request to verdict (design §8): ask for one, ring for those that wait, run one.
+"""Training, from request to verdict (docs/design.md §8): ask for one, ring for those that wait, run one.
 
 The database decides who may train: one job per model type, and a fencing token that a newer trainer overtakes. The
 artifact is written and read back before its row exists, and row, champion and the job's end change in one transaction.

@@ -5,24 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Generic, TypeVar
 
-from app.application.transfer.interaction_file_rows import find_column
+from app.application.transfer.columns import check_columns, places_of
+from app.application.transfer.list_values import list_of, storable, storable_text
 from app.application.transfer.row_values import (
+    EPOCH,
+    USUAL_TIMES,
     RowError,
+    Times,
     any_moment_of,
     boolean_of,
     checked_item,
     checked_user,
+    day_or_moment_of,
     integer_of,
-    list_of,
     mapping_of,
     moment_of,
     text_of,
 )
 from app.domain.entities import Item, User
-from app.domain.exceptions import InputError
 from app.domain.files import BrokenRow, RowBatch
 
 ITEM_COLUMNS = (
@@ -40,7 +43,8 @@ ITEM_COLUMNS = (
     "attributes",
 )
 USER_COLUMNS = ("user_id", "updated_at", "attributes")
-NO_GENRES = "(no genres listed)"
+_NO_GENRES = frozenset({"(no genres listed)", "unknown"})  # of GroupLens
+_SET = frozenset({"1", 1})
 _TITLE_WITH_YEAR = re.compile(r"(?P<title>.*\S)\s*\((?P<year>\d{4})(?:[-–]\d{0,4})?\)\s*", re.DOTALL)
 Entry = TypeVar("Entry", bound=Item | User)
 Cells = Mapping[str, object]
@@ -50,14 +54,17 @@ Cells = Mapping[str, object]
 class Reading:
     """How catalog rows are read: `changed` is the time of a row that has none (that of the file).
 
-    `separator` splits lists that are text; `is_year_in_title` takes `Toy Story (1995)` apart.
+    `separator` splits lists that are text (None: pipes, else commas); `is_year_in_title` takes `Toy Story (1995)`
+    apart; `flags` are columns whose 1 says that the item has the genre of that name.
     """
 
     now: datetime
     changed: datetime
     mapping: Mapping[str, str] = field(default_factory=dict)
-    separator: str = "|"
+    separator: str | None = None
     is_year_in_title: bool = False
+    times: Times = USUAL_TIMES
+    flags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +74,22 @@ class CatalogRows(Generic[Entry]):
     columns: tuple[str, ...]
     build: Callable[[Cells, Mapping[str, object], Reading], Entry]
 
-    def decode(self, batch: RowBatch, reading: Reading) -> tuple[list[Entry], list[BrokenRow]]:
-        """(entries, rows that are none). Raises InputError if the column of the id is not there."""
-        places = {name: find_column(batch.columns, name, reading.mapping) for name in self.columns}
+    def places(self, columns: Sequence[str], reading: Reading) -> Mapping[str, int]:
+        """Where each field is that is there; the other columns become attributes."""
+        return places_of(columns, self.columns, reading.mapping)
+
+    def decode(self, batch: RowBatch, reading: Reading, above: int = 0) -> tuple[list[Entry], list[BrokenRow]]:
+        """(entries, rows that are none); `above` rows of the file came before this batch.
+
+        Raises InputError if the first rows do not have the column of the id, or one that was named.
+        """
         if not batch.rows:
             return [], []
-        if places[self.columns[0]] is None:
-            raise InputError(f"the file has no column {self.columns[0]}; name it with --map {self.columns[0]}=…")
-        known = {name: place for name, place in places.items() if place is not None}
-        others = [(place, name) for place, name in enumerate(batch.columns) if place not in known.values()]
+        if not above:
+            check_columns(batch.columns, self.columns[:1], reading.mapping)
+        known = self.places(batch.columns, reading)
+        taken = set(known.values())
+        others = [(place, name) for place, name in enumerate(batch.columns) if place not in taken]
         good, bad = list[Entry](), list[BrokenRow]()
         for line, row in zip(batch.lines, batch.rows, strict=True):
             try:
@@ -93,19 +107,23 @@ def _item(cells: Cells, others: Mapping[str, object], reading: Reading) -> Item:
     title, year = _plain(cells, "title"), _year(cells, reading)
     if reading.is_year_in_title and title is not None and (found := _TITLE_WITH_YEAR.fullmatch(title)):
         title, year = found["title"], int(found["year"]) if year is None else year
-    genres = list_of(cells.get("genres"), reading.separator)
+    get, times = cells.get, reading.times
+    genres = list_of(get("genres"), reading.separator, "genres")
+    if reading.flags:
+        genres += tuple(name for name, value in others.items() if name in reading.flags and value in _SET)
+        others = {name: value for name, value in others.items() if name not in reading.flags}
     return Item(
-        item_id=checked_item(cells.get("item_id")),
+        item_id=checked_item(get("item_id")),
         updated_at=_updated_at(cells, reading),
         title=title,
         description=_plain(cells, "description"),
-        genres=tuple(genre for genre in genres if genre != NO_GENRES),
-        tags=list_of(cells.get("tags"), reading.separator),
+        genres=tuple(genre for genre in genres if genre not in _NO_GENRES),
+        tags=list_of(get("tags"), reading.separator, "tags"),
         year=year,
-        published_at=any_moment_of(cells.get("published_at"), "published_at"),
-        available=boolean_of(cells.get("available"), "available"),
-        available_from=any_moment_of(cells.get("available_from"), "available_from"),
-        available_until=any_moment_of(cells.get("available_until"), "available_until"),
+        published_at=day_or_moment_of(get("published_at"), "published_at", times),
+        available=boolean_of(get("available"), "available"),
+        available_from=any_moment_of(get("available_from"), "available_from", times),
+        available_until=any_moment_of(get("available_until"), "available_until", times),
         attributes=_attributes(cells, others),
     )
 
@@ -141,25 +159,23 @@ def encode_user(user: User) -> tuple[object, ...]:
 
 
 def _plain(cells: Cells, name: str) -> str | None:
-    text = text_of(cells.get(name))
-    if text is not None and not _is_storable(text):
-        raise RowError(f"{name} holds characters that cannot be stored")
-    return text
-
-
-def _is_storable(text: str) -> bool:
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+    text = text_of(cells.get(name), name)
+    return None if text is None else storable_text(text, name)
 
 
 def _updated_at(cells: Cells, reading: Reading, *, allow_unknown: bool = False) -> datetime:
-    found = any_moment_of(cells.get("updated_at"), "updated_at")
+    found = any_moment_of(cells.get("updated_at"), "updated_at", reading.times)
     if found is None:
         return min(reading.changed, reading.now)
-    if allow_unknown and found == datetime(1970, 1, 1, tzinfo=UTC):
+    if allow_unknown and found == EPOCH:
         return found  # a user only known from interactions, as exported
     return moment_of(found, "updated_at", reading.now) or found
 
 
 def _attributes(cells: Cells, others: Mapping[str, object]) -> Mapping[str, object]:
-    named = {name: value for name, value in others.items() if value is not None and value != ""}
-    return {**named, **mapping_of(cells.get("attributes"))}
+    found = {name: storable(value, name) for name, value in others.items() if value is not None and value != ""}
+    named = {name: value for name, value in found.items() if value is not None}
+    given = cells.get("attributes")
+    if given is None or given == "":
+        return named
+    return {**named, **{name: storable(value, name) for name, value in mapping_of(given).items()}}

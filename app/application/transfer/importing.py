@@ -7,61 +7,28 @@ killed leaves whole batches, and running it again adds what is missing and nothi
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import TypeVar
 
 from app.application.invalidation.generation_bumps import PendingBumps
 from app.application.transfer.catalog_file_rows import ITEMS, USERS, CatalogRows, Reading
+from app.application.transfer.columns import Condition
+from app.application.transfer.decoding import DecodedBatch, ahead, decoded_entries, decoded_events
+from app.application.transfer.import_summary import ImportSummary, Rejects
 from app.application.transfer.interaction_file_rows import InteractionRows
+from app.application.transfer.undated import UndatedRows, is_undated
 from app.domain.entities import IngestOutcome, Interaction, Item, User
-from app.domain.files import BrokenRow, RowReader, RowWriter
+from app.domain.files import BrokenRow, RowReader
 from app.domain.stores import Database, IngestBatch
 
 CATALOG_BATCH_ROWS = 1_000
-REJECT_COLUMNS = ("file", "line", "reason", "row")
 _GAP_SECONDS = 0.01
 """Between two batches: where there is one writer at a time, a server's small ones find their moment here."""
 
-_MAX_REJECT_CHARACTERS = 4_096
-T = TypeVar("T")
 Entry = TypeVar("Entry", bound=Item | User)
 FileProgress = Callable[[str, float], None]
-
-
-@dataclass(slots=True)
-class ImportSummary:
-    """What became of the rows of an import."""
-
-    read: int = 0
-    accepted: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-
-    def add(self, other: ImportSummary) -> None:
-        """Count another's rows too."""
-        self.read += other.read
-        self.accepted += other.accepted
-        self.duplicates += other.duplicates
-        self.rejected += other.rejected
-        self.reasons += other.reasons
-
-
-class Rejects:
-    """Where rows go that are not taken: counted, and written down if there is a file for them."""
-
-    def __init__(self, writer: RowWriter | None = None) -> None:
-        self._writer = writer
-
-    def take(self, tally: ImportSummary, file: str, rows: Sequence[BrokenRow]) -> None:
-        """Count rows and write them down."""
-        tally.rejected += len(rows)
-        tally.reasons.update(row.reason for row in rows)
-        if self._writer is not None and rows:
-            self._writer.write([(file, row.line, row.reason, row.text[:_MAX_REJECT_CHARACTERS]) for row in rows])
-
 
 _REFUSALS = {
     IngestOutcome.CONFLICT: "event_id is known with other content",
@@ -70,27 +37,49 @@ _REFUSALS = {
 
 
 class Importer:
-    """Files into a database. `progress` is told the file and how much of it is done, 0–1."""
+    """Files into a database. `progress` is told the file and how much of it is done, 0–1.
 
-    def __init__(self, database: Database, bumps: PendingBumps, rejects: Rejects, progress: FileProgress) -> None:
+    Only rows in which all `conditions` hold are taken.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        bumps: PendingBumps,
+        rejects: Rejects,
+        progress: FileProgress,
+        conditions: Sequence[Condition] = (),
+    ) -> None:
         self._database = database
         self._bumps = bumps
         self._rejects = rejects
         self._progress = progress
+        self._conditions = conditions
 
     async def interactions(self, reader: RowReader, rows: InteractionRows) -> ImportSummary:
         """Take in a file of interactions; the lists of their users are renewed."""
-        tally = ImportSummary()
-        async for events, bad, count in _ahead(_decoded_events(reader, rows, self._database.interactions.bulk_rows)):
-            tally.read += count
-            await asyncio.to_thread(self._rejects.take, tally, reader.name, bad)
+        tally = ImportSummary(files={reader.name: reader.findings})
+        rows = replace(rows, undated=UndatedRows())
+        size = self._database.interactions.bulk_rows
+        async for decoded in ahead(decoded_events(reader, rows, self._conditions, size)):
+            await self._note(tally, reader, decoded)
+            events = decoded.good
             result = await self._database.interactions.ingest(IngestBatch(events))
             self._count(tally, reader.name, events, result.outcomes)
             self._bumps.add(result.touched)
             await self._bumps.flush()
-            self._progress(reader.name, reader.fraction())
             await asyncio.sleep(_GAP_SECONDS)
+        tally.undated = rows.undated.count
         return tally
+
+    async def _note(
+        self, tally: ImportSummary, reader: RowReader, decoded: DecodedBatch[Interaction] | DecodedBatch[Entry]
+    ) -> None:
+        tally.read += decoded.read
+        tally.left_out += decoded.left_out
+        tally.saw(decoded.columns, decoded.places)
+        await asyncio.to_thread(self._rejects.take, tally, reader.name, decoded.bad)
+        self._progress(reader.name, reader.fraction())
 
     def _count(
         self, tally: ImportSummary, file: str, events: Sequence[Interaction], outcomes: Sequence[IngestOutcome]
@@ -100,11 +89,15 @@ class Importer:
         for refusal, reason in _REFUSALS.items():
             if refusal in outcomes:
                 refused = [event for event, outcome in zip(events, outcomes, strict=True) if outcome is refusal]
-                self._rejects.take(tally, file, [BrokenRow(0, reason, str(event.event_id)) for event in refused])
+                known = [event for event in refused if refusal is IngestOutcome.CONFLICT and is_undated(event)]
+                tally.duplicates += len(known)
+                broken = [BrokenRow(0, reason, str(event.event_id)) for event in refused if event not in known]
+                self._rejects.take(tally, file, broken)
 
     async def items(self, reader: RowReader, reading: Reading) -> ImportSummary:
-        """Take in a file of items. A row that is not newer than what is stored counts as a duplicate."""
-        return await self._catalog(reader, reading, ITEMS, self._database.catalog.upsert_items)
+        """Take in a file of items. A row that is stored already is a duplicate; where a newer one is, it is older."""
+        catalog = self._database.catalog
+        return await self._catalog(reader, reading, ITEMS, catalog.upsert_items, catalog.item_times)
 
     async def users(self, reader: RowReader, reading: Reading) -> ImportSummary:
         """Take in a file of users, as `items`; the lists of the users are renewed."""
@@ -115,7 +108,7 @@ class Importer:
             await self._bumps.flush()
             return written
 
-        return await self._catalog(reader, reading, USERS, upsert)
+        return await self._catalog(reader, reading, USERS, upsert, self._database.catalog.user_times)
 
     async def _catalog(
         self,
@@ -123,43 +116,73 @@ class Importer:
         reading: Reading,
         rows: CatalogRows[Entry],
         upsert: Callable[[Sequence[Entry]], Awaitable[int]],
+        times: Callable[[Collection[str]], Awaitable[Mapping[str, datetime]]],
     ) -> ImportSummary:
-        tally = ImportSummary()
-        async for entries, bad, count in _ahead(_decoded_entries(reader, rows, reading)):
-            tally.read += count
-            await asyncio.to_thread(self._rejects.take, tally, reader.name, bad)
+        tally = ImportSummary(files={reader.name: reader.findings})
+        async for decoded in ahead(decoded_entries(reader, rows, reading, self._conditions, CATALOG_BATCH_ROWS)):
+            await self._note(tally, reader, decoded)
+            entries = decoded.good
             written = await upsert(entries)
+            older = 0
+            if written < len(entries):
+                stored = await times({_id(entry) for entry in entries})
+                older = sum(entry.updated_at < stored.get(_id(entry), entry.updated_at) for entry in entries)
             tally.accepted += written
-            tally.duplicates += len(entries) - written
-            self._progress(reader.name, reader.fraction())
+            tally.older += older
+            tally.duplicates += len(entries) - written - older
         return tally
 
 
-DecodedRow = tuple[Sequence[T], list[BrokenRow], int]
+def _id(entry: Item | User) -> str:
+    return entry.item_id if isinstance(entry, Item) else entry.user_id
 
 
-def _decoded_events(reader: RowReader, rows: InteractionRows, size: int) -> Iterator[DecodedRow[Interaction]]:
-    above = 0
-    for batch in reader.batches(size):
-        good, bad = rows.decode(batch, above)
-        count = len(batch.rows) + len(batch.broken)
-        above += count
-        yield good, [*batch.broken, *bad], count
+class Rehearsal:
+    """Reads files as an Importer would and writes nothing; `shown` are the first interactions, items or users."""
+
+    SHOWN_ROWS = 10
+    _ROWS = 10_000
+
+    def __init__(self, rejects: Rejects, progress: FileProgress, conditions: Sequence[Condition] = ()) -> None:
+        self.shown: list[Interaction | Item | User] = []
+        self._rejects = rejects
+        self._progress = progress
+        self._conditions = conditions
+
+    async def interactions(self, reader: RowReader, rows: InteractionRows) -> ImportSummary:
+        """What would become of a file of interactions."""
+        rows = replace(rows, undated=UndatedRows())
+        tally = ImportSummary(files={reader.name: reader.findings})
+        async for decoded in ahead(decoded_events(reader, rows, self._conditions, self._ROWS)):
+            self._note(tally, reader, decoded)
+        tally.undated = rows.undated.count
+        return tally
+
+    async def items(self, reader: RowReader, reading: Reading) -> ImportSummary:
+        """What would become of a file of items."""
+        return await self._catalog(reader, reading, ITEMS)
+
+    async def users(self, reader: RowReader, reading: Reading) -> ImportSummary:
+        """What would become of a file of users."""
+        return await self._catalog(reader, reading, USERS)
+
+    async def _catalog(self, reader: RowReader, reading: Reading, rows: CatalogRows[Entry]) -> ImportSummary:
+        tally = ImportSummary(files={reader.name: reader.findings})
+        async for decoded in ahead(decoded_entries(reader, rows, reading, self._conditions, self._ROWS)):
+            self._note(tally, reader, decoded)
+        return tally
+
+    def _note(
+        self, tally: ImportSummary, reader: RowReader, decoded: DecodedBatch[Interaction] | DecodedBatch[Entry]
+    ) -> None:
+        tally.read += decoded.read
+        tally.left_out += decoded.left_out
+        tally.accepted += len(decoded.good)
+        tally.saw(decoded.columns, decoded.places)
+        self._rejects.take(tally, reader.name, decoded.bad)
+        self._progress(reader.name, reader.fraction())
+        self.shown.extend(decoded.good[: max(self.SHOWN_ROWS - len(self.shown), 0)])
 
 
-def _decoded_entries(reader: RowReader, rows: CatalogRows[Entry], reading: Reading) -> Iterator[DecodedRow[Entry]]:
-    for batch in reader.batches(CATALOG_BATCH_ROWS):
-        good, bad = rows.decode(batch, reading)
-        yield good, [*batch.broken, *bad], len(batch.rows) + len(batch.broken)
-
-
-async def _ahead(values: Iterator[T]) -> AsyncIterator[T]:
-    """The values, each made in a thread while the one before is being used: reading and writing overlap."""
-    end = object()
-    upcoming = asyncio.ensure_future(asyncio.to_thread(next, values, end))
-    try:
-        while (value := await upcoming) is not end:
-            upcoming = asyncio.ensure_future(asyncio.to_thread(next, values, end))
-            yield value  # type: ignore[misc]  # it is not `end`, so it is a T
-    finally:
-        await asyncio.gather(upcoming, return_exceptions=True)
+Taker = Importer | Rehearsal
+"""What a command hands files to."""

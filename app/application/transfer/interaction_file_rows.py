@@ -3,64 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from app.application.ingestion.event_decoding import content_identity
+from app.application.transfer.columns import check_columns, places_of
 from app.application.transfer.plain_ratings import Columns, could_be_plain, plain_ratings
 from app.application.transfer.row_values import (
-    EPOCH,
     RATING_RANGE,
+    USUAL_TIMES,
     RowError,
+    Times,
     checked_item,
     checked_user,
+    is_nothing,
     moment_of,
     number_of,
     text_of,
 )
+from app.application.transfer.scales import Scale
+from app.application.transfer.undated import UNDATED_START, UndatedRows
 from app.domain.entities import Interaction, Kind
-from app.domain.exceptions import InputError
 from app.domain.files import BrokenRow, RowBatch
 from app.domain.interaction_table import InteractionTable
 
 COLUMNS = ("event_id", "user_id", "item_id", "kind", "value", "timestamp", "duration", "device")
-ALIASES: Mapping[str, str] = {
-    **dict.fromkeys(("userid", "user"), "user_id"),
-    **dict.fromkeys(("itemid", "item", "movieid", "movie_id", "videoid", "video_id"), "item_id"),
-    **dict.fromkeys(("rating",), "value"),
-    **dict.fromkeys(("occurred_at", "time"), "timestamp"),
-}
-"""Names that are understood without --map, in lower case."""
+USUAL_COLUMNS = ("user_id", "item_id", "value", "timestamp")
+"""The usual order in a file without a header."""
 
-UNDATED_START = datetime(2000, 1, 1, tzinfo=EPOCH.tzinfo)
-"""A row without a timestamp happened at this moment plus one millisecond per row above it in its file. So the order of
-the file is kept, and importing the file again gives the same events."""
-
+_NEEDED = ("user_id", "item_id")
 _MAX_DEVICE_CHARACTERS = 64
 _CAREFUL_ROWS = 256
+_NAMES: Mapping[str, Kind] = {kind.value: kind for kind in Kind}
 
 
 @dataclass(frozen=True, slots=True)
 class InteractionRows:
-    """How rows are read: `mapping` names the file's column for a field, `kind` is that of rows which name none."""
+    """How rows are read: `mapping` names the file's column for a field, `kind` is that of rows which name none.
+
+    `kinds`: what the file's own words for kinds mean, in lower case; `scale`: that of its ratings; `undated` is for
+    one file.
+    """
 
     now: datetime
     mapping: Mapping[str, str]
     kind: Kind | None = None
+    times: Times = USUAL_TIMES
+    scale: Scale | None = None
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    undated: UndatedRows = field(default_factory=UndatedRows)
+
+    def places(self, columns: Sequence[str]) -> Mapping[str, int]:
+        """Where each field is that is there."""
+        return places_of(columns, COLUMNS, self.mapping)
 
     def decode(self, batch: RowBatch, above: int) -> tuple[InteractionTable, list[BrokenRow]]:
         """(interactions, rows that are none); `above` rows of the file came before this batch.
 
-        Raises InputError if the columns of a user and an item are not there.
+        Raises InputError if the first rows do not have the columns of a user and an item, or one that was named.
         """
-        places = {name: find_column(batch.columns, name, self.mapping) for name in COLUMNS}
         if not batch.rows:
             return InteractionTable.of([]), []
-        if places["user_id"] is None or places["item_id"] is None:
-            raise InputError("the file has no columns user_id and item_id; name them with --map user_id=…,item_id=…")
+        if not above:
+            check_columns(batch.columns, _NEEDED, self.mapping)
+        places = self.places(batch.columns)
         by_place = list(zip(*batch.rows, strict=True))
-        columns: Columns = {name: None if place is None else by_place[place] for name, place in places.items()}
+        columns: Columns = {name: by_place[places[name]] if name in places else None for name in COLUMNS}
         good, bad = list[InteractionTable](), list[BrokenRow]()
         for piece in self._pieces(columns, 0, len(batch.rows)):
             if isinstance(piece, InteractionTable):
@@ -78,7 +87,7 @@ class InteractionRows:
             yield range(start, stop)
             return
         part = {name: column and column[start:stop] for name, column in columns.items()}
-        plain = plain_ratings(part, self.now)
+        plain = plain_ratings(part, self.now, self.times.unit, self.scale)
         if plain is not None:
             yield plain
         elif stop - start <= _CAREFUL_ROWS:
@@ -107,29 +116,32 @@ class InteractionRows:
         user_id, item_id = checked_user(user), checked_item(item)
         value = number_of(raw_value, "value")
         kind = self._kind(kind_name, value)
+        if kind is Kind.RATING and value is not None and self.scale is not None:
+            value = self.scale.rating(value)
+        elif kind is Kind.WATCHLIST and value is None:
+            value = 1.0
         duration = number_of(raw_duration, "duration")
-        _check_numbers(kind, value, duration)
-        occurred_at = self._occurred_at(when, above)
-        device = text_of(raw_device)
-        if device is not None and (len(device) > _MAX_DEVICE_CHARACTERS or not device.isprintable()):
-            raise RowError("device is too long or not printable")
-        if given_id is None or given_id == "":
-            identity = content_identity(user_id, item_id, kind, occurred_at, value, duration, device)
-        else:
+        check_numbers(kind, value, duration)
+        device = _device(raw_device)
+        occurred_at = moment_of(when, "timestamp", self.now, self.times)
+        if not is_nothing(given_id):
             identity = _uuid(given_id)
+        elif occurred_at is None:
+            identity = self.undated.identity(user_id, item_id, kind, value, duration, device)
+        else:
+            identity = content_identity(user_id, item_id, kind, occurred_at, value, duration, device)
+        if occurred_at is None:
+            occurred_at = UNDATED_START + timedelta(milliseconds=above)
         return Interaction(identity, user_id, item_id, kind, occurred_at, value, duration, device)
 
     def _kind(self, name: object, value: float | None) -> Kind:
-        if name is None or name == "":
+        if is_nothing(name):
             return self.kind or (Kind.VIEW if value is None else Kind.RATING)
-        try:
-            return Kind(str(name))
-        except ValueError as exc:
-            raise RowError("unknown kind") from exc
-
-    def _occurred_at(self, when: object, above: int) -> datetime:
-        found = moment_of(when, "timestamp", self.now)
-        return UNDATED_START + timedelta(milliseconds=above) if found is None else found
+        word = str(name).strip().lower()
+        kind = self.kinds.get(word) or _NAMES.get(word)
+        if kind is None:
+            raise RowError(f"unknown kind: it is none of {', '.join(_NAMES)}; --map-kind translates others")
+        return kind
 
 
 def encode(event: Interaction) -> tuple[object, ...]:
@@ -146,21 +158,10 @@ def encode(event: Interaction) -> tuple[object, ...]:
     )
 
 
-def find_column(columns: Sequence[str], name: str, mapping: Mapping[str, str]) -> int | None:
-    """Where a field is: under the name given for it, its own, or one that is understood."""
-    if name in mapping:
-        return columns.index(mapping[name]) if mapping[name] in columns else None
-    if name in columns:
-        return columns.index(name)
-    for place, column in enumerate(columns):
-        if ALIASES.get(column.lower()) == name and column not in mapping.values():
-            return place
-    return None
-
-
-def _check_numbers(kind: Kind, value: float | None, duration: float | None) -> None:
+def check_numbers(kind: Kind, value: float | None, duration: float | None) -> None:
+    """Raises RowError for numbers that this kind cannot have."""
     if kind is Kind.RATING and (value is None or not RATING_RANGE[0] <= value <= RATING_RANGE[1]):
-        raise RowError("a rating is a number from 0.5 to 5")
+        raise RowError("a rating is a number from 0.5 to 5; --scale 1..10 converts others")
     if kind is Kind.WATCH and value is not None and value < 0:
         raise RowError("watched seconds are negative")
     if kind is Kind.WATCHLIST and value not in {0.0, 1.0}:
@@ -174,3 +175,10 @@ def _uuid(value: object) -> UUID:
         return UUID(str(value))
     except ValueError as exc:
         raise RowError("event_id is not a UUID") from exc
+
+
+def _device(value: object) -> str | None:
+    device = text_of(value, "device")
+    if device is not None and (len(device) > _MAX_DEVICE_CHARACTERS or not device.isprintable()):
+        raise RowError("device is too long or not printable")
+    return device

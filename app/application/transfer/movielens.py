@@ -1,4 +1,4 @@
-"""What lies where in a folder of ratings: GroupLens CSV, GroupLens `::`, and RecBole's tab-separated form.
+"""What lies where in a folder of ratings: the forms of GroupLens (CSV, `::`, ML-100k) and RecBole's.
 
 Only items, users and ratings are read; GroupLens' tags.csv and links.csv are not.
 """
@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from app.application.transfer.catalog_file_rows import Reading
-from app.application.transfer.importing import Importer, ImportSummary
+from app.application.transfer.import_summary import ImportSummary
+from app.application.transfer.importing import Taker
 from app.application.transfer.interaction_file_rows import InteractionRows
 from app.domain.entities import Kind
 from app.domain.files import RowReader
@@ -23,7 +24,8 @@ class Part:
     file: str
     mapping: Mapping[str, str] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
-    separator: str = "|"
+    separator: str | None = "|"
+    flags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,20 @@ class Layout:
     users: Part | None = None
 
 
+_GENRES_100K = (
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+
+GROUPLENS_100K = Layout(
+    items=Part(
+        "u.item",
+        columns=("item_id", "title", "published_at", "video_release_date", "imdb_url", *_GENRES_100K),
+        flags=frozenset(_GENRES_100K),
+    ),
+    users=Part("u.user", columns=("user_id", "age", "gender", "occupation", "zip_code")),
+    ratings=Part("u.data", columns=("user_id", "item_id", "value", "timestamp")),
+)
 GROUPLENS_CSV = Layout(
     items=Part("movies.csv", {"item_id": "movieId"}),
     ratings=Part("ratings.csv", {"user_id": "userId", "item_id": "movieId", "value": "rating"}),
@@ -44,6 +60,16 @@ GROUPLENS_DAT = Layout(
     users=Part("users.dat", columns=("user_id", "gender", "age", "occupation", "zip_code")),
     ratings=Part("ratings.dat", columns=("user_id", "item_id", "value", "timestamp")),
 )
+
+
+_GROUPLENS = (GROUPLENS_CSV, GROUPLENS_DAT, GROUPLENS_100K)
+
+
+def part_of(name: str) -> Part | None:
+    """What is known of a GroupLens file by its name, `u.data` or `movies.dat.gz`; None for any other."""
+    plain = name.removesuffix(".gz").removesuffix(".zst")
+    parts = (part for layout in _GROUPLENS for part in (layout.items, layout.users, layout.ratings))
+    return next((part for part in parts if part is not None and part.file == plain and part.columns), None)
 
 
 def recbole(stem: str) -> Layout:
@@ -57,7 +83,7 @@ def recbole(stem: str) -> Layout:
 
 def layout_of(names: Sequence[str]) -> Layout | None:
     """The layout of a folder with these file names, or None."""
-    for layout in (GROUPLENS_CSV, GROUPLENS_DAT):
+    for layout in _GROUPLENS:
         if layout.ratings.file in names or layout.items.file in names:
             return layout
     stems = sorted(name.removesuffix(".inter") for name in names if name.endswith(".inter"))
@@ -65,7 +91,7 @@ def layout_of(names: Sequence[str]) -> Layout | None:
 
 
 async def import_folder(
-    importer: Importer, layout: Layout, open_part: Callable[[Part], RowReader | None], now: datetime
+    importer: Taker, layout: Layout, open_part: Callable[[Part], RowReader | None], now: datetime
 ) -> Mapping[str, ImportSummary]:
     """Take in the parts that are there (`open_part` returns None for one that is not); a tally of each."""
     tallies: dict[str, ImportSummary] = {}
@@ -82,4 +108,4 @@ async def import_folder(
 
 def _reading(reader: RowReader, part: Part, now: datetime) -> Reading:
     changed = datetime.fromtimestamp(reader.modified(), UTC)
-    return Reading(now, changed, part.mapping, part.separator, is_year_in_title=True)
+    return Reading(now, changed, part.mapping, part.separator, is_year_in_title=True, flags=part.flags)

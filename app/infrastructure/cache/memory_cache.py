@@ -113,8 +113,8 @@ class MemoryCache(Cache):
     async def release_lease(self, user_id: str, variant: str, generation: int) -> None:
         """There are no turns in one process: whoever asks computes, and a process computes a list once."""
 
-    async def hit(self, limit_key: str, limit_per_minute: int) -> RateLimitStatus:
-        return self._windows.hit(limit_key, limit_per_minute, self._monotonic())
+    async def hit(self, limit_key: str, limit_per_minute: int, cost: int = 1) -> RateLimitStatus:
+        return self._windows.hit(limit_key, limit_per_minute, self._monotonic(), cost)
 
     def invalidations(self) -> AsyncIterator[str | None]:
         return self._broadcast.listen()

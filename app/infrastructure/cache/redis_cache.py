@@ -98,8 +98,8 @@ class RedisCache(Cache):
                 ("PUBLISH", self._channel, json.dumps(users)),
             )
 
-    async def hit(self, limit_key: str, limit_per_minute: int) -> RateLimitStatus:
-        [counted] = await self._client.run(("EVALSHA", _HIT, 1, self._limit_key(limit_key), limit_per_minute))
+    async def hit(self, limit_key: str, limit_per_minute: int, cost: int = 1) -> RateLimitStatus:
+        [counted] = await self._client.run(("EVALSHA", _HIT, 1, self._limit_key(limit_key), limit_per_minute, cost))
         return _quota(limit_per_minute, counted)
 
     async def invalidations(self) -> AsyncIterator[str | None]:
@@ -129,7 +129,7 @@ class RedisCache(Cache):
         return f"{self._prefix}t:{len(user_id)}:{user_id}:{variant}"
 
     def _limit_key(self, limit_key: str) -> str:
-        return f"{self._prefix}r:{limit_key}"
+        return f"{self._prefix}w:{limit_key}"
 
 
 def open_redis_cache(url: str) -> RedisCache:

@@ -2,8 +2,8 @@
 
 Keys: `PREFIX g:USER` holds a user's generation (microseconds of the server's clock when it was first asked for);
 `PREFIX l:…` holds a list as `GENERATION FRESH LENGTH:USER newline BYTES`, stale from FRESH (ms) on; `PREFIX t:…` the
-generation that somebody is computing a list for; `PREFIX r:KEY` the times (ms) of the requests allowed within the last
-minute. A bump deletes the generation: every list written under it is unreachable from then on, and a list computed
+generation that somebody is computing a list for; `PREFIX w:KEY` counts the hits allowed within the last minute, by
+second. A bump deletes the generation: every list written under it is unreachable from then on, and a list computed
 before it cannot be written any more. Losing any key (eviction, restart) is as good as a bump.
 """
 
@@ -13,43 +13,71 @@ import hashlib
 from typing import Final
 
 WINDOW_MS: Final = 60_000
+GRANULE_MS: Final = 1_000
+MAX_GRANULES: Final = 62
 GENERATION_MS: Final = 600_000
 """How long a generation outlives a read that wrote no list: far longer than a list takes to compute."""
 
 LEASE_MS: Final = 1_000
 """How long others wait for whoever has the turn to compute a list: what nobody would wait for longer."""
 
-# Exact sliding window: a list of at most `limit` times, oldest first. The key's expiry is set by the script that makes
-# it, so a crash between the two cannot leave a key without one. Refused requests are not counted: waiting helps.
+# A sliding window by granules of a second, as exact as window.py says: a hash of granule → hits × 1,000 + the place of
+# the latest within its second (ms), with `used`, the hits in the window, and `oldest`, the first granule that may hold
+# any. At most 62 fields, however many hits. The key's expiry is set by the script that makes it, so a crash between the
+# two cannot leave a key without one. Refused hits are not counted: waiting helps.
 _COUNT = f"""
-local function count(key, limit, now)
-  local oldest = redis.call('LINDEX', key, 0)
-  while oldest and tonumber(oldest) <= now - {WINDOW_MS} do
-    redis.call('LPOP', key)
-    oldest = redis.call('LINDEX', key, 0)
+local function count(key, limit, cost, now)
+  local granule = math.floor(now / {GRANULE_MS})
+  local known = redis.call('HMGET', key, 'used', 'oldest')
+  local used, oldest = tonumber(known[1] or 0), math.min(tonumber(known[2] or granule), granule)
+  if granule - oldest > {MAX_GRANULES} * 2 then
+    redis.call('UNLINK', key)
+    used, oldest = 0, granule
   end
-  local used = redis.call('LLEN', key)
-  local allowed = 0
-  if used < limit then
-    redis.call('RPUSH', key, string.format('%.0f', now))
-    redis.call('PEXPIRE', key, {WINDOW_MS})
+  local kept, first = nil, oldest
+  while oldest < granule and not kept do
+    kept = redis.call('HGET', key, oldest)
+    if kept and oldest * {GRANULE_MS} + tonumber(kept) % {GRANULE_MS} <= now - {WINDOW_MS} then
+      used = used - math.floor(tonumber(kept) / {GRANULE_MS})
+      redis.call('HDEL', key, oldest)
+      kept = nil
+    end
+    if not kept then oldest = oldest + 1 end
+  end
+  local allowed, excess = 0, used + cost - limit
+  if excess <= 0 then
+    local hits = math.floor(tonumber(redis.call('HGET', key, granule) or 0) / {GRANULE_MS}) + cost
+    used = used + cost
+    redis.call('HSET', key, granule, string.format('%.0f', hits * {GRANULE_MS} + now % {GRANULE_MS}))
     allowed = 1
-    used = used + 1
   end
-  return {{allowed, math.max(limit - used, 0), tonumber(oldest or now) + {WINDOW_MS} - now}}
+  if allowed == 1 or oldest > first then
+    redis.call('HSET', key, 'used', used, 'oldest', oldest)
+    if allowed == 1 then redis.call('PEXPIRE', key, {WINDOW_MS}) end
+  end
+  local reset, freed = {WINDOW_MS}, 0
+  for place = oldest, granule do
+    local held = tonumber(redis.call('HGET', key, place) or 0)
+    freed = freed + math.floor(held / {GRANULE_MS})
+    if held > 0 and freed >= excess then
+      reset = place * {GRANULE_MS} + held % {GRANULE_MS} + {WINDOW_MS} - now
+      break
+    end
+  end
+  return {{allowed, math.max(limit - used, 0), reset}}
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
 HIT = f"""{_COUNT}
-return count(KEYS[1], tonumber(ARGV[1]), now)
+return count(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), now)
 """
-"""KEYS: limit. ARGV: limit. → allowed (0/1), remaining, ms until the oldest request leaves the window."""
+"""KEYS: limit. ARGV: limit, hits. → allowed (0/1), remaining, ms until the oldest hit, or enough of them, leave."""
 
 READ = f"""{_COUNT}
 local counted = false
-if ARGV[1] ~= '' then counted = count(KEYS[3], tonumber(ARGV[1]), now) end
+if ARGV[1] ~= '' then counted = count(KEYS[3], tonumber(ARGV[1]), 1, now) end
 local generation = redis.call('GET', KEYS[1])
 local value, fresh = false, false
 if generation then

@@ -12,7 +12,7 @@ from sqlalchemy.engine import RowMapping
 
 from app.domain.entities import ApiKey
 from app.domain.exceptions import ConflictError
-from app.domain.stores import ApiKeyStore
+from app.domain.key_store import ApiKeyStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.tables import api_keys
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -57,6 +57,19 @@ class SqlCatalogStore(CatalogStore):
         numbered = [{**row, "revision": first + place} for place, row in enumerate(values)]
         return len((await connection.execute(self._upsert_items, numbered)).all())
 
+    async def item_times(self, item_ids: Collection[str]) -> Mapping[str, datetime]:
+        return await self._times(items_table.c.item_id, items_table.c.updated_at, item_ids)
+
+    async def user_times(self, user_ids: Collection[str]) -> Mapping[str, datetime]:
+        return await self._times(users.c.user_id, users.c.updated_at, user_ids)
+
+    async def _times(
+        self, name: sa.Column[str], time: sa.Column[datetime], ids: Collection[str]
+    ) -> Mapping[str, datetime]:
+        query = sa.select(name, time).where(name.in_(ids), time.is_not(None))
+        async with self._connections.read() as connection:
+            return {row[0]: row[1] for row in await connection.execute(query)}
+
     async def get_item(self, item_id: str) -> Item | None:
         query = sa.select(*rows.ITEM_COLUMNS).where(items_table.c.item_id == item_id, _IS_LISTED)
         async with self._connections.low_latency() as connection:
@@ -102,15 +115,32 @@ class SqlCatalogStore(CatalogStore):
         find = sa.select(users.c.user_key).where(users.c.user_id == user_id)
         async with self._connections.write() as connection:
             await self._connections.dialect.erase_alone(connection)
-            await connection.execute(self._bury, {"user_id": user_id, "until": until})
             key = (await connection.execute(find)).scalar()
             if key is None:
                 return False
+            await connection.execute(self._bury, {"user_id": user_id, "until": until})
             theirs = sa.select(interactions.c.event_id).where(interactions.c.user_key == key)
             await connection.execute(sa.delete(event_ids).where(event_ids.c.event_id.in_(theirs)))
             for table in (interactions, pair_states, users):
                 await connection.execute(sa.delete(table).where(table.c.user_key == key))
         return True
+
+    async def readmit_users(
+        self, user_ids: Collection[str], now: datetime, until: Callable[[datetime], datetime]
+    ) -> int:
+        waiting = sa.select(tombstones).where(tombstones.c.user_id.in_(user_ids), tombstones.c.until >= now)
+        async with self._connections.read() as connection:
+            found = (await connection.execute(waiting)).all()
+        if not found:
+            return 0
+        changed = 0
+        async with self._connections.write() as connection:
+            for user_id, stored in sorted(found):
+                # Only what was looked at: an erasure that came in between holds.
+                same = (tombstones.c.user_id == user_id) & (tombstones.c.until == stored)
+                lift = sa.update(tombstones).where(same).values(until=min(until(stored), stored))
+                changed += (await connection.execute(lift)).rowcount
+        return changed
 
     async def list_users(self, after: str | None, limit: int) -> Sequence[User]:
         query = sa.select(*rows.USER_COLUMNS).order_by(users.c.user_id).limit(limit)

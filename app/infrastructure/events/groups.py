@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class GroupPolicy:
-    """How this member behaves in its group (reliability.md §3.1.7).
+    """How this member behaves in its group.
 
     `instance` is the static name of this replica (KIP-345): one that comes back within the session takes its partitions
     up again without a rebalance.

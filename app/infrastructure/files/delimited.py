@@ -1,75 +1,33 @@
-"""CSV, tab-separated files with typed headers (RecBole's .inter, .item, .user) and GroupLens' `::`."""
+"""Delimited text in: CSV and its relatives, GroupLens' `::`, RecBole's typed headers."""
 
 from __future__ import annotations
 
 import csv
-import io
-import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 from app.domain.exceptions import InputError
-from app.domain.files import BrokenRow, RowBatch, RowReader, RowWriter
-from app.infrastructure.files.streams import InputStream, OutputFile
-
-Row = Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """How lines become rows. `columns` names them where there is no header line."""
-
-    split: Callable[[Iterator[str]], Iterator[Row]]
-    columns: tuple[str, ...] | None = None
-
-
-def _split_csv(lines: Iterator[str]) -> Iterator[Row]:
-    return csv.reader(lines, strict=True)
-
-
-def _split_tabs(lines: Iterator[str]) -> Iterator[Row]:
-    return (line.rstrip("\r\n").split("\t") for line in lines)
-
-
-def _split_colons(lines: Iterator[str]) -> Iterator[Row]:
-    return (line.rstrip("\r\n").split("::") for line in lines)
-
-
-CSV = Format(_split_csv)
-INTER = Format(_split_tabs)
-
-
-def dat_format(columns: Sequence[str]) -> Format:
-    """`::` between the columns and no header, as in ML-1M."""
-    if not columns:
-        raise InputError("a .dat file has no header: import it with `import movielens`", "file")
-    return Format(_split_colons, tuple(columns))
-
-
-class _Counted:
-    """Lines, counted as they are taken: a quoted field may go over several."""
-
-    def __init__(self, lines: Iterator[str]) -> None:
-        self._lines = lines
-        self.number = 0
-
-    def __iter__(self) -> Iterator[str]:
-        for line in self._lines:
-            self.number += 1
-            yield line
+from app.domain.files import BrokenRow, Findings, ReadOptions, RowBatch, RowReader
+from app.infrastructure.files.layouts import NAMES, SAMPLE_LINES, Layout, header_of, layout_of
+from app.infrastructure.files.records import Records
+from app.infrastructure.files.streams import MAX_LINE_BYTES, InputStream
 
 
 class DelimitedReader(RowReader):
-    """RowReader on delimited text. A row of another length than the header is broken."""
+    """RowReader on delimited text. A row of another length than the header is broken.
 
-    def __init__(self, path: Path, format_: Format) -> None:
+    `suffix` says which separator is the likely one; `usual` names the columns if there turns out to be no header.
+    """
+
+    def __init__(self, path: Path, suffix: str, options: ReadOptions, usual: Sequence[str] | None = None) -> None:
         self.name = path.name
+        self.findings = Findings("delimited text")
         self._path = path
-        self._format = format_
-        self._stream = InputStream(path)
+        self._suffix = suffix
+        self._options = options
+        self._usual = usual
+        self._stream = InputStream(path, options.encoding)
 
     def fraction(self) -> float:
         return self._stream.fraction()
@@ -78,77 +36,58 @@ class DelimitedReader(RowReader):
         return self._path.stat().st_mtime
 
     def batches(self, size: int) -> Iterator[RowBatch]:
-        lines = _Counted(self._stream.lines())
-        rows = self._format.split(iter(lines))
-        columns = self._format.columns or self._header(rows)
-        while True:
-            batch = _take(rows, lines, columns, size)
-            if not batch.lines and not batch.broken:
-                return
-            yield batch
+        lines = self._stream.lines()
+        head = list(islice(lines, SAMPLE_LINES))
+        layout = self._layout(head)
+        spaced = layout.has_spaces
+        records = Records(chain(head[layout.skip :], lines), layout.delimiter, has_spaces=spaced, skipped=layout.skip)
+        columns = layout.columns or self._header(records)
+        self._found(layout)
+        while (block := records.take(size, len(columns))) is not None:
+            rows, numbers, broken = block
+            yield RowBatch(columns, rows, numbers, [*broken, *self._too_long()])
+        self._noted()
 
-    def _header(self, rows: Iterator[Row]) -> tuple[str, ...]:
+    def _layout(self, head: Sequence[str]) -> Layout:
+        if 1 in self._stream.too_long:
+            raise InputError(
+                f"{self.name}: the first lines are longer than {MAX_LINE_BYTES:,} bytes: is this text?", "file"
+            )
         try:
-            first = next(rows, None)
+            return layout_of(head, self._suffix, self._options, self._usual)
+        except InputError as exc:
+            raise InputError(f"{self.name}: {exc}", "file") from exc
+
+    def _header(self, records: Records) -> tuple[str, ...]:
+        try:
+            return header_of(records.header() or (), self._suffix)
         except csv.Error as exc:
             raise InputError(f"{self.name}: the header line is not CSV", "file") from exc
-        if not first:
-            raise InputError(f"{self.name}: the file is empty", "file")
-        # RecBole writes `name:type`; the names are enough, the values are read by what they are for.
-        columns = tuple(name.strip().partition(":")[0] for name in first)
-        if len(set(columns)) != len(columns):
-            raise InputError(f"{self.name}: a column is named twice", "file")
-        return columns
+        except InputError as exc:
+            raise InputError(f"{self.name}: {exc}", "file") from exc
+
+    def _too_long(self) -> Sequence[BrokenRow]:
+        found = [BrokenRow(line, f"longer than {MAX_LINE_BYTES:,} bytes", "") for line in self._stream.too_long]
+        self._stream.too_long.clear()
+        return found
+
+    def _found(self, layout: Layout) -> None:
+        self.findings.separator = NAMES.get(layout.delimiter, layout.delimiter)
+        self.findings.encoding = self._stream.encoding.name
+        self.findings.line_end = self._stream.line_end
+        self.findings.header = layout.columns is None
+        if layout.has_spaces:
+            self.findings.notes.append("spaces after the separator are not part of the values")
+
+    def _noted(self) -> None:
+        self.findings.notes.extend(fallback_notes(self._stream))
 
 
-def _take(rows: Iterator[Row], lines: _Counted, columns: tuple[str, ...], size: int) -> RowBatch:
-    """The next rows; empty lines are passed over."""
-    width, good, numbers, broken = len(columns), list[Row](), list[int](), list[BrokenRow]()
-    while len(good) + len(broken) < size:
-        number = lines.number + 1
-        try:
-            row = next(rows, None)
-        except csv.Error:
-            broken.append(BrokenRow(number, "not CSV", ""))
-            continue
-        if row is None:
-            break
-        if len(row) == width:
-            good.append(row)
-            numbers.append(number)
-        elif row and row != [""]:
-            broken.append(BrokenRow(number, f"{len(row)} columns instead of {width}", ",".join(row)))
-    return RowBatch(columns, good, numbers, broken)
-
-
-class CsvWriter(RowWriter):
-    """RowWriter on CSV with a header. Lists and mappings are written as JSON, moments as RFC 3339, None as nothing."""
-
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self._file = OutputFile(path)
-        self._text = io.TextIOWrapper(self._file.open(), encoding="utf-8", newline="", write_through=False)
-        self._writer = csv.writer(self._text)  # RFC 4180: lines end with CR LF, which also makes it quote a CR
-        self._writer.writerow(columns)
-
-    def write(self, rows: Sequence[Sequence[object]]) -> None:
-        self._writer.writerows([cell(value) for value in row] for row in rows)
-
-    def close(self) -> None:
-        self._text.detach()  # flushes, and leaves the closing to the file
-        self._file.keep()
-
-    def drop(self) -> None:
-        with suppress(OSError, ValueError):  # a full disk is why we are here, or it is closed already
-            self._text.detach()
-        self._file.drop()
-
-
-def cell(value: object) -> object:
-    """A value as CSV holds it."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | int | float) or value is None:
-        return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def fallback_notes(stream: InputStream) -> Sequence[str]:
+    """What to tell about lines that were not in the encoding that was taken for granted."""
+    count = stream.decoder.fallbacks
+    if not count:
+        return ()
+    return (
+        f"{count:,} lines are not UTF-8 and were read as cp1252; if letters are wrong, --encoding names the right one",
+    )

@@ -6,34 +6,34 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.domain.exceptions import InputError
-from app.domain.files import RowReader, RowWriter
-from app.infrastructure.files.delimited import CSV, INTER, CsvWriter, DelimitedReader, dat_format
-from app.infrastructure.files.jsonl import JsonlReader, JsonlWriter
+from app.domain.files import ReadOptions, RowReader, RowWriter
+from app.infrastructure.files.csv_writer import CsvWriter
+from app.infrastructure.files.delimited import DelimitedReader
+from app.infrastructure.files.json_rows import JsonReader
+from app.infrastructure.files.jsonl_writer import JsonlWriter
 from app.infrastructure.files.streams import COMPRESSIONS
 
 FORMATS = ".csv, .jsonl, .ndjson or .parquet, the first three also with .gz or .zst"
+READABLE = f"{FORMATS}; .tsv, .txt, .dat, .data, .inter, .item, .user and .json are read, too"
+_RECOGNISED = ReadOptions()
 
 
-def open_reader(path: Path, columns: Sequence[str] | None = None) -> RowReader:
-    """A reader for a file. `columns` names those of a format without a header (`.dat`).
+def open_reader(path: Path, columns: Sequence[str] | None = None, options: ReadOptions = _RECOGNISED) -> RowReader:
+    """A reader for a file. `columns` names those of a delimited file that turns out to have no header.
 
     Raises InputError for a suffix nobody knows; a missing file shows when it is read.
     """
     match suffix(path):
-        case ".csv":
-            return DelimitedReader(path, CSV)
-        case ".inter" | ".item" | ".user" | ".tsv":
-            return DelimitedReader(path, INTER)
-        case ".dat":
-            return DelimitedReader(path, dat_format(columns or ()))
-        case ".jsonl" | ".ndjson":
-            return JsonlReader(path)
+        case ".csv" | ".tsv" | ".txt" | ".dat" | ".data" | ".inter" | ".item" | ".user":
+            return DelimitedReader(path, suffix(path), options, columns)
+        case ".jsonl" | ".ndjson" | ".json":
+            return JsonReader(path, options)
         case ".parquet":
             from app.infrastructure.files.parquet import ParquetReader
 
             return ParquetReader(path)
         case _:
-            raise InputError(f"the file name must end in {FORMATS}", "file")
+            raise InputError(f"the file name must end in {READABLE}", "file")
 
 
 def open_writer(path: Path, columns: Sequence[str]) -> RowWriter:

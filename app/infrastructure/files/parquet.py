@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from app.domain.exceptions import InputError
-from app.domain.files import RowBatch, RowReader, RowWriter
+from app.domain.files import Findings, RowBatch, RowReader, RowWriter, Unreadable
 from app.infrastructure.files.streams import OutputFile
 
 try:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from app.infrastructure.files.parquet_values import values_of
 except ModuleNotFoundError as exc:
     raise InputError("Parquet needs the extra `files`", "file") from exc
 
@@ -34,6 +36,7 @@ class ParquetReader(RowReader):
 
     def __init__(self, path: Path) -> None:
         self.name = path.name
+        self.findings = Findings("Parquet", header=False)
         self._path = path
         self._read = 0
         self._rows = 0
@@ -48,14 +51,32 @@ class ParquetReader(RowReader):
         try:
             with pq.ParquetFile(self._path, memory_map=True) as file:
                 self._rows = file.metadata.num_rows
+                self._check_names(file.schema_arrow.names)
                 for batch in file.iter_batches(batch_size=size, use_threads=False):
                     first = self._read + 1
                     self._read += batch.num_rows
-                    columns = [column.to_pylist() for column in batch.columns]
+                    columns = [self._values(name, batch.column(name)) for name in batch.schema.names]
                     rows = list(zip(*columns, strict=True))
                     yield RowBatch(tuple(batch.schema.names), rows, range(first, self._read + 1))
-        except (pa.ArrowException, OverflowError) as exc:
-            raise InputError(f"{self.name}: not a Parquet file, or one with values that do not fit", "file") from exc
+        except (pa.ArrowException, OverflowError, OSError) as exc:
+            if isinstance(exc, FileNotFoundError | PermissionError | IsADirectoryError):
+                raise
+            raise InputError(f"{self.name}: not a Parquet file, or one that is damaged", "file") from exc
+
+    def _values(self, name: str, column: pa.Array) -> Sequence[object]:
+        """The values of a column; bytes that are no text are left out, and a note says so."""
+        values = values_of(column)
+        if not pa.types.is_binary(column.type) or not any(isinstance(value, Unreadable) for value in values):
+            return values
+        note = f"column {name}: bytes that are not UTF-8 were left out"
+        if note not in self.findings.notes:
+            self.findings.notes.append(note)
+        return [None if isinstance(value, Unreadable) else value for value in values]
+
+    def _check_names(self, names: Sequence[str]) -> None:
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(f"{self.name}: a column is named twice: {', '.join(twice)[:200]}", "file")
 
 
 class ParquetWriter(RowWriter):

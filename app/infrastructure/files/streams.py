@@ -8,22 +8,34 @@ import secrets
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import IO, cast
 
 from app.domain.exceptions import InputError
+from app.infrastructure.files.encodings import Encoding, LineDecoder, as_utf8, encoding_of
 
 COMPRESSIONS = frozenset({".gz", ".zst"})
-MAX_LINE_BYTES = 1_048_576  # a longer line is no row of ours, and reading on would fill the memory
+MAX_LINE_BYTES = 1_048_576  # a longer line is no row of ours
 _CHUNK_BYTES = 262_144
 
 
 class InputStream:
-    """A file being read. `fraction` follows the bytes on disk, also of a compressed one."""
+    """A file being read. `fraction` follows the bytes on disk, also of a compressed one.
 
-    def __init__(self, path: Path) -> None:
+    `encoding`, `line_end` and `decoder` are there once a line has been read; `too_long` holds the numbers of lines
+    that are longer than MAX_LINE_BYTES and come as empty ones.
+    """
+
+    encoding: Encoding
+    decoder: LineDecoder
+
+    def __init__(self, path: Path, encoding: str | None = None) -> None:
+        self.line_end = "LF"
+        self.too_long: list[int] = []
         self._path = path
+        self._given = encoding
         self._size = 0
         self._read = 0
 
@@ -31,35 +43,51 @@ class InputStream:
         return min(self._read / self._size, 1.0) if self._size else 0.0
 
     def lines(self) -> Iterator[str]:
-        """Every line with its line feed. Text is UTF-8; a line that is not is taken for Latin-1, as in ML-1M."""
+        """Every line with a line feed at its end. Raises InputError for a compressed file that is damaged."""
+        chunks = self.chunks()
+        first = next(chunks, b"")
+        self.line_end = "CR" if b"\n" not in first and b"\r" in first else "CRLF" if b"\r\n" in first else "LF"
+        text = self.decoder.text
+        for line in self._split(chain([first], chunks), b"\r" if self.line_end == "CR" else b"\n"):
+            yield text(line) + "\n"
+
+    def chunks(self) -> Iterator[bytes]:
+        """The text in pieces of bytes, without a byte order mark: in its own encoding, or UTF-8 where lines need it."""
+        raw = self._unpacked_chunks()
+        first = next(raw, b"")
+        self.encoding = encoding_of(first, self._given)
+        self.decoder = LineDecoder(self.encoding)
+        whole = chain([first[self.encoding.mark :]], raw)
+        return whole if self.encoding.has_ascii_lines else as_utf8(whole, self.encoding)
+
+    def _split(self, chunks: Iterator[bytes], end: bytes) -> Iterator[bytes]:
+        rest, number, is_too_long = b"", 0, False
+        for chunk in chunks:
+            *whole, rest = (rest + chunk).split(end)
+            for line in whole:
+                number += 1
+                if is_too_long or len(line) > MAX_LINE_BYTES:
+                    self.too_long.append(number)
+                    is_too_long, line = False, b""
+                yield line
+            if len(rest) > MAX_LINE_BYTES:  # reading on would fill the memory
+                is_too_long, rest = True, b""
+        if is_too_long:
+            self.too_long.append(number + 1)
+        elif rest:
+            yield rest
+
+    def _unpacked_chunks(self) -> Iterator[bytes]:
         with ExitStack() as stack:
             raw = stack.enter_context(self._path.open("rb"))
             self._size = os.fstat(raw.fileno()).st_size
             unpacked = stack.enter_context(_unpacked(raw, self._path.suffix.lower()))
-            rest = b""
-            first = True
             try:
                 while chunk := unpacked.read(_CHUNK_BYTES):
                     self._read = raw.tell()
-                    *whole, rest = (rest + chunk).split(b"\n")
-                    if len(rest) > MAX_LINE_BYTES:
-                        raise InputError(f"{self._path.name}: a line is longer than {MAX_LINE_BYTES:,} bytes", "file")
-                    for line in whole:
-                        yield _text(line, first) + "\n"
-                        first = False
+                    yield chunk
             except _damage_errors() as exc:
                 raise InputError(f"{self._path.name}: the compressed file is damaged or cut off", "file") from exc
-            if rest:
-                yield _text(rest, first)
-
-
-def _text(line: bytes, is_first: bool) -> str:
-    if is_first and line.startswith(b"\xef\xbb\xbf"):
-        line = line[3:]
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        return line.decode("latin-1")
 
 
 def _unpacked(raw: IO[bytes], suffix: str) -> IO[bytes]:

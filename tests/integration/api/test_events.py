@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.integration.api.running_service import ADMIN, RunningService, bearer, is_problem, rated
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.api.running_service import ADMIN, RunningService, api_key, bearer, is_problem, opened_copy, rated
 
 
 def test_each_event_of_many_has_an_outcome(running: RunningService) -> None:
@@ -55,3 +61,97 @@ def test_an_event_id_cannot_be_used_for_another_event(running: RunningService) -
 def test_people_send_their_own_events(running: RunningService) -> None:
     mine = bearer("u1", "events:write")
     assert running.client.post("/api/v1/events", json=rated("u1", "crime-01"), headers=mine).status_code == 202
+
+
+MINE = bearer("u1", "events:write", "recs:read")
+
+
+def ratings(number: int, user: str = "u1") -> list[dict[str, Any]]:
+    return [rated(user, f"item-{place}", minutes_ago=place) for place in range(number)]
+
+
+def test_people_send_a_hundred_events_at_once_and_services_five_thousand(built: Path, tmp_path: Path) -> None:
+    with opened_copy(built, tmp_path, rate_limit_per_minute=1_000) as running:
+        service = {"Authorization": "Bearer " + api_key(tmp_path, "shop", ["events:write"])}
+        assert running.client.post("/api/v1/events", json=ratings(100), headers=MINE).json()["accepted"] == 100
+        assert is_problem(running.client.post("/api/v1/events", json=ratings(101), headers=MINE), 422)
+        many = running.client.post("/api/v1/events", json=ratings(5_000, "u2"), headers=service)
+        assert many.json()["accepted"] == 5_000
+        assert [result["index"] for result in many.json()["results"]] == list(range(5_000))
+        assert is_problem(running.client.post("/api/v1/events", json=ratings(5_001, "u2"), headers=service), 422)
+
+
+def test_people_send_64_kilobytes_of_events_at_once(running: RunningService) -> None:
+    large = json.dumps({**rated("u1", "crime-01"), "x": "y" * 65_536})
+    headers = {"Content-Type": "application/json"}
+    refused = running.client.post("/api/v1/events", content=large, headers=MINE | headers)
+    assert is_problem(refused, 413, "body-too-large")
+    assert refused.headers["connection"] == "close"
+    assert running.client.post("/api/v1/events", content=large, headers=ADMIN | headers).status_code == 202
+
+
+def test_each_event_counts_against_the_limit_all_of_a_request_or_none(built: Path, tmp_path: Path) -> None:
+    with opened_copy(built, tmp_path, rate_limit_per_minute=10) as running:
+        first = running.client.post("/api/v1/events", json=ratings(7), headers=MINE)
+        assert first.headers["ratelimit"].startswith('"default";r=3;')
+        refused = running.client.post("/api/v1/events", json=ratings(9)[7:] * 2, headers=MINE)
+        assert is_problem(refused, 429, "rate-limited")
+        assert len(refused.headers.get_list("ratelimit")) == 1
+        assert running.get("/api/v1/recs/u1", MINE).headers["ratelimit"].startswith('"default";r=1;')
+        assert running.client.post("/api/v1/events", json=ratings(11), headers=MINE).status_code == 422
+
+
+@pytest.mark.parametrize("limit", [2, 3])
+def test_a_refusal_says_once_how_much_is_left(built: Path, tmp_path: Path, limit: int) -> None:
+    with opened_copy(built, tmp_path, rate_limit_per_minute=limit) as running:
+        for path in ("/api/v1/recs/u1", "/api/v1/items/crime-00") * 2:
+            answer = running.get(path, MINE)
+            for name in ("ratelimit", "ratelimit-policy", "retry-after", "x-request-id", "vary"):
+                assert len(answer.headers.get_list(name)) <= 1, (path, name)
+        assert answer.status_code == 429
+        assert len(answer.headers.get_list("ratelimit")) == 1
+
+
+def erased(running: RunningService, user_id: str) -> None:
+    """A user who was there, and is gone."""
+    assert running.client.put(f"/api/v1/users/{user_id}", json={}, headers=ADMIN).status_code in {200, 201}
+    assert running.client.delete(f"/api/v1/users/{user_id}", headers=ADMIN).status_code == 204
+
+
+def test_an_event_of_before_an_erasure_is_told_why_it_is_refused(running: RunningService) -> None:
+    erased(running, "u1")
+    alone = running.client.post("/api/v1/events", json=rated("u1", "crime-01"), headers=ADMIN)
+    assert is_problem(alone, 409, "user-erased")
+    many = [rated("u1", "crime-01"), rated("u2", "crime-01")]
+    [first, second] = running.client.post("/api/v1/events", json=many, headers=ADMIN).json()["results"]
+    assert (first["outcome"], first["reason"], first["field"]) == ("tombstoned", "erased", "user_id")
+    assert (second["outcome"], second["reason"]) == ("accepted", None)
+
+
+def test_who_registers_again_is_taken_in_at_once(running: RunningService) -> None:
+    erased(running, "u1")
+    running.client.put("/api/v1/users/u1", json={}, headers=ADMIN)
+    now = rated("u1", "crime-01", minutes_ago=0)
+    now["timestamp"] = now["timestamp"][:19] + "Z"  # in whole seconds, as many clients send it
+    assert running.client.post("/api/v1/events", json=now, headers=ADMIN).json()["accepted"] == 1
+    assert is_problem(running.client.post("/api/v1/events", json=rated("u1", "crime-02"), headers=ADMIN), 409)
+
+
+def test_erasing_somebody_nobody_knows_has_no_effect(running: RunningService) -> None:
+    assert is_problem(running.client.delete("/api/v1/users/u9", headers=ADMIN), 404)
+    assert running.client.post("/api/v1/events", json=rated("u9", "crime-01"), headers=ADMIN).json()["accepted"] == 1
+
+
+def test_removing_an_item_nobody_knows_has_no_effect(running: RunningService) -> None:
+    assert is_problem(running.client.delete("/api/v1/items/new", headers=ADMIN), 404)
+    older = {"title": "x", "updated_at": "2026-01-01T00:00:00Z"}
+    assert running.client.put("/api/v1/items/new", json=older, headers=ADMIN).status_code in {200, 201}
+    assert running.get("/api/v1/items/new").status_code == 200
+
+
+def test_an_id_that_belongs_to_another_event_is_named(running: RunningService) -> None:
+    event = {**rated("u1", "crime-01"), "event_id": "0b8f6c1e-5c0f-4a55-9d67-000000000001"}
+    other = {**event, "rating": 1.0}
+    [first, second] = running.client.post("/api/v1/events", json=[event, other], headers=ADMIN).json()["results"]
+    assert (first["outcome"], second["outcome"]) == ("accepted", "conflict")
+    assert (second["reason"], second["field"]) == ("id_conflict", "event_id")

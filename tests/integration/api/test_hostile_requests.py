@@ -1,4 +1,4 @@
-"""Hostile requests above the socket (reliability.md §2.1, H1–H16 and H26–H43): refused as listed, never a 500, nothing
+"""Hostile requests above the socket (docs/reliability.md, H1–H16 and H26–H43): refused as listed, never a 500, nothing
 repeated. `test_hostile_sockets.py` has the rest.
 """
 

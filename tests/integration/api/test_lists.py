@@ -1,15 +1,27 @@
-"""`GET /api/v1/recs/{user_id}` and its relatives, as callers see them (design §5)."""
+"""`GET /api/v1/recs/{user_id}` and its relatives, as callers see them (docs/design.md §5)."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.api.fast_lane import FastLane
+from app.application.recommending import list_cursor
 from tests.integration.api.conftest import never
-from tests.integration.api.running_service import ADMIN, RunningService, bearer, is_problem, opened_copy, rated
+from tests.integration.api.running_service import (
+    ADMIN,
+    RunningService,
+    bearer,
+    is_problem,
+    opened,
+    opened_copy,
+    rated,
+    train_again,
+)
 
 FAN = "crime-fan-3"
 LIST = f"/api/v1/recs/{FAN}"
@@ -196,3 +208,59 @@ def test_lists_are_the_same_after_a_restart(built: Path, tmp_path: Path) -> None
         first = lines(running)
     with opened_copy(built, tmp_path / "again") as running:
         assert lines(running) == first
+
+
+def walked(houses: Sequence[RunningService], query: str, between: Callable[[int], object]) -> list[dict[str, Any]]:
+    """All lines, page after page, each page from the next of these applications."""
+    lines: list[dict[str, Any]] = []
+    cursor, number = "", 0
+    while True:
+        answer = houses[number % len(houses)].get(f"{LIST}?{query}{cursor}")
+        assert answer.status_code == 200, answer.text
+        body = answer.json()
+        assert body["pagination"]["offset"] == len(lines)
+        lines += body["recommendations"]
+        if body["pagination"]["next_cursor"] is None:
+            assert body["pagination"]["has_more"] is False
+            return lines
+        cursor, number = "&cursor=" + body["pagination"]["next_cursor"], number + 1
+        between(number)
+
+
+def test_pages_go_on_across_events_swaps_and_replicas_that_share_no_cache(built: Path, tmp_path: Path) -> None:
+    with opened_copy(built, tmp_path) as one, opened(tmp_path) as two:
+        whole = one.get(LIST + "?limit=100&exclude_seen=false").json()["recommendations"]
+
+        def change(number: int) -> None:
+            picks = [rated(FAN, f"comedy-{number + more:02}") for more in range(3)]
+            assert two.client.post("/api/v1/events", json=picks, headers=ADMIN).status_code == 202
+            if number == 2:
+                train_again(tmp_path)
+
+        assert walked((one, two), "limit=6&exclude_seen=false", change) == whole
+        assert one.get(LIST + "?limit=100&exclude_seen=false").json()["recommendations"] != whole
+
+
+def test_pages_go_on_after_a_restart(built: Path, tmp_path: Path) -> None:
+    with opened_copy(built, tmp_path) as running:
+        whole = running.get(LIST + "?limit=100").json()["recommendations"]
+        cursor = running.get(LIST + "?limit=4").json()["pagination"]["next_cursor"]
+        picks = [rated(FAN, whole[-1]["item_id"])]
+        assert running.client.post("/api/v1/events", json=picks, headers=ADMIN).status_code == 202
+    with opened(tmp_path) as running:
+        assert running.get(f"{LIST}?limit=100&cursor={cursor}").json()["recommendations"] == whole[4:]
+
+
+def test_a_cursor_that_has_expired_says_so(shared: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(list_cursor, "CURSOR_SECONDS", 0.0)
+    cursor = shared.get(LIST + "?limit=3&exclude=comedy-09").json()["pagination"]["next_cursor"]
+    answer = shared.get(f"{LIST}?limit=3&exclude=comedy-09&cursor={cursor}")
+    assert is_problem(answer, 400, "expired-cursor")
+    assert answer.json()["errors"] == [{"in": "query", "pointer": "#/cursor", "code": "expired"}]
+
+
+def test_the_next_page_counts_against_the_limit_on_both_ways(built: Path, tmp_path: Path, way: str) -> None:
+    with opened_copy(built, tmp_path, rate_limit_per_minute=2) as running:
+        cursor = running.get(LIST + "?limit=30", bearer(FAN)).json()["pagination"]["next_cursor"]
+        statuses = [running.get(f"{LIST}?limit=30&cursor={cursor}", bearer(FAN)).status_code for _ in range(2)]
+    assert statuses == [200, 429]

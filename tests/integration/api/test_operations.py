@@ -1,4 +1,4 @@
-"""Probes, pages and figures; what happens when something is away or too much comes at once (design §10, O1, O6, C7)."""
+"""Probes, pages and figures; dependencies that are away, and overload (docs/design.md §10; O1, O6, C7)."""
 
 from __future__ import annotations
 

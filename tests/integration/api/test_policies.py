@@ -1,6 +1,6 @@
 """Every route declares who may use it, and that is what happens: the whole matrix, generated from the OpenAPI document.
 
-OWASP API1, API3 and API5:2023; reliability bars A2 and A3.
+OWASP API1, API3 and API5:2023; docs/reliability.md, A2 and A3.
 """
 
 from __future__ import annotations

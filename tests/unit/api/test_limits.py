@@ -23,7 +23,7 @@ async def cache() -> AsyncIterator[Cache]:
 class Away:
     """Stands where a cache is that does not answer; embedded adapters cannot be away."""
 
-    async def hit(self, limit_key: str, limit_per_minute: int) -> RateLimitStatus:
+    async def hit(self, limit_key: str, limit_per_minute: int, cost: int = 1) -> RateLimitStatus:
         raise CacheUnavailableError("away")
 
 

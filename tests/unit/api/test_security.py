@@ -25,7 +25,8 @@ from app.api.tokens import TokenPolicy
 from app.application.credentials import LISTED_SECONDS, ApiKeys, issue_token
 from app.domain.entities import ApiKey
 from app.domain.exceptions import AuthenticationError, PermissionDeniedError
-from app.domain.stores import ApiKeyStore, Database
+from app.domain.key_store import ApiKeyStore
+from app.domain.stores import Database
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate
 

@@ -1,4 +1,4 @@
-"""Only the tokens listed as acceptable are accepted (reliability.md §2.2, J1–J29)."""
+"""Only the tokens listed as acceptable are accepted (docs/reliability.md, J1–J29)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists: what may be asked of them and what they look like (design §5)."""
+"""Lists: what may be asked of them and what they look like (docs/design.md §5)."""
 
 from __future__ import annotations
 
@@ -62,8 +62,16 @@ class ListParams(FilterParams):
     """Everything `GET /api/v1/recs/{user_id}` may be asked."""
 
     limit: Annotated[QueryInt, Field(ge=1, le=100)] = 10
-    offset: Annotated[QueryInt, Field(ge=0, le=MAX_OFFSET)] = 0
-    cursor: Annotated[Cursor | None, Field(description="From `pagination.next_cursor`; instead of offset.")] = None
+    offset: Annotated[
+        QueryInt,
+        Field(ge=0, le=MAX_OFFSET, description="In the list as it is now: it may have changed since the page before."),
+    ] = 0
+    cursor: Annotated[
+        Cursor | None,
+        Field(
+            description="From `pagination.next_cursor`, instead of offset: continues the list that began, for an hour."
+        ),
+    ] = None
     type: ListType = "hybrid"
     experiment_id: Annotated[Id | None, Field(description="Ask for the list of one experiment.")] = None
     explain: QueryBool = False

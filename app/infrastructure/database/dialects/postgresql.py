@@ -28,7 +28,7 @@ from app.infrastructure.database.json_text import dump_json
 
 _CLIENT_PATIENCE_SECONDS = 0.5  # how much longer than the server's limit the client waits
 _LOW_LATENCY_SECONDS = 0.6
-_LOW_LATENCY_PATIENCE_SECONDS = 0.2  # together 0.8 s: every answer within 1.5 s while the server is frozen (bar D1)
+_LOW_LATENCY_PATIENCE_SECONDS = 0.2  # together 0.8 s: every answer within 1.5 s while the server is frozen (D1)
 _BULK_TIMEOUT_SECONDS = 600.0  # reading everything for a training may take minutes; it holds no lock that others need
 _BLOCK_BITS = 20
 MAX_BATCH = 1 << _BLOCK_BITS
