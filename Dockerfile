@@ -14,6 +14,7 @@ RUN python -m venv /opt/tools && /opt/tools/bin/python -m pip install --require-
 FROM tools AS wheel
 COPY pyproject.toml README.md ./
 COPY app app
+COPY alembic alembic
 RUN /opt/tools/bin/python -m hatchling build -t wheel
 
 FROM tools AS build-serve

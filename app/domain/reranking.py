@@ -1,6 +1,6 @@
 """From scores to a list that people like: rules, nothing twice, diversity, one place to explore.
 
-Pure computation on one view of the catalog. What each step is for: docs/adr/0060-the-shape-of-a-list.md.
+Pure computation on one view of the catalog. What each step is for: docs/adr/0018-the-shape-of-a-list.md.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class ColdItems:
     """`map`: (n_features + 1, factors) float32, the last row constant; one row of zeros where there are no features.
 
     Features count alike, and as they are: weighting them by rarity (IDF) cost a third of NDCG@20 on cold films of
-    ML-1M, weighting items by their interactions a tenth, rows of length one 3 % (ADR 0005).
+    ML-1M, weighting items by their interactions a tenth, rows of length one 3 % (ADR 0003).
     """
 
     map: Floats

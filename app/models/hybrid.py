@@ -1,4 +1,4 @@
-"""The blend: Σ over members of weight(history length) · score / scale (ADR 0005).
+"""The blend: Σ over members of weight(history length) · score / scale (ADR 0003).
 
 Weights are given at a few history lengths (`knots`) and interpolated in ln(1 + length) between them: a popularity or
 profile prior fades as history grows. `scale` is a constant per member, measured at training time, so that a score

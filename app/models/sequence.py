@@ -36,7 +36,7 @@ class SequenceParameters:
     """`fast`, `slow`: the two decays per step back; `ahead`: ρ. `factors` 0: item by item, without a reduction.
 
     On ML-1M (0.5, 0.95) finds the next item as well as (0, 0.9), and more where five events were missed; ρ = 0.5 finds
-    7 % more of those, and 1 % less of the very next (ADR 0005).
+    7 % more of those, and 1 % less of the very next (ADR 0003).
     """
 
     fast: float = 0.5

@@ -2,7 +2,7 @@
 
 After SASRec (https://arxiv.org/abs/1808.09781), trained with cross-entropy over many items. Learnt by torch
 (transformer_training.py, the extra `torch`), scored by NumPy (transformer_forward.py): to restore, serve and explain
-it needs no torch. ADR 0062 says what it costs and gives.
+it needs no torch. ADR 0020 says what it costs and gives.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class TransformerRecommender(Recommender, Tower):
         progress(self.name, 1.0)
 
     def _first(self, dataset: Dataset, seed: int) -> Weights:
-        """Drawn, but for the item vectors: who likes what with what is known before the first epoch (ADR 0062)."""
+        """Drawn, but for the item vectors: who likes what with what is known before the first epoch (ADR 0020)."""
         weights = self._drawn(dataset.n_items, seed)
         known = singular_vectors(dataset, self._parameters.factors, seed)
         weights.vectors[:, : known.shape[1]] = known * np.float32(INITIAL * np.sqrt(dataset.n_items))

@@ -1,4 +1,4 @@
-"""Weights of a blend, by coordinate ascent on NDCG over the candidates that its members propose (ADR 0005)."""
+"""Weights of a blend, by coordinate ascent on NDCG over the candidates that its members propose (ADR 0003)."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _QUICK_ITEMS = 2_000
 """Up to here such a square costs a second or two."""
 
 _READ_EVENTS = 8_000_000
-"""By a transformer, over all epochs: some minutes of two cores (ADR 0062)."""
+"""By a transformer, over all epochs: some minutes of two cores (ADR 0020)."""
 
 _SMALL, _LARGE = 200_000, 3_000_000
 
@@ -145,7 +145,7 @@ def _ials(shape: DatasetShape) -> Family:
 
     alpha follows the root of the density. The ladder is over λ of a typical user, λ = regularization · (n + alpha ·
     items): the best was between 2 and 8 on catalogs of 3,700 and 41,000 items alike, while the best raw
-    regularisation differed tenfold (ADR 0005).
+    regularisation differed tenfold (ADR 0003).
     """
     per_user = shape.n_pairs / max(shape.n_users, 1)
     alpha = round(float(np.clip(0.8 * np.sqrt(per_user / max(shape.n_items, 1)), 0.005, 0.3)), 4)

@@ -1,4 +1,4 @@
-"""Choosing a recipe: which recommenders, with which parameters, blended with which weights (ADR 0005).
+"""Choosing a recipe: which recommenders, with which parameters, blended with which weights (ADR 0003).
 
 Everything is decided on a cut of the training set: a few pairs of each user are held out, candidates are fitted on the
 rest, and what ranks the held-out pairs best among all items wins.

@@ -1,7 +1,7 @@
 """The rest of a list, as its cursor carries it from page to page.
 
 Whoever turns the page sees the list that began, whatever was lost or changed meanwhile: cache, model, history, process,
-replica. Nothing is kept here for a page that may never be asked for (docs/adr/0065-cursors-carry-the-list.md). Items go
+replica. Nothing is kept here for a page that may never be asked for (docs/adr/0023-cursors-carry-the-list.md). Items go
 by 48 bits of a hash, 10 bytes each with their scores, however long their ids are: among a million items one reference
 in 280 million could be taken for another item's.
 """

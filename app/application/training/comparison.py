@@ -1,6 +1,6 @@
 """What a training decides, as computation: choose a recipe, fit it, judge it beside champion and popularity.
 
-No I/O here: a snapshot in, a decision out. docs/adr/0003-judging-the-champion.md tells why the champion is judged the
+No I/O here: a snapshot in, a decision out. docs/adr/0002-judging-the-champion.md tells why the champion is judged the
 way it is, and when its own recipe is refreshed.
 """
 

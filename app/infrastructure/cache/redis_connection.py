@@ -1,7 +1,7 @@
 """One pipelining connection to Redis: commands go out as they come, replies are matched to them by their order.
 
 A pool gives each command a connection of its own and pays for it in locks and wake-ups; sharing one connection makes
-a cached list about 1.5 times cheaper (docs/adr/0020). Cancelling a caller cannot mix up answers: its place in
+a cached list about 1.5 times cheaper (docs/adr/0010). Cancelling a caller cannot mix up answers: its place in
 the queue stays, and the reply that comes for it is thrown away.
 """
 

@@ -1,4 +1,4 @@
-"""Bring the schema up to date: Alembic, from the migrations that lie in this package."""
+"""Bring the schema up to date: Alembic, from `alembic/` of the repository, which the wheel holds beside this file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from app.infrastructure.database.dialects import choose_dialect
 from app.infrastructure.database.dialects.choose import parse_url
 from app.infrastructure.database.driver_errors import translated
 
-MIGRATIONS = Path(__file__).parent / "migrations"
+_IN_WHEEL = Path(__file__).parent / "migrations"
+MIGRATIONS = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).parents[3] / "alembic"
 _LOCK_TIMEOUT_SECONDS = 60.0  # another process may be migrating: wait for it, then find nothing left to do
 
 

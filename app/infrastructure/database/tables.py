@@ -1,4 +1,4 @@
-"""The tables. Alembic makes them (migrations/); a test compares these definitions with what the migrations made.
+"""The tables. Alembic makes them (alembic/); a test compares these definitions with what the migrations made.
 
 Times are UTC. External ids are text at the edges; inside, rows point at each other by integer keys. On SQLite the
 schema names vanish (`dialects.sqlite`), everything else is the same.

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from app.infrastructure.database.columns import Id, UtcDateTime
-from app.infrastructure.database.migrations.shape import schema
+from app.infrastructure.database.schema_definition import schema
 
 revision = "0003"
 down_revision = "0002"

@@ -1,14 +1,13 @@
-"""Alembic's entry: run on the connection it was given, or (from the `alembic` command) on ENCORE_DATABASE_URL."""
+"""Alembic's entry: run on the connection it was given, or (from the `alembic` command) on the settings' database."""
 
 from __future__ import annotations
-
-import os
 
 import sqlalchemy as sa
 from alembic import context
 
+from app.config import load_settings
 from app.infrastructure.database.migrate import run_on_database
-from app.infrastructure.database.migrations.shape import is_ours, target_metadata
+from app.infrastructure.database.schema_definition import is_ours, target_metadata
 
 
 def run(connection: sa.Connection) -> None:
@@ -27,4 +26,4 @@ given = context.config.attributes.get("connection")
 if given is not None:
     run(given)
 else:
-    run_on_database(os.environ["ENCORE_DATABASE_URL"], run)
+    run_on_database(load_settings().database_url, run)

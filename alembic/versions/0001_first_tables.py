@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from app.infrastructure.database.columns import Id, Key, UtcDateTime, Uuid16
-from app.infrastructure.database.migrations.shape import schema
+from app.infrastructure.database.schema_definition import schema
 
 revision = "0001"
 down_revision = None
