@@ -20,9 +20,9 @@ RUN /opt/tools/bin/python -m hatchling build -t wheel
 FROM tools AS build-serve
 COPY requirements/serving.txt requirements/
 RUN python -m venv --without-pip /opt/encore \
- && /opt/tools/bin/uv pip install --python /opt/encore/bin/python --require-hashes -r requirements/serving.txt
+ && /opt/tools/bin/uv pip install --compile-bytecode --python /opt/encore/bin/python --require-hashes -r requirements/serving.txt
 COPY --from=wheel /build/dist dist
-RUN /opt/tools/bin/uv pip install --python /opt/encore/bin/python --no-deps dist/*.whl
+RUN /opt/tools/bin/uv pip install --compile-bytecode --python /opt/encore/bin/python --no-deps dist/*.whl
 
 FROM tools AS build-train
 # hadolint ignore=DL3008 # the compiler stays in this stage; Debian keeps only the newest version of a package
@@ -31,12 +31,12 @@ COPY requirements/runtime.txt requirements/
 # LightFM is compiled here, for any processor of this kind, with the tools pinned in bootstrap.txt.
 ENV LIGHTFM_NO_CFLAGS=1
 RUN python -m venv --without-pip /opt/encore \
- && /opt/tools/bin/uv pip install --python /opt/encore/bin/python --require-hashes -r requirements/bootstrap.txt \
- && /opt/tools/bin/uv pip install --python /opt/encore/bin/python --require-hashes \
+ && /opt/tools/bin/uv pip install --compile-bytecode --python /opt/encore/bin/python --require-hashes -r requirements/bootstrap.txt \
+ && /opt/tools/bin/uv pip install --compile-bytecode --python /opt/encore/bin/python --require-hashes \
       --no-build-isolation-package rectools-lightfm -r requirements/runtime.txt \
  && /opt/tools/bin/uv pip uninstall --python /opt/encore/bin/python uv hatchling editables
 COPY --from=wheel /build/dist dist
-RUN /opt/tools/bin/uv pip install --python /opt/encore/bin/python --no-deps dist/*.whl
+RUN /opt/tools/bin/uv pip install --compile-bytecode --python /opt/encore/bin/python --no-deps dist/*.whl
 
 FROM python:${PYTHON} AS base
 ENV PATH=/opt/encore/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp ENCORE_HOST=0.0.0.0

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python
+UV     := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 # Processes that share the tests, a file at a time, each with servers of its own; 0: one after the other, in one.
 WORKERS ?= 2
 
@@ -121,6 +121,7 @@ $(VENV)/.installed: $(VENV)/.bootstrapped requirements/runtime.txt pyproject.tom
 	@echo "installing Encore (once; some minutes without a package cache)"
 	@$(UV) --require-hashes --no-build-isolation-package rectools-lightfm --requirement requirements/runtime.txt
 	@$(UV) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q app # the environment may forbid Python to write bytecode, and each command would compile anew
 	@touch $@
 
 $(VENV)/.developed: $(VENV)/.installed requirements/dev.txt

@@ -10,6 +10,7 @@ from functools import partial
 from importlib.metadata import version
 
 from app.application.catalog_service import CatalogService
+from app.application.ingestion.dead_letter_retention import LetterBounds
 from app.application.ingestion.http_ingestion import EventIngestion
 from app.application.invalidation.list_invalidation import ListInvalidator
 from app.application.ranking.candidate_generation import OpenIndex
@@ -237,6 +238,13 @@ def make_reporter(container: Container) -> Reporter:
     )
 
 
+def letter_bounds(settings: Settings) -> LetterBounds:
+    """How much is kept of what could not be taken in."""
+    return LetterBounds(
+        settings.dead_letter_max_rows, settings.dead_letter_max_bytes, timedelta(days=settings.dead_letter_max_days)
+    )
+
+
 def make_scheduler(container: Container, slots: dict[str, datetime], since: datetime = LONG_AGO) -> Scheduler:
     """What runs by the clock; `slots` is what this process remembers of it, slots before `since` are left alone."""
     settings = container.settings
@@ -248,6 +256,7 @@ def make_scheduler(container: Container, slots: dict[str, datetime], since: date
         keep_versions=settings.train_keep_versions,
         reports={name: Cron.parse(schedule) for name, schedule in reports.items() if schedule},
         since=since,
+        letters=letter_bounds(settings),
     )
     return Scheduler(
         container.database,

@@ -109,6 +109,8 @@ def _is_loopback(host: str) -> bool:
 def _http(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.max_bulk_body_bytes < settings.max_body_bytes:
         yield "ENCORE_MAX_BULK_BODY_BYTES", "is smaller than ENCORE_MAX_BODY_BYTES"
+    if settings.admin_port and settings.admin_port == settings.port:
+        yield "ENCORE_ADMIN_PORT", "is ENCORE_PORT: strangers would reach it"
     if settings.person_batch_bytes > settings.max_bulk_body_bytes:
         yield "ENCORE_PERSON_BATCH_BYTES", "is larger than ENCORE_MAX_BULK_BODY_BYTES"
     if settings.max_bodies_bytes < 4 * settings.max_bulk_body_bytes:

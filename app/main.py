@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
-from starlette.routing import BaseRoute
-from starlette.types import Receive, Scope, Send
+from fastapi import APIRouter, FastAPI
 
 from app import telemetry
-from app.api import exception_handlers, health, openapi
+from app.api import health, openapi
+from app.api.application import Application
 from app.api.cursors import Cursors
 from app.api.dependencies import Batches, Services
 from app.api.envelope import EnvelopeLimits
@@ -23,14 +22,15 @@ from app.api.fast_lane import FastLane
 from app.api.jwks import KeySource, open_keys
 from app.api.limits import Bodies, BodyCaps, ConcurrencyLimiter, RateLimiter
 from app.api.list_responses import UserLists
-from app.api.middleware import BoundaryMiddleware, RequestGuards
+from app.api.middleware import RequestGuards
 from app.api.readiness import ReadinessCheck
 from app.api.request_context import RequestLimits
-from app.api.routing import bulk_paths, literal_paths, methods_at, refuse_undeclared, refuse_unreachable
+from app.api.routing import bulk_paths, refuse_unreachable
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
 from app.api.v1 import event_routes, item_routes, model_routes, recommendation_routes, training_routes, user_routes
 from app.application.credentials import ApiKeys
+from app.application.ingestion.dead_letter_retention import watch_dead_letters
 from app.application.outgoing.outbox_relay import BackgroundEvents, OutboxRelay
 from app.application.queue_gauges import watch_queues
 from app.application.recommending.refresh_events import publish_to
@@ -39,7 +39,7 @@ from app.application.scheduler import tick_for_ever
 from app.application.serving_stack import ServingStack
 from app.application.supervision import Loop, supervised, watch_lag
 from app.application.training.model_training import request_training, requeue_pending
-from app.bootstrap import Container, make_registry, make_scheduler, make_serving, open_container
+from app.bootstrap import Container, letter_bounds, make_registry, make_scheduler, make_serving, open_container
 from app.config import Settings, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
@@ -48,20 +48,6 @@ log = telemetry.get_logger(__name__)
 
 FLUSH_SECONDS = 3.0
 """How long a shutdown waits for events that may be lost."""
-
-
-class Application(FastAPI):
-    """Crosses the boundary before the framework is asked: its machinery is for requests that deserve it."""
-
-    boundary: BoundaryMiddleware
-    literal_paths: frozenset[str]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await super().__call__(scope, receive, send)
-            return
-        scope["app"] = self
-        await self.boundary(scope, receive, send)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -81,32 +67,39 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         lifespan=lambda app: lifespan(app, settings, keys),
     )
-    app.router.routes.extend(every_route(settings.operations_open))
-    refuse_undeclared(app.routes)
+    app.assemble(every_router(settings.shows_operations), partial(bounds_of, settings))
     refuse_unreachable(app.routes, {"user_id": RESERVED_USER_IDS, "item_id": RESERVED_ITEM_IDS})
-    app.literal_paths = literal_paths(app.routes)
-    app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]  # the way FastAPI documents
-    exception_handlers.install(app)
-    app.boundary = BoundaryMiddleware(
-        partial(FastAPI.__call__, app), bounds=bounds_of(settings, app), methods_at=partial(methods_at, app)
-    )
+    app.state.operator_pages = health.OperatorPages(app.openapi)
     return app
 
 
-def every_route(operations_open: bool = True) -> Iterator[BaseRoute]:
-    """The routes, in the order in which they are asked."""
+def create_admin_app(app: FastAPI, settings: Settings) -> FastAPI:
+    """What operators look at, for a listener that strangers do not reach: probes, figures and documents of `app`.
+
+    No credentials, no limits, no place taken. It has no life of its own: `app` opens what it looks at.
+    """
+    admin = Application(title="Encore: operations", docs_url=None, redoc_url=None, openapi_url=None)
+    admin.router.redirect_slashes = False
+    admin.state = app.state
+    routers = [health.probes, health.operations]
+    paths = {str(getattr(route, "path", "")) for router in routers for route in router.routes}
+    admin.assemble(routers, partial(bounds_of, settings), uncounted=paths | health.ASSET_PATHS)
+    return admin
+
+
+def every_router(shows_operations: bool = True) -> list[APIRouter]:
+    """The routers, in the order in which they are asked."""
     # More particular paths first: `/recs/train` is not a user.
-    for module in (training_routes, model_routes, recommendation_routes, item_routes, user_routes, event_routes):
-        yield from module.routes.routes
-    yield from health.probes.routes
-    if operations_open:
-        yield from health.operations.routes
+    modules = [training_routes, model_routes, recommendation_routes, item_routes, user_routes, event_routes]
+    shown = [health.operations] if shows_operations else []
+    return [*(module.routes for module in modules), health.probes, *shown]
 
 
 def openapi_document() -> dict[str, Any]:
     """The OpenAPI document of every route. Opens nothing and needs no setting."""
     app = FastAPI(title="Encore", version=version("encore-recs"))
-    app.router.routes[:] = every_route()
+    for router in every_router():
+        app.router.routes.extend(router.routes)
     return openapi.document(app)
 
 
@@ -146,6 +139,7 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIt
             "background_events": partial(told.run, asyncio.Event()),
             "lag": watch_lag,
             "queue_gauges": partial(watch_queues, container.database, container.jobs),
+            "dead_letters": partial(watch_dead_letters, container.database, letter_bounds(settings), container.clock),
             "report_gauges": partial(watch_reports, container.database),
         }
         if settings.jobs_url.startswith("local:"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,9 @@ CLOSE = ((b"connection", b"close"),)
 
 _PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_:@|~+=-][A-Za-z0-9_.:@|~+=-]*)+|/")
 """What nearly every path is: no escape, no empty and no dot segment. Anything else is looked at closely."""
+QUOTED_SLASH = "\ue02f"
+"""Stands for `%2F` in the path that is routed by: of no script, so in no id."""
+
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
@@ -73,10 +77,20 @@ def _path_refusal(raw_path: bytes) -> Problem | None:
         return Problem(problems.BAD_REQUEST)
     if _CONTROL.search(path):
         return Problem(problems.INVALID, fields=(problems.FieldError("path", "#", "control_character"),))
-    is_odd = "%" in path or "\\" in path or b"%2f" in raw_path.lower()
-    if is_odd or any(segment.split(";")[0] in {"", ".", ".."} for segment in path.split("/")[1:]):
+    is_odd = "%" in path or "\\" in path or QUOTED_SLASH in path
+    segments = [*path.split("/"), *(unquote_to_bytes(part).decode() or "." for part in raw_path.split(b"/")[1:])]
+    if is_odd or any(segment.split(";")[0] in {".", ".."} or segment.startswith(";") for segment in segments):
         return Problem(problems.NOT_FOUND)
     return None
+
+
+def routable(raw_path: bytes) -> str:
+    """The path for routing: text in composed form (NFC), a quoted slash told from one that parts segments.
+
+    Raises UnicodeDecodeError for what `envelope_problem` refuses.
+    """
+    segments = (unquote_to_bytes(segment).decode() for segment in raw_path.split(b"/"))
+    return unicodedata.normalize("NFC", "/".join(segment.replace("/", QUOTED_SLASH) for segment in segments))
 
 
 def _query_refusal(query: bytes) -> Problem | None:

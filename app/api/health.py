@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -16,15 +19,19 @@ from app.api import reference_pages, welcome
 from app.api.dependencies import ContextDep, ServicesDep
 from app.api.exception_handlers import problem_response
 from app.api.problems import NOT_READY, Problem
+from app.api.rendered import Rendered
 from app.api.security import PUBLIC, with_policy
 from app.api.v1.route_docs import problem_responses, router
 from app.api.v1.schemas.common import ResponseModel
 
 probes = router("", "operations")
 operations = router("", "operations")
-"""Served unless the setting `operations_open` says that the public can reach this port."""
+"""On the listener for operators (`admin_port`), and where the setting `operations_open` says so on the public one."""
 
 VERSION = version("encore-recs")
+FIGURES_SECONDS = 1.0
+"""How old figures may be: collecting them takes tens of milliseconds of processor time."""
+
 LINKS = {
     "/docs": "every operation, to read and to try (Swagger UI)",
     "/redoc": "the same to read (ReDoc)",
@@ -32,6 +39,9 @@ LINKS = {
     "/health": "state of each part",
     "/metrics": "figures for Prometheus",
 }
+
+
+ASSET_PATHS = frozenset(f"/{reference_pages.ASSETS}/{name}" for name in reference_pages.MEDIA_TYPES)
 
 
 class Alive(ResponseModel):
@@ -87,22 +97,39 @@ async def _health(uses: ServicesDep, call: ContextDep) -> Response:
     return JSONResponse(health.model_dump(mode="json"))
 
 
+class OperatorPages:
+    """The figures and the OpenAPI document as bytes; `document` gives the document of the service."""
+
+    def __init__(self, document: Callable[[], dict[str, Any]]) -> None:
+        self.openapi = Rendered(lambda: json.dumps(document(), separators=(",", ":")).encode(), math.inf)
+        self.figures = Rendered(lambda: exposition.generate_latest(telemetry.REGISTRY), FIGURES_SECONDS)
+        self.open_metrics = Rendered(
+            lambda: openmetrics.generate_latest(telemetry.REGISTRY),  # type: ignore[no-untyped-call]  # not annotated there
+            FIGURES_SECONDS,
+        )
+
+
+def _pages(request: Request) -> OperatorPages:
+    pages: OperatorPages = request.app.state.operator_pages
+    return pages
+
+
 @operations.get("/metrics", operation_id="getMetrics", response_class=PlainTextResponse)
 @with_policy(PUBLIC)
 async def get_metrics(request: Request) -> Response:
-    """Figures for Prometheus; as OpenMetrics, with exemplars, to who asks for it."""
+    """Figures for Prometheus, at most a second old; as OpenMetrics, with exemplars, to who asks for it."""
     # Only the media type is looked at: negotiating by the rest of the header would parse what strangers write.
     if "application/openmetrics-text" in request.headers.get("accept", ""):
-        figures = openmetrics.generate_latest(telemetry.REGISTRY)  # type: ignore[no-untyped-call]  # not annotated there
-        return Response(figures, media_type=openmetrics.CONTENT_TYPE_LATEST)
-    return Response(exposition.generate_latest(telemetry.REGISTRY), media_type=exposition.CONTENT_TYPE_LATEST)
+        return Response(await _pages(request).open_metrics.get(), media_type=openmetrics.CONTENT_TYPE_LATEST)
+    return Response(await _pages(request).figures.get(), media_type=exposition.CONTENT_TYPE_LATEST)
 
 
 @operations.get("/openapi.json", operation_id="getOpenApi", response_model=dict[str, Any])
 @with_policy(PUBLIC)
 async def get_openapi(request: Request) -> Response:
     """This interface as an OpenAPI 3.1 document."""
-    return JSONResponse(request.app.openapi(), headers={"cache-control": "no-cache"})
+    document = await _pages(request).openapi.get()
+    return Response(document, media_type="application/json", headers={"cache-control": "no-cache"})
 
 
 @operations.get("/docs", operation_id="getDocs", response_class=HTMLResponse)

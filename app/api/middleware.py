@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
@@ -82,6 +82,9 @@ class BoundaryMiddleware:
         method = scope["method"]
         call = RequestContext(request_id_from(scope["headers"]), address=client_address(scope))
         exchange = Exchange(scope, receive, send, call, self._cap(scope["path"]))
+        if b"%" in scope["raw_path"]:
+            with suppress(UnicodeDecodeError):  # refused in a moment
+                scope["path"] = envelope.routable(scope["raw_path"])
         if method == "HEAD":  # answered as GET; the exchange drops the body
             scope = {**scope, "method": "GET"}
         scope.setdefault("state", {}).update(call=call, exchange=exchange, bounds=self._bounds)

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
+from app.api.envelope import QUOTED_SLASH
 from app.api.limits import Sender
 from app.api.request_context import RequestContext, bounds_of, exchange_of, request_context_of, state_of
 from app.api.security import Policy, authorise, policy_of
@@ -47,7 +48,14 @@ class SecuredRoute(APIRoute):
         """`/users/bulk` is a path of its own and never the user `bulk`, whatever the method."""
         if self.param_convertors and scope["path"] in scope["app"].literal_paths:
             return Match.NONE, {}
-        return super().matches(scope)
+        match, child = super().matches(scope)
+        if "path_params" in child:
+            found = child["path_params"]
+            child["path_params"] = {
+                name: value.replace(QUOTED_SLASH, "/") if isinstance(value, str) else value
+                for name, value in found.items()
+            }
+        return match, child
 
 
 async def take_body(scope: Scope, policy: Policy, call: RequestContext) -> None:

@@ -18,7 +18,7 @@ from jwt.algorithms import AllowedPublicKeys
 from app.api.strict_json import parse_json
 from app.application.credentials import SCOPES
 from app.domain.exceptions import AuthenticationError, InputError
-from app.domain.identifiers import is_id
+from app.domain.identifiers import as_id
 
 MAX_TOKEN_BYTES = 8_192
 TOKEN_TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
@@ -108,9 +108,10 @@ def check_claims(payload: Mapping[str, object], policy: TokenPolicy, now: float)
     is_access = payload.get("token_use", "access") == "access" and payload.get("typ", "Bearer") in ("Bearer", "JWT")
     if not (is_current and is_short and is_ours and is_access):
         raise AuthenticationError
-    if not isinstance(subject, str) or not is_id(subject):
+    user_id = as_id(subject) if isinstance(subject, str) else None
+    if user_id is None:
         raise AuthenticationError
-    return Claims(subject, _scopes(payload), issued, expires + policy.leeway)
+    return Claims(user_id, _scopes(payload), issued, expires + policy.leeway)
 
 
 def _time(value: object) -> float:

@@ -22,7 +22,7 @@ import jwt
 
 from app.domain.entities import ApiKey
 from app.domain.exceptions import InputError, NotFoundError
-from app.domain.identifiers import is_id
+from app.domain.identifiers import as_id, is_id
 from app.domain.key_store import ApiKeyStore
 
 SCOPES: tuple[str, ...] = ("recs:read", "recs:train", "recs:admin", "events:write", "catalog:write")
@@ -48,7 +48,7 @@ def issue_token(
     now: datetime,
 ) -> str:
     """A signed HS256 token. Raises InputError for a subject or a scope that the server would not accept."""
-    if not is_id(subject):
+    if as_id(subject) is None:
         raise InputError("the subject is not a valid user id", "sub")
     _refuse_unknown_scopes(scopes)
     issued = int(now.timestamp())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from app.application.ingestion.dead_letter_retention import LetterBounds, prune
 from app.application.reporting.reporter import job_name
 from app.application.training.model_training import TrainingRequest, request_training, requeue_pending
 from app.application.training.retention import remove_old_artifacts
@@ -41,6 +42,7 @@ class Timetable:
     keep_versions: int
     reports: Mapping[str, Cron] = field(default_factory=dict)
     since: datetime = LONG_AGO
+    letters: LetterBounds = field(default_factory=LetterBounds)
 
 
 @dataclass
@@ -111,6 +113,7 @@ class Scheduler:
             await remove_old_artifacts(self.database, self.artifacts, model_type, self.timetable.keep_versions)
         for name in self.timetable.reports:
             await self.database.reports.prune(name, slot - _REPORTS_KEPT)
+        await prune(self.database, self.timetable.letters, self.clock())
         self.slots["retention"] = slot
 
 

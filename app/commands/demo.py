@@ -87,7 +87,9 @@ def use_folder(folder: Path) -> None:
     file = folder / "encore.yaml"
     if os.environ.setdefault("ENCORE_CONFIG_FILE", str(file)) != str(file) or file.exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    from app.infrastructure.private_files import make_private_folder
+
+    make_private_folder(folder)
     home = folder.resolve()
     content = {
         "environment": "demo",

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # uvicorn and the application are loaded by the command, not 
     import socket
 
     import uvicorn
+    from fastapi import FastAPI
 
     from app.config import Settings
 
@@ -82,18 +83,39 @@ def make_server(settings: Settings) -> uvicorn.Server:
     """The server of these settings. Raises ConfigurationError."""
     import uvicorn
 
-    from app.api.protocol import GuardedProtocol
-    from app.main import create_app
+    from app.main import create_admin_app, create_app
 
     app = create_app(settings)
-    config = uvicorn.Config(
+    config = server_config(app, settings, settings.host, settings.port, lifespan="on")
+    admin = None
+    if settings.admin_port is not None:
+        operators = create_admin_app(app, settings)
+        admin = uvicorn.Server(
+            server_config(operators, settings, settings.admin_host, settings.admin_port, lifespan="off")
+        )
+
+    def drain() -> None:
+        app.state.readiness.is_draining = True
+
+    return draining_server(config, drain, settings.drain_seconds, admin)
+
+
+def server_config(
+    app: FastAPI, settings: Settings, host: str, port: int, lifespan: Literal["on", "off"]
+) -> uvicorn.Config:
+    """How each listener of the process is run."""
+    import uvicorn
+
+    from app.api.protocol import GuardedProtocol
+
+    return uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
+        host=host,
+        port=port,
         http=GuardedProtocol,
         ws="none",
         loop="uvloop",
-        lifespan="on",
+        lifespan=lifespan,
         log_config=None,
         access_log=False,  # metrics count requests; the log is for what went wrong
         server_header=False,
@@ -104,16 +126,14 @@ def make_server(settings: Settings) -> uvicorn.Server:
         forwarded_allow_ips=settings.trusted_proxies or None,
     )
 
-    def drain() -> None:
-        app.state.readiness.is_draining = True
 
-    return draining_server(config, drain, settings.drain_seconds)
-
-
-def draining_server(config: uvicorn.Config, drain: Callable[[], None], drain_seconds: float) -> uvicorn.Server:
+def draining_server(
+    config: uvicorn.Config, drain: Callable[[], None], drain_seconds: float, admin: uvicorn.Server | None = None
+) -> uvicorn.Server:
     """A server that on the first signal turns not ready, still accepts for `drain_seconds`, and only then stops.
 
-    Load balancers need that time to notice; uvicorn alone refuses new connections at once.
+    Load balancers need that time to notice; uvicorn alone refuses new connections at once. `admin` is the listener for
+    operators: it answers as long as the server does, on the same event loop.
     """
     import uvicorn
 
@@ -121,8 +141,19 @@ def draining_server(config: uvicorn.Config, drain: Callable[[], None], drain_sec
         _is_told = False
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            # Bound first: a port that is taken ends the process (as uvicorn does it) before anything was opened.
+            bound = None if admin is None else [admin.config.bind_socket()]
             await super().startup(sockets)
+            if admin is not None and self.started:
+                admin.config.load()
+                admin.lifespan = admin.config.lifespan_class(admin.config)
+                await admin.startup(bound)
             tune_collector()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            if admin is not None and admin.started:
+                await admin.shutdown()
+            await super().shutdown(sockets)
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             # The base class would raise the signal again after a clean stop, and the exit code would not be 0.

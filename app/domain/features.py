@@ -23,6 +23,7 @@ _MAX_PER_NAMESPACE = 20_000
 _MAX_USER_VALUES = 500
 """More values than this (postal codes, names) identify people rather than describe them."""
 
+_SEVERAL = "|"
 _NUMBERS = (int, float)
 
 
@@ -40,11 +41,17 @@ def _item_names(item: Item) -> Iterator[str]:
 
 
 def _user_names(user: User) -> Iterator[str]:
-    """The feature names of one profile: texts and whole numbers as they are, and numbers by decade too."""
+    """The feature names of one profile: texts and whole numbers as they are, and numbers by decade too.
+
+    `a|b|c` is several values of one attribute: each is a feature, and all together are another.
+    """
     for name, value in user.attributes.items():
         if isinstance(value, bool) or not isinstance(value, _NUMBERS):
             if isinstance(value, (str, bool)) and str(value).strip():
-                yield f"{_namespace(name)}:{str(value).strip().lower()}"
+                text = str(value).strip().lower()
+                yield f"{_namespace(name)}:{text}"
+                if _SEVERAL in text:
+                    yield from (f"{_namespace(name)}:{part.strip()}" for part in text.split(_SEVERAL) if part.strip())
         elif np.isfinite(value):
             yield f"{_namespace(name)}:{value:g}"
             yield f"{_namespace(name)}:{int(value // 10) * 10}s"
@@ -67,7 +74,7 @@ def feature_names(items: Sequence[Item]) -> tuple[str, ...]:
 def user_feature_names(users: Sequence[User]) -> tuple[str, ...]:
     """The features at least two profiles share; attributes with more than 500 values are left out; sorted."""
     counts = Counter(name for user in users for name in set(_user_names(user)))
-    values = Counter(name.partition(":")[0] for name in counts)
+    values = Counter(name.partition(":")[0] for name in counts if _SEVERAL not in name)
     described = Counter({n: c for n, c in counts.items() if values[n.partition(":")[0]] <= _MAX_USER_VALUES})
     return _frequent(described, _MIN_COUNT, _MAX_USER_VALUES)
 

@@ -25,6 +25,10 @@ class OutboxStore(Protocol):
     async def pending(self) -> int:
         """How many wait."""
 
+    @abstractmethod
+    async def prune(self, before: datetime) -> int:
+        """Delete what was published before that moment; returns how many went. What waits stays, however old."""
+
 
 class DeadLetterStore(Protocol):
     """Events that could not be taken in, kept for a human."""
@@ -52,3 +56,15 @@ class DeadLetterStore(Protocol):
     @abstractmethod
     async def count(self) -> int:
         """How many have not been replayed."""
+
+    @abstractmethod
+    async def held(self) -> tuple[int, int]:
+        """(letters, bytes of their payloads), replayed ones included."""
+
+    @abstractmethod
+    async def prune(self, before: datetime) -> int:
+        """Delete letters received before that moment; returns how many went."""
+
+    @abstractmethod
+    async def keep_newest(self, max_rows: int, max_bytes: int) -> int:
+        """Delete the oldest letters until at most `max_rows` of at most `max_bytes` payload are left; how many went."""

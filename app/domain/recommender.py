@@ -106,6 +106,18 @@ class Tower(Protocol):
 
 
 @runtime_checkable
+class PlacesNew(Protocol):
+    """A recommender that places an item nobody has touched by its features."""
+
+    @abstractmethod
+    def as_new(self, dataset: Dataset, items: NDArray[np.bool_]) -> Recommender:
+        """A twin for which nobody has touched these items, (n_items,) bool: they stand where their features put them.
+
+        What places them is learnt from the others; what else was learnt from them stays, so this is cheap and no refit.
+        """
+
+
+@runtime_checkable
 class Neighbourhood(Protocol):
     """A recommender that scores by item-to-item weights: proposes the neighbours of what was seen."""
 
@@ -144,6 +156,15 @@ class Recommenders(Protocol):
         """Names that selection may try besides the usual ones: what they need is here, and they were asked for.
 
         May load libraries: called by a training only.
+        """
+
+    @abstractmethod
+    def as_new(
+        self, members: Mapping[str, Recommender], dataset: Dataset, items: NDArray[np.bool_]
+    ) -> Mapping[str, Scorer]:
+        """Members as a blend would ask them about `items`, (n_items,) bool, if nobody had touched these.
+
+        `members` are fitted to `dataset`, which has features of the items.
         """
 
     @abstractmethod

@@ -5,9 +5,10 @@ has learnt from. The weight of a (user, item) pair is the sum over its kinds of
 
     policy.weights[kind] x strength x min(1 + ln(count), cap) x 2 ** (-age in days / half_life_days)
 
-where *strength* is the largest watched ratio for watch; (rating - 2) / 3 for rating, so that five stars count 1, two
-stars nothing and one star against; the newest value for watchlist (1 added, 0 removed); else the largest value, 0 to
-`cap`. Times in the future count as now.
+and where a kind speaks against the item (a dislike, a rating below 2), only those kinds are summed: what somebody says
+counts more than what somebody did. *Strength* is the largest watched ratio for watch; (rating - 2) / 3 for rating, so
+that five stars count 1, two stars nothing and one star against; the newest value for watchlist (1 added, 0 removed);
+else the largest value, 0 to `cap`. Times in the future count as now.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def history_of(
 ) -> tuple[tuple[str, float, float], ...]:
     """(item_id, weight, newest Unix time) of one user's pair states: newest first (ties by item_id), one per item.
 
-    Items whose weights cancel out stay, with weight 0: the user has seen them.
+    Items that weigh nothing stay, with weight 0: the user has seen them.
     """
     if not states:
         return ()
@@ -101,12 +102,12 @@ def history_of(
         np.array([state.count for state in states], dtype=np.float64),
         np.array([state.occurred_at.timestamp() for state in states], dtype=np.float64),
     )
-    merged: dict[str, tuple[float, float]] = {}
+    merged: dict[str, tuple[float, float, float]] = {}
     weights = _weights(arrays, policy, now.timestamp())
     for state, weight, time in zip(states, weights.tolist(), arrays.time.tolist(), strict=True):
-        total, newest = merged.get(state.item_id, (0.0, time))
-        merged[state.item_id] = (total + weight, max(newest, time))
-    entries = ((item_id, weight, time) for item_id, (weight, time) in merged.items())
+        liked, disliked, newest = merged.get(state.item_id, (0.0, 0.0, time))
+        merged[state.item_id] = (liked + max(weight, 0.0), disliked + min(weight, 0.0), max(newest, time))
+    entries = ((item_id, disliked or liked, time) for item_id, (liked, disliked, time) in merged.items())
     return tuple(sorted(entries, key=lambda entry: (-entry[2], entry[0])))
 
 
@@ -150,7 +151,7 @@ def _histories(
     weights = _weights(states, policy, now)
     first = _starts(state_user, state_item)
     pair_user, pair_item = state_user[first], state_item[first]
-    pair_weight = np.add.reduceat(weights, first) if len(first) else weights
+    pair_weight = _pair_weights(weights, first) if len(first) else weights
     pair_time = np.maximum.reduceat(states.time, first) if len(first) else states.time
     order = np.lexsort((pair_item, -pair_time, pair_user))
     indptr = np.concatenate([[0], np.cumsum(np.bincount(pair_user, minlength=n_users))]).astype(np.int64)
@@ -161,6 +162,12 @@ def _histories(
         pair_time[order].astype(np.float64),
         now,
     )
+
+
+def _pair_weights(weights: Floats, first: NDArray[np.int64]) -> Floats:
+    """The weight of each pair from those of its kinds: of all, or of those below zero where there are any."""
+    disliked = np.add.reduceat(np.minimum(weights, 0.0), first)
+    return np.where(disliked < 0.0, disliked, np.add.reduceat(np.maximum(weights, 0.0), first))
 
 
 def _states(

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 from app.domain.entities import (
     Champion,
@@ -44,7 +45,7 @@ class IngestBatch:
     dead_letters: Sequence[DeadLetter] = ()
     offsets: Sequence[tuple[int, SourceOffset]] = ()
     messages: Sequence[OutboxMessage] = ()
-    on_conflict: Callable[[int], tuple[DeadLetter, Sequence[OutboxMessage]]] | None = None
+    on_conflict: Callable[[int], tuple[DeadLetter | None, Sequence[OutboxMessage]]] | None = None
 
 
 class InteractionStore(Protocol):
@@ -64,6 +65,10 @@ class InteractionStore(Protocol):
         catalog data). What an erased user did up to the erasure is dropped: TOMBSTONED. `touched` holds the users of
         accepted interactions.
         """
+
+    @abstractmethod
+    async def known_ids(self, user_id: str, event_ids: Collection[UUID]) -> Collection[UUID]:
+        """Those of the ids under which an event of this very user is stored."""
 
     @abstractmethod
     async def history(self, user_id: str, limit: int) -> Sequence[PairState]:
@@ -158,9 +163,8 @@ class CatalogStore(Protocol):
     async def readmit_users(
         self, user_ids: Collection[str], now: datetime, until: Callable[[datetime], datetime]
     ) -> int:
-        """Somebody has come back: where what occurs now would be dropped, `until` says from the moment stored up to
-        when it is from now on. Never later than stored. Returns for how many users that changed anything.
-        """
+        """Somebody has come back: where what occurs at `now` would be dropped, `until(stored)` holds instead of what is
+        stored, if it is earlier. Returns for how many users that changed anything."""
 
     @abstractmethod
     async def list_users(self, after: str | None, limit: int) -> Sequence[User]:

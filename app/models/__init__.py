@@ -8,8 +8,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.dataset import Dataset
 from app.domain.exceptions import ArtifactDamagedError, InputError
-from app.domain.recommender import Recommender, Recommenders
+from app.domain.recommender import PlacesNew, Recommender, Recommenders, Scorer
 from app.models.collaborative import FactorRecommender
 from app.models.content_based import ContentRecommender
 from app.models.ease import EaseRecommender
@@ -17,6 +18,7 @@ from app.models.graph_filter import GraphRecommender
 from app.models.hybrid import Hybrid
 from app.models.lightfm import LightfmRecommender
 from app.models.neighbours import NeighbourRecommender
+from app.models.peers import Peers, ThroughPeers
 from app.models.popularity import Popularity
 from app.models.profile import ProfileRecommender
 from app.models.sequence import SequenceRecommender
@@ -54,6 +56,7 @@ _MAKERS: Mapping[str, _Maker] = {
     "content": ContentRecommender,
     "rp3": NeighbourRecommender,
     "item-item": NeighbourRecommender,
+    "transitions": NeighbourRecommender,
     "graph": GraphRecommender,
     "ease": EaseRecommender,
     "sequence": SequenceRecommender,
@@ -73,6 +76,17 @@ class RecommenderTable(Recommenders):
 
     def names(self) -> tuple[str, ...]:
         return tuple(_MAKERS)
+
+    def as_new(
+        self, members: Mapping[str, Recommender], dataset: Dataset, items: NDArray[np.bool_]
+    ) -> Mapping[str, Scorer]:
+        peers = Peers.learn(dataset, items)
+        return {
+            name: member.as_new(dataset, items)
+            if isinstance(member, PlacesNew)
+            else ThroughPeers(member.name, member, peers)
+            for name, member in members.items()
+        }
 
     def build(self, name: str, parameters: Mapping[str, object]) -> Recommender:
         maker = _MAKERS.get(name)

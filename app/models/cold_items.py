@@ -30,9 +30,9 @@ class ColdItems:
         return cls(np.zeros((1, factors), dtype=np.float32))
 
     @classmethod
-    def learn(cls, dataset: Dataset, vectors: Floats, counts: NDArray[np.float64], regularization: float) -> ColdItems:
-        """From the features and vectors of the items with interactions."""
-        warm = np.flatnonzero(counts > 0)
+    def learn(cls, dataset: Dataset, vectors: Floats, touched: NDArray[np.bool_], regularization: float) -> ColdItems:
+        """From the features and vectors of the items with interactions, `touched` (n_items,)."""
+        warm = np.flatnonzero(touched)
         if dataset.item_features is None or not len(warm):
             return cls.nothing(vectors.shape[1])
         encoded = _encode(dataset.item_features.matrix[warm])

@@ -19,14 +19,14 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
-from app.domain.recommender import ProgressCallback, Recommender, Tower
+from app.domain.recommender import PlacesNew, ProgressCallback, Recommender, Tower
 from app.models.base import Array, Floats, as_parameters, parse_parameters, positives, take_floats
 from app.models.cold_items import ColdItems
 from app.models.engines import FactorParameters, factorize
 from app.models.folding import Evidence, Ridge, clipped, fold, fold_without_each
 
 
-class FactorRecommender(Recommender, Tower):
+class FactorRecommender(Recommender, Tower, PlacesNew):
     """iALS as a tower: `item_vectors` and a fold-in by NumPy."""
 
     def __init__(self, name: str, parameters: FactorParameters) -> None:
@@ -72,12 +72,21 @@ class FactorRecommender(Recommender, Tower):
         gram, rotation = np.linalg.eigh(vectors.astype(np.float64).T @ vectors.astype(np.float64))
         self._vectors = np.ascontiguousarray(vectors @ rotation, dtype=np.float32)
         self._gram = np.maximum(gram, 0.0).astype(np.float32).astype(np.float64)
-        counts = np.asarray((matrix > 0).sum(axis=0), dtype=np.float64).ravel()
-        self._cold = ColdItems.learn(dataset, self._vectors, counts, self._parameters.cold_regularization)
-        without = np.flatnonzero(counts == 0)
-        if dataset.item_features is not None and len(without):
-            self._vectors[without] = self._cold.vectors(dataset.item_features.matrix[without])
+        self._place(dataset, np.asarray((matrix > 0).sum(axis=0)).ravel() == 0)
         progress(self.name, 1.0)
+
+    def _place(self, dataset: Dataset, without: NDArray[np.bool_]) -> None:
+        """Learn where features put an item, and put those without likes there."""
+        p = self._parameters
+        self._cold = ColdItems.learn(dataset, self._vectors, ~without, p.cold_regularization)
+        if dataset.item_features is not None and without.any():
+            self._vectors[without] = self._cold.vectors(dataset.item_features.matrix[np.flatnonzero(without)])
+
+    def as_new(self, dataset: Dataset, items: NDArray[np.bool_]) -> FactorRecommender:
+        twin = self.extended(sp.csr_matrix((0, 0), dtype=np.float32))
+        liked = np.bincount(dataset.histories.items[dataset.histories.weights > 0], minlength=dataset.n_items) > 0
+        twin._place(dataset, items | ~liked)
+        return twin
 
     def _ridge(self) -> Ridge:
         p = self._parameters
@@ -106,7 +115,8 @@ class FactorRecommender(Recommender, Tower):
 
     def extended(self, features: sp.csr_matrix) -> FactorRecommender:
         wider = type(self)(self.name, self._parameters)
-        wider._vectors = np.vstack([self._vectors, self._cold.vectors(features)])
+        new = self._cold.vectors(features) if features.shape[0] else self._vectors[:0]
+        wider._vectors = np.vstack([self._vectors, new])
         wider._gram, wider._mean_weight = self._gram, self._mean_weight
         wider._n_trained, wider._cold = self._n_trained, self._cold
         return wider

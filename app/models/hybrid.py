@@ -18,27 +18,31 @@ from threadpoolctl import threadpool_limits
 
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import ArtifactDamagedError, InputError
-from app.domain.recommender import Blended, ProgressCallback, Recommender, Recommenders
+from app.domain.recommender import Blended, PlacesNew, ProgressCallback, Recommender, Recommenders
 from app.domain.scaling import score_scale
 from app.models.base import Array, Floats, take_floats
 from app.models.peers import Peers
 
-_PLACES_NEW = frozenset({"ials", "content", "lightfm"})
-"""Members that score an item nobody touched by its features; for the others, its peers speak."""
+_PRIORS = frozenset({"popularity", "trending", "profile"})
+"""Members that do not look at the history."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """`members`: name → parameters. `weights`: name → one weight per knot. `knots`: rising history lengths."""
+    """`members`: name → parameters. `weights`: name → one weight per knot. `knots`: rising history lengths.
+
+    `cold`: name → weight for items nobody has touched, whatever the length; without it they have the others' weights.
+    """
 
     members: Mapping[str, Mapping[str, object]]
     weights: Mapping[str, tuple[float, ...]]
     knots: tuple[int, ...]
+    cold: Mapping[str, float] | None = None
 
     @classmethod
     def parse(cls, given: Mapping[str, object]) -> Blend:
         """From JSON parameters. Raises InputError where they do not fit together."""
-        unknown = set(given) - {"members", "weights", "knots"}
+        unknown = set(given) - {"members", "weights", "knots", "cold"}
         members, weights, knots = given.get("members"), given.get("weights"), given.get("knots", [0])
         if unknown or not isinstance(members, Mapping) or not members or "hybrid" in members:
             raise InputError("a hybrid needs members, weights and knots", "members")
@@ -50,11 +54,43 @@ class Blend:
         table = {name: tuple(float(weight) for weight in weights[name]) for name in members}
         if any(len(row) != len(points) or not np.isfinite(row).all() for row in table.values()):
             raise InputError("one finite weight per knot and member", "weights")
-        return cls({name: dict(parameters) for name, parameters in members.items()}, table, points)
+        members = {name: dict(parameters) for name, parameters in members.items()}
+        return cls(members, table, points, cls._parse_cold(given.get("cold"), members))
+
+    @staticmethod
+    def _parse_cold(given: object, members: Mapping[str, object]) -> Mapping[str, float] | None:
+        if given is None:
+            return None
+        if not isinstance(given, Mapping) or not set(given) <= set(members):
+            raise InputError("weights of new items are for members", "cold")
+        cold = {name: float(given.get(name, 0.0)) for name in members}
+        if not np.isfinite(list(cold.values())).all():
+            raise InputError("weights of new items are finite", "cold")
+        return cold
 
     def at(self, name: str, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
         """The weight of a member for histories of these lengths."""
         return np.interp(np.log1p(lengths), np.log1p(self.knots), self.weights[name])
+
+
+def effective_lengths(
+    name: str, lengths: NDArray[np.int64], likes: NDArray[np.int64], signals: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """(n,) the lengths at which a member is weighted: those of the histories, if there is a like in them.
+
+    Without any, what is popular stays what it is for a newcomer, however much was disliked, and the personal members
+    say no more than after one entry: away from what was disliked.
+    """
+    return np.where(likes > 0, lengths, 0 if name in _PRIORS else np.minimum(signals, 1))
+
+
+def _counts(histories: Histories) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(n,) entries with a positive weight, (n,) entries with any."""
+    found = []
+    for said in (histories.weights > 0, histories.weights != 0):
+        so_far = np.concatenate([[0], np.cumsum(said)]).astype(np.int64)
+        found.append(so_far[histories.indptr[1:]] - so_far[histories.indptr[:-1]])
+    return found[0], found[1]
 
 
 DEFAULT_BLEND: Mapping[str, object] = MappingProxyType(
@@ -130,15 +166,29 @@ class Hybrid(Recommender, Blended):
 
     def shares(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Mapping[str, Floats]:
         parts = {}
+        new = self._new(items)
+        likes, signals = _counts(histories)
         for name in self._members:
-            weights = self.blend.at(name, histories.lengths) / self._scales[name]
-            if weights.any():
-                parts[name] = self._score(name, histories, items) * weights.astype(np.float32)[:, None]
+            lengths = effective_lengths(name, histories.lengths, likes, signals)
+            weights = (self.blend.at(name, lengths) / self._scales[name]).astype(np.float32)
+            cold = self._cold_weight(name)
+            if weights.any() or (cold and new.any()):
+                part = self._score(name, histories, items)
+                parts[name] = part * (weights[:, None] if cold is None else np.where(new, cold, weights[:, None]))
         return parts
+
+    def _cold_weight(self, name: str) -> np.float32 | None:
+        return None if self.blend.cold is None else np.float32(self.blend.cold[name] / self._scales[name])
+
+    def _new(self, items: NDArray[np.int32] | None) -> NDArray[np.bool_]:
+        """(n_items or len(items),): which of them nobody has touched."""
+        return np.asarray((self._peers.row if items is None else self._peers.row[items]) >= 0)
 
     def _score(self, name: str, histories: Histories, items: NDArray[np.int32] | None) -> Floats:
         member = self._members[name]
-        return member.score(histories, items) if name in _PLACES_NEW else self._peers.score(member, histories, items)
+        if isinstance(member, PlacesNew):
+            return member.score(histories, items)
+        return self._peers.score(member, histories, items)
 
     def score(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Floats:
         width = self.n_items if items is None else len(items)
@@ -149,18 +199,26 @@ class Hybrid(Recommender, Blended):
 
     def contributions(self, history: Histories, items: NDArray[np.int32]) -> Floats:
         """What the score loses when the entry is taken away, the change of weights with the length included."""
-        n = len(history.items)
+        n, (likes, signals) = len(history.items), _counts(history)
+        lengths, less_likes = np.full(n + 1, n - 1), np.append(likes - (history.weights > 0), likes)
+        less_signals = np.append(signals - (history.weights != 0), signals)
+        lengths[-1] = n
         parts = np.zeros((n + 1, len(items)))
         asked, speaks = self._peers.behind(items)
+        new = self._new(items)
         for name, member in self._members.items():
-            now, less = self.blend.at(name, np.array([n, max(n - 1, 0)])) / self._scales[name]
-            if name in _PLACES_NEW:
+            at = effective_lengths(name, lengths, less_likes, less_signals)
+            weights = (self.blend.at(name, at) / self._scales[name])[:, None]
+            cold = self._cold_weight(name)
+            if cold is not None:
+                weights = np.where(new, cold, weights)
+            if isinstance(member, PlacesNew):
                 own = member.contributions(history, items).astype(np.float64)
             else:
                 own = np.asarray((speaks @ member.contributions(history, asked).T).T, dtype=np.float64)
             whole = own.sum(axis=0)
-            parts[:-1] += now * whole - less * (whole - own[:-1])
-            parts[-1] += now * whole
+            parts[:-1] += weights[-1] * whole - weights[:-1] * (whole - own[:-1])
+            parts[-1] += weights[-1] * whole
         parts[-1] -= parts[:-1].sum(axis=0)
         return parts.astype(np.float32)
 
@@ -172,7 +230,9 @@ class Hybrid(Recommender, Blended):
         return wider
 
     def parameters(self) -> Mapping[str, object]:
+        cold = {} if self.blend.cold is None else {"cold": dict(self.blend.cold)}
         return {
+            **cold,
             "members": {name: dict(given) for name, given in self.blend.members.items()},
             "weights": {name: list(weights) for name, weights in self.blend.weights.items()},
             "knots": list(self.blend.knots),

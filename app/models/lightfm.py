@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
-from app.domain.recommender import ProgressCallback, Recommender, Tower
+from app.domain.recommender import PlacesNew, ProgressCallback, Recommender, Tower
 from app.models.base import Array, Floats, as_parameters, parse_parameters, positives, take_floats
 from app.models.linalg import unit_rows
 from app.models.linear import inputs, losses, scaled
@@ -33,7 +33,7 @@ class LightfmParameters:
     regularization: float = 10.0
 
 
-class LightfmRecommender(Recommender, Tower):
+class LightfmRecommender(Recommender, Tower, PlacesNew):
     """Item vectors with the bias as last column; the user's last column is 1."""
 
     def __init__(self, name: str, parameters: LightfmParameters) -> None:
@@ -126,6 +126,13 @@ class LightfmRecommender(Recommender, Tower):
         parts = losses(entry[:, None] * (rows @ targets[:, :components].T).astype(np.float64), np.abs(entry))
         parts[-1] += self._beside(history)[0] @ targets[:, :components].T + targets[:, -1]
         return parts
+
+    def as_new(self, dataset: Dataset, items: NDArray[np.bool_]) -> LightfmRecommender:
+        twin = self.extended(sp.csr_matrix((0, len(self._features)), dtype=np.float32))
+        if dataset.item_features is not None and len(self._features):
+            rows = np.flatnonzero(items)
+            twin._vectors[rows] = unit_rows(dataset.item_features.matrix[rows]) @ self._features
+        return twin
 
     def extended(self, features: sp.csr_matrix) -> LightfmRecommender:
         wider = type(self)(self.name, self._parameters)

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from app.domain.dataset import Histories
 from app.models.base import Floats, known
 
+_NEGLIGIBLE = 1e-3
+"""Entries that have faded below this share say nothing."""
+
 _DISLIKE_LIMIT = 3.0
 """A dislike counts against its neighbours at most this many times a like."""
 
@@ -43,4 +46,23 @@ def losses(single: NDArray[np.float64], entry_mass: NDArray[np.float64]) -> Floa
     total, mass = single.sum(axis=0), entry_mass.sum()
     whole = total * scales(mass)
     without = (total - single) * scales(mass - entry_mass)[:, None]
+    return np.vstack([whole - without, whole - (whole - without).sum(axis=0)]).astype(np.float32)
+
+
+def decayed(decay: float, rank: NDArray[np.integer]) -> NDArray[np.float64]:
+    """decay to the power of the rank, 0 where it no longer matters (and 0⁰ = 1)."""
+    factors = np.power(decay, rank.astype(np.float64))
+    return np.where(factors >= _NEGLIGIBLE, factors, 0.0)
+
+
+def losses_by_rank(entry: NDArray[np.float64], rows: NDArray[np.float64], decay: float) -> Floats:
+    """(n + 1, k) as `losses`, of inputs (n,) that fade with their rank and rows (n, k): older ones move up."""
+    if decay >= 1.0:
+        return losses(entry[:, None] * rows, np.abs(entry))
+    rank = np.arange(len(entry))
+    now = entry * decayed(decay, rank)
+    kept = entry * decayed(decay, rank[None, :] - (rank[None, :] > rank[:, None]))
+    np.fill_diagonal(kept, 0.0)
+    whole = (now @ rows) * scales(np.abs(now).sum())
+    without = (kept @ rows) * scales(np.abs(kept).sum(axis=1))[:, None]
     return np.vstack([whole - without, whole - (whole - without).sum(axis=0)]).astype(np.float32)

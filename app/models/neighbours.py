@@ -1,8 +1,11 @@
-"""Item-to-item neighbours: RP3β random walks and normalised co-occurrence, kept as top-k lists.
+"""Item-to-item neighbours: RP3β random walks, normalised co-occurrence and directed transitions, kept as top-k lists.
 
 `rp3`: three steps on the user-item graph, transition probabilities to the power `alpha`, popular targets damped by
 count ** `beta` (Paudel et al. 2017, https://doi.org/10.1145/2955101). `item-item`: co-occurrence with users weighted
 1/√length and items 1/√count, the linear part of a graph filter (Shen et al. 2021, https://arxiv.org/abs/2108.07567).
+`transitions`: how often an item came within a few steps after another (app/models/transitions.py).
+
+With `decay` < 1 the entry n steps back in a history speaks with weight decayⁿ.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from numpy.typing import NDArray
 from app.domain.dataset import Dataset, Histories
 from app.domain.recommender import Neighbourhood, ProgressCallback, Recommender
 from app.models.base import Array, Floats, as_parameters, csr_arrays, parse_parameters, positives, take_csr, take_floats
-from app.models.linear import inputs, losses, scaled
+from app.models.linear import decayed, inputs, losses_by_rank, scaled
+from app.models.transitions import TransitionParameters, transition_weights
 
 _LONGEST = 1_000
 """Users with more liked items than this are cut down in training: the cost is quadratic, the extra signal is not."""
@@ -32,6 +36,7 @@ class WalkParameters:
     neighbours: int = 200
     alpha: float = 0.8
     beta: float = 0.3
+    decay: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +46,16 @@ class CooccurrenceParameters:
     neighbours: int = 300
     user_power: float = 0.5
     damping: float = 0.5
+    decay: float = 1.0
+
+
+NeighbourParameters = WalkParameters | CooccurrenceParameters | TransitionParameters
 
 
 class NeighbourRecommender(Recommender, Neighbourhood):
     """A history's neighbours, summed."""
 
-    def __init__(self, name: str, parameters: WalkParameters | CooccurrenceParameters) -> None:
+    def __init__(self, name: str, parameters: NeighbourParameters) -> None:
         self.name = name
         self._parameters = parameters
         self._neighbours = sp.csr_matrix((0, 0), dtype=np.float32)
@@ -57,6 +66,8 @@ class NeighbourRecommender(Recommender, Neighbourhood):
         """Unfitted, from JSON parameters."""
         if name == "rp3":
             return cls(name, parse_parameters(WalkParameters, parameters))
+        if name == "transitions":
+            return cls(name, parse_parameters(TransitionParameters, parameters))
         return cls(name, parse_parameters(CooccurrenceParameters, parameters))
 
     @classmethod
@@ -79,30 +90,40 @@ class NeighbourRecommender(Recommender, Neighbourhood):
         liked = shortened(positives(dataset, flat=True), _LONGEST)
         weights = dataset.histories.weights
         self._mean_weight = float(np.float32(weights[weights > 0].mean()))
-        left, right = _factors(liked, self._parameters)
-        self._neighbours = strongest(left, right, self._parameters.neighbours, self.name, progress)
+        p = self._parameters
+        if isinstance(p, TransitionParameters):
+            self._neighbours = top_of_rows(transition_weights(dataset, p), p.neighbours)
+        else:
+            self._neighbours = strongest(*_factors(liked, p), p.neighbours, self.name, progress)
         progress(self.name, 1.0)
 
-    def score(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Floats:
+    def _inputs(self, histories: Histories) -> sp.csr_matrix:
+        """(n, n_items) CSR: what each entry counts, older ones less where there is a decay."""
         weights = inputs(histories, self.n_items, self._mean_weight)
+        if self._parameters.decay < 1.0:
+            rank = np.arange(weights.nnz) - np.repeat(weights.indptr[:-1], np.diff(weights.indptr))
+            weights.data *= decayed(self._parameters.decay, rank).astype(np.float32)
+        return weights
+
+    def score(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Floats:
+        mass = self._inputs(histories)
         # Rows first: a history touches few of them, and slicing all columns would copy the whole matrix.
         if len(histories) == 1:
-            rows = self._neighbours[weights.indices]
-            weights = sp.csr_matrix(weights.data[None, :])
+            rows, weights = self._neighbours[mass.indices], sp.csr_matrix(mass.data[None, :])
         else:
-            rows = self._neighbours
+            rows, weights = self._neighbours, mass
         scores = np.asarray((weights @ rows).todense(), dtype=np.float32)
-        mass = inputs(histories, self.n_items, self._mean_weight)
         return scaled(scores if items is None else np.ascontiguousarray(scores[:, items]), mass)
 
     def contributions(self, history: Histories, items: NDArray[np.int32]) -> Floats:
-        """What the score loses when the entry is taken away; the last row is the change of scale they share."""
-        weights = inputs(history, self.n_items, self._mean_weight)
-        entry = np.zeros(len(history.items))
-        entry[history.items < self.n_items] = weights.data
-        rows = self._neighbours[np.where(history.items < self.n_items, history.items, 0)]
-        single = entry[:, None] * np.asarray(rows[:, items].todense(), dtype=np.float64)
-        return losses(single, np.abs(entry))
+        """What the score loses when the entry is taken away and the older ones move up; the last row is the rest."""
+        known = np.flatnonzero(history.items < self.n_items)
+        entry = inputs(history, self.n_items, self._mean_weight).data.astype(np.float64)
+        rows = np.asarray(self._neighbours[history.items[known]][:, items].todense(), dtype=np.float64)
+        parts = np.zeros((len(history.items) + 1, len(items)), dtype=np.float32)
+        found = losses_by_rank(entry, rows, self._parameters.decay)
+        parts[known], parts[-1] = found[:-1], found[-1]
+        return parts
 
     def extended(self, features: sp.csr_matrix) -> NeighbourRecommender:
         wider = type(self)(self.name, self._parameters)

@@ -54,14 +54,18 @@ class Peers:
         )
 
     @classmethod
-    def learn(cls, dataset: Dataset) -> Peers:
-        """From the features of the training items; without features nobody has any."""
+    def learn(cls, dataset: Dataset, as_new: NDArray[np.bool_] | None = None) -> Peers:
+        """From the features of the training items; without features nobody has any.
+
+        `as_new`: (n_items,) items to treat as if nobody had touched them.
+        """
         n_items = dataset.n_items
         nobody = cls.nobody(n_items)
         if dataset.item_features is None:
             return nobody
         liked = dataset.histories.items[dataset.histories.weights > 0]
         counts = np.bincount(liked, minlength=n_items)
+        counts = counts if as_new is None else np.where(as_new, 0, counts)
         described = np.diff(dataset.item_features.matrix.indptr) > 0
         able = np.flatnonzero((counts > 0) & described)
         by_count = able[np.argsort(counts[able], kind="stable")]
@@ -138,6 +142,22 @@ class Peers:
         return sp.csr_matrix(
             (nearest.data, self.known[nearest.indices], nearest.indptr), shape=(n_new, n_training), dtype=np.float32
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ThroughPeers(Scorer):
+    """A member that speaks of new items through their peers."""
+
+    name: str
+    member: Scorer
+    peers: Peers
+
+    @property
+    def n_items(self) -> int:
+        return self.member.n_items
+
+    def score(self, histories: Histories, items: NDArray[np.int32] | None = None) -> Floats:
+        return self.peers.score(self.member, histories, items)
 
 
 def _mean(weights: sp.csr_matrix, scores: Floats) -> Floats:

@@ -24,7 +24,7 @@ from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import TrainingError
 from app.domain.recommender import ProgressCallback, Recommender, Tower
 from app.models.base import Array, Floats, as_parameters, parse_parameters, positives, take_floats
-from app.models.linear import inputs
+from app.models.linear import decayed, inputs
 from app.models.sequence_moments import Steps, dense_weights, low_rank_weights
 
 MAX_DENSE_ITEMS = 6_000
@@ -103,7 +103,7 @@ class SequenceRecommender(Recommender):
 
     @staticmethod
     def _faded(matrix: sp.csr_matrix, rank: NDArray[np.int64], gamma: float) -> sp.csr_matrix:
-        data = (matrix.data * _decay(gamma, rank)).astype(np.float32)
+        data = (matrix.data * decayed(gamma, rank)).astype(np.float32)
         # A copy: dropping zeros works in place, and the other decay shares the indices.
         state = sp.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape, copy=True)
         state.eliminate_zeros()
@@ -140,8 +140,8 @@ class SequenceRecommender(Recommender):
         left = np.zeros((len(known), len(items)))
         for block, gamma in enumerate((self._parameters.fast, self._parameters.slow)):
             rows = self._write(self._reading[block][history.items[known]], items).astype(np.float64)
-            whole += (entry * _decay(gamma, rank)) @ rows
-            kept = entry * _decay(gamma, without)
+            whole += (entry * decayed(gamma, rank)) @ rows
+            kept = entry * decayed(gamma, without)
             np.fill_diagonal(kept, 0.0)
             left += kept @ rows
         parts = np.zeros((n + 1, len(items)))
@@ -204,9 +204,3 @@ class SequenceTower(SequenceRecommender, Tower):
 
     def arrays(self) -> Mapping[str, Array]:
         return {**super().arrays(), "vectors": self._vectors}
-
-
-def _decay(gamma: float, rank: NDArray[np.int64]) -> NDArray[np.float64]:
-    """γ to the power of the rank, 0 where it no longer matters (and 0⁰ = 1)."""
-    factors = np.power(gamma, rank.astype(np.float64))
-    return np.where(factors >= 1e-3, factors, 0.0)

@@ -28,11 +28,12 @@ _SAMPLED_STEPS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Liked items of all users, oldest first within each: `user`, `item` of length n_steps; `starts` per user."""
+    """Liked items of all users, oldest first within each: `user`, `item`, `time` (Unix seconds); `starts` per user."""
 
     user: NDArray[np.int64]
     item: NDArray[np.int64]
     starts: NDArray[np.int64]
+    time: NDArray[np.float64]
 
     @classmethod
     def of(cls, histories: Histories) -> Steps:
@@ -46,7 +47,9 @@ class Steps:
         if not (counts > 1).any():
             raise NotEnoughDataError("no user has two liked items")
         starts = np.concatenate([[0], np.cumsum(counts)])
-        return cls(user[order].astype(np.int64), histories.items[order].astype(np.int64), starts)
+        return cls(
+            user[order].astype(np.int64), histories.items[order].astype(np.int64), starts, histories.times[order]
+        )
 
     def windows(self, length: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(first step, number of steps ≤ `length`) of windows after whose every step another one comes.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from app.domain.entities import DeadLetter
 from app.domain.stores import Database
+from app.infrastructure.database.deleting import PIECE_ROWS
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LETTER = DeadLetter("kafka", "shape", b"\xff\x00{", "a" * 64, NOON, "topic", 3, 2**40)
@@ -68,3 +71,55 @@ async def test_adding_nothing_does_nothing(database: Database) -> None:
     await database.dead_letters.mark_replayed([], NOON)
 
     assert await database.dead_letters.count() == 0
+
+
+async def test_letters_are_counted_with_the_bytes_they_keep(database: Database) -> None:
+    assert await database.dead_letters.held() == (0, 0)
+
+    await database.dead_letters.add(
+        [replace(LETTER, payload=b"x" * 10), replace(LETTER, payload=b"\x00" * 4_096, offset=1)]
+    )
+    await database.dead_letters.mark_replayed([1], NOON)
+
+    assert await database.dead_letters.held() == (2, 4_106)
+
+
+async def test_letters_older_than_a_moment_go(database: Database) -> None:
+    ages = (0, 1, 2, 3)
+    await database.dead_letters.add(
+        [replace(LETTER, offset=age, received_at=NOON - timedelta(days=age)) for age in ages]
+    )
+
+    assert await database.dead_letters.prune(NOON - timedelta(days=1)) == 2
+    assert await database.dead_letters.prune(NOON - timedelta(days=1)) == 0
+    assert [letter.offset for letter in await database.dead_letters.list(10)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("max_rows", "max_bytes", "kept"),
+    [
+        (10, 1_000, [0, 1, 2, 3, 4]),
+        (3, 1_000, [2, 3, 4]),
+        (10, 250, [3, 4]),
+        (10, 99, []),
+        (1, 250, [4]),
+        (5, 500, [0, 1, 2, 3, 4]),
+    ],
+)
+async def test_of_too_many_letters_the_newest_stay(
+    database: Database, max_rows: int, max_bytes: int, kept: list[int]
+) -> None:
+    await database.dead_letters.add([replace(LETTER, payload=b"x" * 100, offset=offset) for offset in range(5)])
+
+    assert await database.dead_letters.keep_newest(max_rows, max_bytes) == 5 - len(kept)
+    assert [letter.offset for letter in await database.dead_letters.list(10)] == kept
+
+
+async def test_more_letters_than_one_statement_takes_go_all_the_same(database: Database) -> None:
+    count = PIECE_ROWS + 10
+    for start in range(0, count, 1_000):
+        stop = min(start + 1_000, count)
+        await database.dead_letters.add([replace(LETTER, offset=offset) for offset in range(start, stop)])
+
+    assert await database.dead_letters.keep_newest(5, 10_000) == count - 5
+    assert (await database.dead_letters.held())[0] == 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from uuid import UUID, uuid4
@@ -290,6 +290,34 @@ async def test_users_since_can_be_read_in_small_steps(database: Database) -> Non
         found |= set(users)
 
     assert found == {f"u{n}" for n in range(5)}
+
+
+async def test_popular_counts_nobody_whose_opinion_is_against_an_item_or_none(database: Database) -> None:
+    """Of ten people who had to do with item `a`, three speak for it: u1, u2 and u3."""
+    said: Sequence[tuple[str, Kind, float | None, float | None]] = (
+        ("u1", Kind.LIKE, None, None),
+        ("u2", Kind.RATING, 2.5, None),
+        ("u3", Kind.WATCH, 1.0, 100.0),
+        ("u4", Kind.DISLIKE, None, None),
+        ("u5", Kind.RATING, 2.0, None),
+        ("u6", Kind.RATING, 0.5, None),
+        ("u7", Kind.WATCHLIST, 0.0, None),
+        ("u8", Kind.WATCH, 0.0, 100.0),
+        ("u9", Kind.WATCH, 90.0, 100.0),
+        ("u9", Kind.DISLIKE, None, None),
+        ("u10", Kind.PURCHASE, None, None),
+        ("u10", Kind.RATING, 1.0, None),
+    )
+    await database.interactions.ingest(
+        IngestBatch(
+            [
+                event(number, user, "a", kind, minutes=number, value=value, duration=duration)
+                for number, (user, kind, value, duration) in enumerate(said, 1)
+            ]
+        )
+    )
+
+    assert await database.interactions.popular(NOON, 5) == [("a", 3.0)]
 
 
 async def test_popular_counts_distinct_users_since_then(database: Database) -> None:

@@ -19,12 +19,12 @@ from app.application.demo.demo_data import DemoData, generate
 from app.application.training.model_training import Trainer, TrainingRequest
 from app.domain.dataset import Dataset, Histories
 from app.domain.entities import Interaction, Kind, ModelStatus, TrainingJob, TrainingStatus
-from app.domain.recommender import ProgressCallback, Recommender, Recommenders
+from app.domain.recommender import ProgressCallback, Recommender, Recommenders, Scorer
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate
 from app.infrastructure.storage import open_artifact_store
 from app.models import RECOMMENDERS
-from app.models.content_based import ContentParameters, ContentRecommender
+from app.models.content_based import ContentParameters, ContentTower
 from tests.integration.test_training import ANCHOR, NOW, POLICY, TYPE, TrainingService
 
 
@@ -114,8 +114,13 @@ class Poisoned(Recommenders):
     ) -> Recommender:
         return RECOMMENDERS.restore(name, parameters, arrays)
 
+    def as_new(
+        self, members: Mapping[str, Recommender], dataset: Dataset, items: NDArray[np.bool_]
+    ) -> Mapping[str, Scorer]:
+        return RECOMMENDERS.as_new(members, dataset, items)
 
-class PoisonedContent(ContentRecommender):
+
+class PoisonedContent(ContentTower):
     """Fits like the real one."""
 
     def __init__(self, poison: str) -> None:

@@ -118,7 +118,10 @@ class Stack:
     def _environment(self, service: Mapping[str, Any]) -> dict[str, str]:
         s3 = self.fleet.get("s3")
         settings = {name: self._local(str(value)) for name, value in service["environment"].items()}
-        return settings | {"ENCORE_HOST": "127.0.0.1"} | dict(s3.environment) | self._extra
+        local = {"ENCORE_HOST": "127.0.0.1"}
+        if "ENCORE_ADMIN_PORT" in settings:  # two API processes share this machine; any free port will do
+            local |= {"ENCORE_ADMIN_HOST": "127.0.0.1", "ENCORE_ADMIN_PORT": "0"}
+        return settings | local | dict(s3.environment) | self._extra
 
     def _local(self, value: str) -> str:
         """A value of the compose file with variables filled in and service names replaced by local addresses."""

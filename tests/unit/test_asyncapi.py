@@ -60,7 +60,7 @@ def test_every_topic_has_a_channel_and_an_operation() -> None:
         ({"rating": 4.5}, True),
         ({"rating": 5.5}, False),
         ({"rating": "4"}, False),
-        ({"rating": 4, "user_id": "a/b"}, False),
+        ({"rating": 4, "user_id": "a%b"}, False),
         ({"rating": 4, "later": 1}, True),
         ({}, False),
     ],

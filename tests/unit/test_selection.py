@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.application.evaluation.blending import CandidatePool, coordinate_ascent
+from app.application.evaluation.blending import CandidatePool, coordinate_ascent, proven
 from app.application.evaluation.evaluation import Evaluation, evaluate
 from app.application.evaluation.hold_out import HoldOut
+from app.application.evaluation.new_items import evenly
+from app.application.evaluation.search import Search
 from app.application.evaluation.search_space import DatasetShape, Family, families
-from app.application.evaluation.selection import Search, select
+from app.application.evaluation.selection import select
 from app.application.evaluation.selection_queries import selection_queries
 from app.domain.dataset import Dataset, Histories
 from app.domain.exceptions import InputError, NotEnoughDataError, TrainingError
@@ -60,17 +62,51 @@ def test_the_same_data_and_seed_give_the_same_recipe() -> None:
     assert choose(tastes()) == choose(tastes())
 
 
-@pytest.mark.parametrize(("best", "trained"), [(0.0, {"factors": 8}), (2.0, {"factors": 8, "epochs": 2})])
-def test_a_family_far_behind_is_trained_with_the_economies_it_was_judged_with(
-    best: float, trained: dict[str, object]
-) -> None:
-    data = tastes()
+def searching(data: Dataset, best: float = 0.0) -> Search:
     asked = selection_queries(data, seed=0)
     assert asked is not None
-    search = Search(RECOMMENDERS, asked, seed=0, deadline=float("inf"), progress=silent, best=best)
-    found = search.best_of(Family("ials", [{"factors": 8}], trial={"epochs": 2}))
+    return Search(RECOMMENDERS, asked, seed=0, deadline=float("inf"), progress=silent, best=best)
+
+
+@pytest.mark.parametrize("best", [0.0, 2.0])
+def test_an_economy_is_no_verdict_the_family_is_fitted_whole_however_far_behind_it_seems(best: float) -> None:
+    search = searching(tastes(), best)
+    found = search.best_of(Family("ials", [{"factors": 8}], trial={"epochs": 1}))
     assert found is not None
-    assert found.parameters == trained
+    assert found.parameters == {"factors": 8}
+    assert search.table[-1]["parameters"] == {"factors": 8}
+
+
+def test_where_the_trial_was_better_than_the_whole_fit_the_trial_is_trained() -> None:
+    search = searching(tastes())
+    # "Economies" that help and a whole fit that cannot learn: the better of the two must be the recipe.
+    found = search.best_of(Family("ials", [{"factors": 1, "epochs": 1}], trial={"factors": 8, "epochs": 8}))
+    assert found is not None
+    assert found.parameters == {"factors": 8, "epochs": 8}
+
+
+def test_sizes_are_climbed_while_each_pays_and_no_further() -> None:
+    search = searching(tastes())
+    family = Family("graph", [{"factors": 1}], sizes=[{"factors": factors} for factors in (4, 8, 16, 32)])
+    found = search.best_of(family)
+    assert found is not None
+    tried = [row["parameters"]["factors"] for row in search.table]  # type: ignore[index] # a mapping
+    values = [float(str(row["ndcg@20"])) for row in search.table]
+    gains = np.diff(values) / np.array(values[:-1])
+    assert tried[:2] == [1, 4]
+    assert (gains[:-1] >= 0.009).all(), "every size but the last one tried has paid"
+    assert found.value == pytest.approx(max(values), abs=1e-5)
+    assert len(tried) < 5, "four groups need no 32 factors"
+
+
+def test_what_only_scoring_depends_on_is_tried_without_another_fit() -> None:
+    search = searching(tastes())
+    found = search.best_of(Family("rp3", [{}], readings=[{"decay": 0.5}, {"decay": 0.1}]))
+    assert found is not None
+    assert [row["parameters"] for row in search.table] == [{}, {"decay": 0.5}, {"decay": 0.1}] or len(search.table) == 3
+    fresh = fitted(search.asked.train, "rp3", dict(found.parameters))
+    histories = search.asked.whole.histories
+    np.testing.assert_array_equal(found.recommender.score(histories), fresh.score(histories))
 
 
 def test_a_family_that_was_trained_with_economies_gets_its_own_size_again() -> None:
@@ -204,6 +240,70 @@ def test_what_few_users_show_by_chance_is_no_reason_to_blend() -> None:
         chosen.append(coordinate_ascent(pool)[0])
     assert [weights["good"] for weights in chosen] == [1.0] * 20
     assert sum(weight > 0 for weights in chosen for name, weight in weights.items() if name != "good") <= 3
+
+
+def test_where_popularity_is_the_truth_popularity_serves_for_every_seed() -> None:
+    rng = np.random.default_rng(5)
+    chance = 1.0 / np.arange(1, 61)
+    rows = [[(int(i), 1.0) for i in rng.choice(60, 8, replace=False, p=chance / chance.sum())] for _ in range(300)]
+    data = dataset(rows, 60, features=False, profiles=False)
+    data.histories.times[:] = 0.0
+    for seed in range(3):
+        recipe = select(data, RECOMMENDERS, "hybrid", seed=seed, budget_seconds=60, progress=silent)
+        assert recipe.parameters["members"] == {"popularity": {}}
+
+
+def test_a_blend_found_by_chance_gives_way_to_the_simpler_member() -> None:
+    """Weights that fit these users' luck: on the other half of them they are worth nothing."""
+    rng = np.random.default_rng(1)
+    right = np.zeros((60, 30), dtype=bool)
+    right[np.arange(60), rng.integers(0, 30, 60)] = True
+    scores = np.stack([right + rng.normal(0, 1, right.shape), rng.normal(0, 1, right.shape)]).astype(np.float32)
+    lucky = CandidatePool(("popularity", "noise"), scores, np.ones_like(right), right, np.ones(60, dtype=np.int64))
+    assert proven(lucky, {"popularity": 1.0, "noise": 0.1}) == {"popularity": 1.0, "noise": 0.0}
+
+
+def test_a_blend_that_gains_on_users_it_was_not_chosen_on_stays() -> None:
+    rng = np.random.default_rng(2)
+    right = np.zeros((600, 30), dtype=bool)
+    right[np.arange(600), rng.integers(0, 30, 600)] = True
+    scores = np.stack([right + rng.normal(0, 1, right.shape) for _ in range(2)]).astype(np.float32)
+    both = CandidatePool(("a", "b"), scores, np.ones_like(right), right, np.ones(600, dtype=np.int64))
+    weights, _ = coordinate_ascent(both)
+    assert proven(both, weights) == weights
+
+
+def test_judges_are_more_where_each_has_one_target() -> None:
+    users = np.arange(10_000)
+    assert len(evenly(users, n_items=1_000, targets=1.0)) == 6_000
+    assert len(evenly(users, n_items=1_000, targets=2.0)) == 3_000
+    assert len(evenly(users, n_items=1_000, targets=10.0)) == 1_500
+    assert len(evenly(users, n_items=400_000, targets=10.0)) == 150
+
+
+def test_signals_that_hardly_differ_are_no_reason_to_learn_from_their_strength() -> None:
+    data = tastes()
+    fading = replace(data.histories, weights=np.linspace(0.95, 1.0, len(data.histories.weights)).astype(np.float32))
+    assert not DatasetShape.of(replace(data, histories=fading), timed=True, clocked=True).weighted
+    strong = replace(data.histories, weights=np.where(np.arange(len(fading.weights)) % 2, 1.5, 0.3).astype(np.float32))
+    assert DatasetShape.of(replace(data, histories=strong), timed=True, clocked=True).weighted
+
+
+def test_people_who_went_on_are_also_asked_just_before_their_newest_like() -> None:
+    data = by_the_clock(returning=80, arriving=0)
+    firsts = data.histories.indptr[:80]
+    data.histories.times[firsts + 1] = 9.2 * 86_400.0 - 1.0
+    asked = selection_queries(data, 0)
+    assert asked is not None
+    known = asked.train.histories.lengths
+    frozen = int(((known > 0) & (known < data.histories.lengths)).sum())
+    again = np.flatnonzero((known > 0) & (data.histories.lengths - known > 1))
+    assert len(asked.whole.histories) == frozen + len(again)
+    assert set(range(80)) <= set(again.tolist())
+    fresh = asked.whole.histories.rows(frozen, frozen + len(again))
+    newest = data.histories.items[data.histories.indptr[again]]
+    np.testing.assert_array_equal(asked.whole.relevant[frozen:].indices, newest)
+    assert (fresh.lengths == data.histories.lengths[again] - 1).all()
 
 
 def by_the_clock(returning: int = 80, arriving: int = 25) -> Dataset:

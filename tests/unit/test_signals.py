@@ -64,9 +64,10 @@ def test_half_of_the_weight_is_left_after_a_half_life_and_the_future_counts_as_n
     assert weight(state(age=timedelta(days=-400)), policy=policy) == pytest.approx(1.0)
 
 
-def test_kinds_of_one_item_add_up_and_an_item_that_cancels_out_stays_seen() -> None:
-    entries = history_of([state(Kind.LIKE), state(Kind.DISLIKE), state(Kind.LIKE, item="b")], FOREVER, NOW)
-    assert [(item, round(value, 6)) for item, value, _ in entries] == [("a", 0.0), ("b", 1.0)]
+def test_kinds_of_one_item_add_up_and_an_item_that_weighs_nothing_stays_seen() -> None:
+    states = [state(Kind.LIKE), state(Kind.WATCH), state(Kind.RATING, item="b", value=2.0)]
+    entries = history_of(states, FOREVER, NOW)
+    assert [(item, round(value, 6)) for item, value, _ in entries] == [("a", 2.0), ("b", 0.0)]
 
 
 def test_a_history_is_newest_first_and_ties_go_by_id() -> None:
@@ -177,3 +178,9 @@ def test_profiles_describe_rather_than_identify() -> None:
     assert dataset.user_features.names == ("age:20s", "gender:f")
     assert dataset.histories.profiles is not None
     assert dataset.histories.profiles.toarray().tolist() == [[1.0, 0.0], [1.0, 1.0], [1.0, 1.0]]
+
+
+def test_what_somebody_says_against_an_item_counts_more_than_what_somebody_did() -> None:
+    states = [state(Kind.WATCH), state(Kind.PURCHASE), state(Kind.RATING, value=1.0), state(Kind.DISLIKE)]
+    [(_item, weight, _time)] = history_of(states, FOREVER, NOW)
+    assert weight == pytest.approx(-1.0 - 1 / 3)

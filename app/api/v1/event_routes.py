@@ -18,6 +18,7 @@ from app.application.ingestion.http_ingestion import EventOutcome, RawEvent
 from app.application.offloading import apart
 from app.domain.entities import IngestOutcome
 from app.domain.exceptions import ConflictError, EventRejectedError, InputError, UserErasedError
+from app.domain.identifiers import id_of
 
 routes = router("/api/v1", "events")
 
@@ -42,7 +43,7 @@ async def send_events(request: Request, uses: ServicesDep, call: ContextDep, cal
     raw = await apart(len(body), read_events, body, caller, uses.batches.of(caller))
     if len(raw) > 1:
         call.quota = await uses.limiter.hit(caller.limit_key, caller.is_service, len(raw) - 1)
-    outcomes = await uses.events.ingest(raw)
+    outcomes = await uses.events.ingest(raw, None if caller.acts_for_anyone else caller.subject)
     refuse_if_none(outcomes)
     content = await apart(len(body), rendered, outcomes, call.request_id)
     return Response(content, 202, media_type="application/json")
@@ -92,7 +93,7 @@ def refuse_foreign(events: Sequence[object], caller: Principal) -> None:
     """Raise PermissionDeniedError if any event is about somebody else; one without a user is rejected later."""
     for event in events:
         fields = event.get("data") if isinstance(event, Mapping) and "specversion" in event else event
-        user_id = fields.get("user_id") if isinstance(fields, Mapping) else None
+        user_id = id_of(fields.get("user_id")) if isinstance(fields, Mapping) else None
         if isinstance(user_id, str):
             require_self(caller, user_id)
 

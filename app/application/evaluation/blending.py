@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from app.application.evaluation.top_lists import hits_of
 from app.domain.dataset import Histories
 from app.domain.metrics import ndcg
-from app.domain.recommender import Recommender
+from app.domain.recommender import Scorer
 from app.domain.threads import thread_limit
 
 DEPTH = 20
@@ -27,6 +27,12 @@ _MIN_GAIN = 0.002
 _SURE = 1.645
 """… and so many standard errors of the paired difference: the one-sided 5 % point of the normal distribution."""
 
+_PROVEN = 1.0
+"""Standard errors by which a blend must beat the best single member on users that its weights were not chosen on."""
+
+PLAIN = "popularity"
+"""What serves where nothing else is better beyond chance."""
+
 _MAX_ROUNDS = 4
 
 Floats = NDArray[np.float32]
@@ -34,11 +40,30 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class RankingQuery:
-    """Histories to rank for, what must not be listed besides them, and the right answers."""
+    """Histories to rank for, what must not be listed besides them, and the right answers.
+
+    `allowed`: (n_items,) bool, where only a part of the catalog is ranked.
+    """
 
     histories: Histories
     hidden: sp.csr_matrix
     relevant: sp.csr_matrix
+    allowed: NDArray[np.bool_] | None = None
+
+
+def stacked(first: RankingQuery, second: RankingQuery) -> RankingQuery:
+    """Both, one below the other; what may be ranked is that of the first."""
+    parts = [one.histories for one in (first, second)]
+    profiles = None if parts[0].profiles is None else sp.vstack([part.profiles for part in parts]).tocsr()
+    items, weights, times = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("items", "weights", "times")
+    )
+    indptr = np.concatenate([parts[0].indptr, parts[0].indptr[-1] + parts[1].indptr[1:]])
+    histories = Histories(indptr, items, weights, times, parts[0].now, profiles)
+    hidden, relevant = (
+        sp.vstack([getattr(one, name) for one in (first, second)]).tocsr() for name in ("hidden", "relevant")
+    )
+    return RankingQuery(histories, hidden, relevant, first.allowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +79,12 @@ class CandidatePool:
     open: NDArray[np.bool_]
     right: NDArray[np.bool_]
     n_relevant: NDArray[np.int64]
+
+    def part(self, users: NDArray[np.bool_]) -> CandidatePool:
+        """These users alone, (n_users,) bool."""
+        return CandidatePool(
+            self.names, self.scores[:, users], self.open[users], self.right[users], self.n_relevant[users]
+        )
 
     def value(self, weights: Mapping[str, float]) -> float:
         """Mean NDCG@20 of the blend with these weights."""
@@ -75,9 +106,7 @@ class CandidatePool:
         return ndcg(hits, self.n_relevant, DEPTH)
 
 
-def candidate_pool(
-    members: Mapping[str, Recommender], scales: Mapping[str, float], question: RankingQuery
-) -> CandidatePool:
+def candidate_pool(members: Mapping[str, Scorer], scales: Mapping[str, float], question: RankingQuery) -> CandidatePool:
     """The union of every member's best candidates for each user, scored by all of them."""
     n_items = next(iter(members.values())).n_items
     size = max(1, _BATCH_CELLS // max(n_items * len(members), 1))
@@ -93,7 +122,7 @@ def candidate_pool(
 
 
 def _candidates(
-    members: Mapping[str, Recommender],
+    members: Mapping[str, Scorer],
     scales: Mapping[str, float],
     question: RankingQuery,
     start: int,
@@ -108,6 +137,8 @@ def _candidates(
         open_ones = one.copy()
         open_ones[hidden] = -np.inf
         open_ones[rows, batch.items] = -np.inf
+        if question.allowed is not None:
+            open_ones[:, ~question.allowed] = -np.inf
         depth = min(_PROPOSALS, one.shape[1])
         best = np.argpartition(-open_ones, depth - 1, axis=1)[:, :depth]
         best[~np.isfinite(np.take_along_axis(open_ones, best, axis=1))] = -1
@@ -157,12 +188,35 @@ def _speaking(candidate_pool: CandidatePool) -> tuple[str, ...]:
 def _seed(
     candidate_pool: CandidatePool, start: Mapping[str, float] | None, speaking: Sequence[str]
 ) -> dict[str, float]:
+    """Where to begin: `start`, else popularity, unless a single member is better beyond chance."""
     singles: list[dict[str, float]] = [
         {name: float(name == chosen) for name in candidate_pool.names} for chosen in speaking
     ]
+    best = max(singles, key=candidate_pool.value, default=dict.fromkeys(candidate_pool.names, 0.0))
+    base = {name: float(name == PLAIN) for name in candidate_pool.names} if PLAIN in speaking else best
     if start is not None and any(start.get(name) for name in speaking):
-        singles.append({name: float(start.get(name, 0.0)) * (name in speaking) for name in candidate_pool.names})
-    return max(singles, key=candidate_pool.value, default=dict.fromkeys(candidate_pool.names, 0.0))
+        begun = {name: float(start.get(name, 0.0)) * (name in speaking) for name in candidate_pool.names}
+        base = begun if is_gain(candidate_pool.values(begun), candidate_pool.values(base)) else base
+    return best if is_gain(candidate_pool.values(best), candidate_pool.values(base)) else base
+
+
+def proven(candidate_pool: CandidatePool, weights: Mapping[str, float]) -> dict[str, float]:
+    """These weights if a blend is worth it: else the best single member's, and popularity's unless that is beaten.
+
+    A blend is tried where its weights were not chosen: those found on one half of the users rank for the other half.
+    """
+    speaking = _speaking(candidate_pool)
+    single = _seed(candidate_pool, None, speaking)
+    if sum(bool(weight) for weight in weights.values()) <= 1 or len(candidate_pool.open) < 2:
+        return dict(weights)
+    halves = [candidate_pool.part(np.arange(len(candidate_pool.open)) % 2 == half) for half in range(2)]
+    found = [coordinate_ascent(half)[0] for half in halves]
+    gained = [
+        other.values(weights) - other.values(single) for weights, other in zip(found, reversed(halves), strict=True)
+    ]
+    gains = np.concatenate(gained)
+    noise = float(gains.std()) / np.sqrt(len(gains))
+    return dict(weights) if gains.mean() > _PROVEN * noise else single
 
 
 def _along(
@@ -178,12 +232,12 @@ def _along(
         trial = {**weights, name: weight}
         values = candidate_pool.values(trial)
         value = float(values.mean())
-        if value > best and (chosen is not weights or _is_gain(values, present)):
+        if value > best and (chosen is not weights or is_gain(values, present)):
             chosen, best = trial, value
     return chosen, best
 
 
-def _is_gain(values: NDArray[np.float64], present: NDArray[np.float64]) -> bool:
+def is_gain(values: NDArray[np.float64], present: NDArray[np.float64]) -> bool:
     """Whether a change of weight is worth it: large enough, and more than these few users would show by chance."""
     gained = values - present
     noise = float(gained.std()) / np.sqrt(len(gained))

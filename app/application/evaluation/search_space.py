@@ -18,12 +18,16 @@ _DENSE_ITEMS = 4_500
 """Up to here item-by-item squares (EASE, the dense sequence) are solved within seconds and served from memory."""
 
 _QUICK_ITEMS = 2_000
-"""Up to here such a square costs a second or two."""
+"""Up to here such a square costs a second or two, and a second pair of decays is tried."""
+
+_UNEVEN = 0.15
+"""Signals differ in strength where their standard deviation is more than this share of their mean."""
 
 _READ_EVENTS = 8_000_000
 """By a transformer, over all epochs: some minutes of two cores (ADR 0020)."""
 
-_SMALL, _LARGE = 200_000, 3_000_000
+FACTORS = (64, 128, 256, 512)
+"""Dimensions of towers: quality rises with them as long as there are pairs to learn from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +53,21 @@ class DatasetShape:
             len(dataset.histories.items),
             timed,
             clocked,
-            bool(np.ptp(liked) > 0) if len(liked) else False,
+            bool(liked.std() > _UNEVEN * liked.mean()) if len(liked) else False,
             dataset.item_features is not None,
             dataset.user_features is not None,
         )
-
-    @property
-    def factors(self) -> int:
-        """Dimension of towers: quality rises with it as long as there are pairs to learn from."""
-        if self.n_pairs < _SMALL:
-            return 64
-        return 256 if self.n_pairs < _LARGE else 128
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
     """One recommender and a ladder of parameter sets; selection starts at `first` and climbs while it gets better.
 
-    `trial` overrides parameters while climbing: what makes a fit cheaper without changing which rung is best.
-    `variants` override those of the best rung, one after the other, and stay where they make it better.
+    `trial` overrides parameters while climbing: what makes a fit cheaper without changing which rung is best. A verdict
+    on the family is never taken from it: the best rung is fitted as it will be, and the better of the two is trained.
+    `variants` override those of the best rung, one after the other, and stay where they make it better; `readings` do
+    the same without another fit, as they change only how a fitted recommender scores. `sizes` are climbed last, while
+    the gain of each says that another may pay.
     """
 
     name: str
@@ -75,13 +75,16 @@ class Family:
     first: int = 0
     trial: Parameters = field(default_factory=dict)
     variants: Sequence[Parameters] = ()
+    readings: Sequence[Parameters] = ()
+    sizes: Sequence[Parameters] = ()
 
     def without_economies(self, parameters: Parameters) -> Parameters:
         """A recipe's parameters of this family with its own size again, where it was trained with the trial's."""
         own = self.ladder[self.first]
+        sized = {*self.trial, *(name for size in self.sizes for name in size)}
         return {
-            **{name: value for name, value in parameters.items() if name not in self.trial},
-            **{name: own[name] for name in self.trial if name in own},
+            **{name: value for name, value in parameters.items() if name not in sized},
+            **{name: own[name] for name in sized if name in own},
         }
 
 
@@ -100,44 +103,58 @@ def families(shape: DatasetShape, optional: Collection[str] = ()) -> Sequence[Fa
     if shape.clocked:
         tried.append(Family("trending", [{"half_life_days": days} for days in (7.0, 30.0, 120.0, 480.0)], 1))
     if shape.user_features:
-        tried.append(Family("profile", starts))
+        # How many users a group needs is a matter of how many there are.
+        groups = [{"regularization": users} for users in (300.0, 100.0, 30.0, 10.0)]
+        tried.append(Family("profile", groups, variants=starts[1:]))
     if shape.timed:
-        tried.append(_sequence(shape))
-    tried += [Family("rp3", [{"beta": beta} for beta in (0.15, 0.3, 0.6)], 1), _graph(shape), _ials(shape)]
+        tried += [_transitions(), _sequence(shape)]
+    fading = [{"decay": decay} for decay in (0.9, 0.7, 0.4)] if shape.timed else []
+    tried += [
+        Family("rp3", [{"beta": beta} for beta in (0.15, 0.3, 0.6)], 1, readings=fading),
+        Family("graph", [{"factors": factors, "power": 0.5} for factors in (32, *FACTORS)], 2),
+        _ials(shape),
+    ]
     if shape.n_items <= _DENSE_ITEMS:
         # Four times what an item has on average: 1,000 for a million pairs of 3,700 items.
         per_item = shape.n_pairs / max(shape.n_items, 1)
         tried.append(Family("ease", [{"regularization": round(float(np.clip(4.0 * per_item, 50.0, 5_000.0)), 1)}]))
     if shape.item_features:
-        tried.append(Family("content"))
+        unreduced = ({"factors": 0}, {"words": 1.0}, {"words": 0.2})
+        tried.append(Family("content", variants=unreduced))
+    if shape.user_features:
+        tried.append(_lightfm())
     if shape.timed and "transformer" in optional:
         tried.append(_transformer(shape))
     return tried
 
 
+def _transitions() -> Family:
+    """From the very next step to a session: how far apart what follows may lie."""
+    spans = [{"window": 2, "step": 0.3}, {}, {"window": 15, "step": 0.85}]
+    fading = [{"decay": decay} for decay in (0.3, 0.8, 0.9)]
+    return Family("transitions", spans, 1, variants=({"beta": 0.0}, {"beta": 0.6}), readings=fading)
+
+
 def _sequence(shape: DatasetShape) -> Family:
     """Which decays: a matter of how people choose, so the quick fits try more than one pair."""
     if shape.n_items > _DENSE_ITEMS:
-        factors = min(shape.factors, 256)
-        return Family("sequence", [{"factors": factors, "fast": 0.0, "slow": slow} for slow in (0.8, 0.95)])
-    strength = 300.0 if shape.n_pairs >= _SMALL else 100.0
+        slow = [{"factors": FACTORS[0], "fast": 0.0, "slow": slow} for slow in (0.8, 0.95)]
+        return Family("sequence", slow, sizes=[{"factors": factors} for factors in FACTORS[1:3]])
+    # As the root of the data: 300 for a million pairs, 100 for a tenth of them.
+    strength = round(float(np.clip(300.0 * np.sqrt(shape.n_pairs / 1e6), 20.0, 1_000.0)), 1)
     decays = ((0.5, 0.95), (0.0, 0.9)) if shape.n_items <= _QUICK_ITEMS else ((0.5, 0.95),)
     return Family("sequence", [{"fast": fast, "slow": slow, "regularization": strength} for fast, slow in decays])
+
+
+def _lightfm() -> Family:
+    """Items and users by what is known of them: what a newcomer's groups like among items nobody of them has seen."""
+    return Family("lightfm", [{"components": 32, "epochs": 15}], variants=({"epochs": 40},))
 
 
 def _transformer(shape: DatasetShape) -> Family:
     """As many events in all, whatever the size: few pairs are read more often."""
     epochs = int(np.clip(_READ_EVENTS // max(shape.n_pairs, 1), 2, 40))
     return Family("transformer", [{"epochs": epochs}])
-
-
-def _graph(shape: DatasetShape) -> Family:
-    """Sparse data with many items hold their signal in many weak directions."""
-    if shape.n_pairs < _SMALL:
-        return Family("graph", [{"factors": factors, "power": 0.5} for factors in (32, 64, 128)])
-    sparse = shape.n_pairs / max(shape.n_users, 1) < 50
-    factors = 512 if sparse and shape.n_pairs < _LARGE else shape.factors // 2
-    return Family("graph", [{"factors": factors, "power": 0.5}])
 
 
 def _ials(shape: DatasetShape) -> Family:
@@ -153,11 +170,12 @@ def _ials(shape: DatasetShape) -> Family:
     return Family(
         "ials",
         [
-            {"factors": shape.factors, "alpha": alpha, "regularization": round(strength / unit, 6)}
+            {"factors": FACTORS[0], "alpha": alpha, "regularization": round(strength / unit, 6)}
             for strength in (0.7, 1.2, 2.0, 3.5, 6.0, 10.0, 17.0)
         ],
         3,
-        {"factors": max(shape.factors // 2, 32), "epochs": 6},
+        {"epochs": 6},
         # Whether a strong signal says more than a weak one, or both just say yes, is a matter of the data.
         ({"flat": False},) if shape.weighted else (),
+        sizes=[{"factors": factors} for factors in FACTORS[1:]],
     )

@@ -10,8 +10,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from app.application.evaluation.blending import RankingQuery
+from app.application.evaluation.blending import RankingQuery, stacked
 from app.application.evaluation.hold_out import take_rows
+from app.application.evaluation.new_items import NewItems, evenly, hidden_items
 from app.domain.dataset import Dataset, Histories
 from app.domain.splits import (
     Cut,
@@ -27,10 +28,6 @@ from app.domain.splits import (
 
 KNOTS = (0, 1, 3, 10)
 """History lengths at which a blend has weights of its own, below those of whole histories."""
-
-_JUDGES = 1_500
-_JUDGE_CELLS = 60_000_000
-"""At most so many scores per trial (users x items), so that a trial stays within seconds on large catalogs."""
 
 _LATEST_SHARE, _LATEST_AT_LEAST = 0.3, 200
 
@@ -55,6 +52,7 @@ class SelectionQueries:
     short: Mapping[int, RankingQuery]
     by_time: bool
     has_clock: bool
+    new_items: NewItems | None = None
 
     @property
     def length(self) -> int:
@@ -66,7 +64,8 @@ class SelectionQueries:
 def selection_queries(dataset: Dataset, seed: int) -> SelectionQueries | None:
     """None where no user has two likes."""
     asked = _by_window(dataset, seed) if has_shared_clock(dataset.histories) else None
-    return _by_user(dataset, seed) if asked is None else asked
+    asked = _by_user(dataset, seed) if asked is None else asked
+    return None if asked is None else replace(asked, new_items=hidden_items(asked.train, asked.whole, seed))
 
 
 def _by_window(dataset: Dataset, seed: int) -> SelectionQueries | None:
@@ -74,7 +73,9 @@ def _by_window(dataset: Dataset, seed: int) -> SelectionQueries | None:
     cut = next((cut for cut in map(partial(window_cut, dataset), _WINDOWS) if len(_returning(cut)) >= _RETURNING), None)
     if cut is None:
         return None
-    whole = _question(cut, _returning(cut), seed)
+    frozen = _question(cut, _returning(cut), seed)
+    fresh = _fresh(dataset, cut) if cut.by_time else None
+    whole = frozen if fresh is None else stacked(frozen, fresh)
     arrived = np.flatnonzero((cut.train.histories.lengths == 0) & (dataset.histories.lengths > 1))
     newcomers = arrived if len(arrived) >= _ARRIVED else arrived[:0]
     return SelectionQueries(
@@ -111,7 +112,7 @@ def _by_user(dataset: Dataset, seed: int) -> SelectionQueries | None:
 def _question(cut: Cut, asked: NDArray[np.int64], seed: int) -> RankingQuery:
     """What is held out of these users, or of so many of them that a trial takes seconds."""
     n_items = cut.train.n_items
-    rows = _even(asked, n_items=n_items)
+    rows = _judges(cut, asked)
     histories = take_rows(cut.train.histories, rows)
     if not cut.by_time:
         histories = shuffled(histories, seed)
@@ -119,9 +120,30 @@ def _question(cut: Cut, asked: NDArray[np.int64], seed: int) -> RankingQuery:
     return RankingQuery(histories, histories.matrix(n_items), relevant)
 
 
-def _even(rows: NDArray[np.int64], *, n_items: int) -> NDArray[np.int64]:
-    limit = max(100, min(_JUDGES, _JUDGE_CELLS // max(n_items, 1)))
-    return rows if len(rows) <= limit else rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
+def _judges(cut: Cut, asked: NDArray[np.int64]) -> NDArray[np.int64]:
+    return evenly(asked, n_items=cut.train.n_items, targets=float(cut.targets.lengths[asked].mean()))
+
+
+def _fresh(dataset: Dataset, cut: Cut) -> RankingQuery | None:
+    """The same users just before their newest like: lists follow events, they do not wait for the next training.
+
+    Those with several events since the moment, for whom this is another question; None without any.
+    """
+    rows = _judges(cut, _returning(cut))
+    rows = rows[(dataset.histories.lengths - cut.train.histories.lengths)[rows] > 1]
+    if not len(rows):
+        return None
+    everything = take_rows(dataset.histories, rows)
+    row = np.repeat(np.arange(len(rows)), everything.lengths)
+    liked = np.flatnonzero(everything.weights > 0)
+    newest = liked[np.unique(row[liked], return_index=True)[1]]  # histories are newest first
+    is_newest = np.zeros(len(row), dtype=bool)
+    is_newest[newest] = True
+    place = np.full(len(rows), -1)
+    place[row[newest]] = newest
+    shown = keep_entries(everything, np.arange(len(row)) > place[row])
+    relevant = keep_entries(everything, is_newest).matrix(dataset.n_items).astype(bool)
+    return RankingQuery(shown, shown.matrix(dataset.n_items), relevant)
 
 
 def _newcomers(dataset: Dataset, seed: int) -> NDArray[np.int64]:
@@ -145,7 +167,7 @@ def _short(
     knots = [knot for knot in KNOTS if knot < shortest / 1.5 or knot == 0]
     if not len(newcomers):
         return {knot: RankingQuery(truncated(whole.histories, knot), whole.hidden, whole.relevant) for knot in knots}
-    everything = take_rows(dataset.histories, _even(newcomers, n_items=dataset.n_items))
+    everything = take_rows(dataset.histories, evenly(newcomers, n_items=dataset.n_items))
     if not by_time:
         everything = shuffled(everything, seed)
     return {knot: question for knot in knots if (question := _beginning(everything, knot, dataset.n_items)) is not None}

@@ -30,7 +30,7 @@ from app.application.ingestion.event_types import (
 )
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS, Interaction, Item, Kind
 from app.domain.exceptions import EventRejectedError
-from app.domain.identifiers import is_id
+from app.domain.identifiers import as_id, id_of
 
 MAX_EVENT_BYTES = 262_144
 """The longest description with every tag fits; a larger record is a mistake or an attack."""
@@ -40,6 +40,7 @@ OLDEST, NEWEST = timedelta(days=400), timedelta(minutes=5)
 """How far from now an event may be dated: late phones and skewed clocks, but no 1970 and no 2099."""
 
 EVENT_NAMESPACE = UUID("6f1d8f0e-63b5-5f0b-9d2c-0c6a4a1f7a11")
+_IDS = ("user_id", "item_id", "video_id")
 _NAMES = ("type", "event_type", "event")
 _FIELD = re.compile(r"at `\$\.([a-z_]+)")
 _MISSING = re.compile(r"missing required field `([a-z_]+)`")
@@ -142,6 +143,8 @@ def _cloud_identity(source: str, identity: str) -> UUID:
     """A CloudEvents id is any text, unique with its source; a UUID stands for itself."""
     if not identity or len(identity) > 256 or not identity.isprintable():
         raise EventRejectedError("event_id", "id")
+    if "\0" in source:  # what separates the parts of an identity: with it a source could pass for a whole event
+        raise EventRejectedError("event_id", "source")
     try:
         return UUID(identity)
     except ValueError:
@@ -156,6 +159,8 @@ def _inferred(fields: Mapping[str, object]) -> str:
 
 
 def _converted(fields: Mapping[str, object], shape: type[EventType]) -> EventType:
+    if any(type(fields.get(name)) is int for name in _IDS):
+        fields = {name: id_of(value) if name in _IDS else value for name, value in fields.items()}
     try:
         return msgspec.convert(fields, shape)
     except msgspec.ValidationError as error:
@@ -189,7 +194,8 @@ def interaction_from(
     event: UserEvent, identity: UUID | None, now: datetime, max_age: timedelta = OLDEST
 ) -> Interaction:
     """The interaction of a user event. `identity` is the id it came with; None makes one from its content."""
-    if not is_id(event.user_id) or event.user_id in RESERVED_USER_IDS:
+    user_id = as_id(event.user_id)
+    if user_id is None or user_id in RESERVED_USER_IDS:
         raise EventRejectedError("user_id", "user_id")
     item_id, kind, value, duration = _content(event)
     occurred_at = _moment(event.timestamp, now, max_age)
@@ -197,8 +203,9 @@ def interaction_from(
     if (value is not None and not math.isfinite(value)) or (duration is not None and not math.isfinite(duration)):
         raise EventRejectedError("value_range")
     if identity is None:
-        identity = content_identity(event.user_id, item_id, kind, occurred_at, value, duration, event.device)
-    return Interaction(identity, event.user_id, item_id, kind, occurred_at, value, duration, event.device)
+        identity = content_identity(user_id, item_id, kind, occurred_at, value, duration, event.device)
+    # an empty name of a device is none, as in the identity
+    return Interaction(identity, user_id, item_id, kind, occurred_at, value, duration, event.device or None)
 
 
 def _content(event: UserEvent) -> tuple[str, Kind, float | None, float | None]:
@@ -219,9 +226,10 @@ def _content(event: UserEvent) -> tuple[str, Kind, float | None, float | None]:
 
 def _item_id(text: str, field: str) -> str:
     # The pattern of the shape lets a trailing line feed pass, as `$` does in Python.
-    if not is_id(text) or text in RESERVED_ITEM_IDS:
+    item_id = as_id(text)
+    if item_id is None or item_id in RESERVED_ITEM_IDS:
         raise EventRejectedError("item_id", field)
-    return text
+    return item_id
 
 
 def _moment(timestamp: datetime | float, now: datetime, max_age: timedelta) -> datetime:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from app.domain.identifiers import ID_PATTERN, MAX_ID_LENGTH
+from app.domain.identifiers import ID_PATTERN, ID_RULE, MAX_ID_LENGTH
 
 MAX_SECONDS = 604_800.0
 """A week: no single watch is longer, and a broken clock or unit is."""
@@ -20,7 +20,14 @@ MAX_SECONDS = 604_800.0
 _TEXT = "^[^\\x00\\ud800-\\udfff]*$"
 """PostgreSQL stores neither NUL nor half a surrogate pair."""
 
-Id = Annotated[str, Meta(pattern=ID_PATTERN, max_length=MAX_ID_LENGTH)]
+Id = Annotated[
+    str,
+    Meta(
+        pattern=ID_PATTERN,
+        max_length=MAX_ID_LENGTH,
+        description=f"{ID_RULE}; kept in Unicode's composed form. A whole number is taken as its digits.",
+    ),
+]
 Seconds = Annotated[float, Meta(ge=0, le=MAX_SECONDS)]
 Moment = Annotated[datetime, Meta(tz=True)]
 Timestamp = Moment | Annotated[float, Meta(ge=0, description="Unix seconds")]

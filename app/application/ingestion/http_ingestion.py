@@ -13,6 +13,7 @@ from uuid import UUID
 
 from app import telemetry
 from app.application.ingestion.event_decoding import OLDEST, decode_event
+from app.application.ingestion.personal_events import identified
 from app.application.invalidation.list_invalidation import ListInvalidator
 from app.application.offloading import apart
 from app.domain.entities import DeadLetter, IngestOutcome, Interaction
@@ -21,6 +22,9 @@ from app.domain.stores import IngestBatch, InteractionStore
 
 MAX_KEPT_BYTES = 4_096
 """How much of a rejected event is kept: enough to see what it is, too little to fill a disk with."""
+
+MAX_LETTERS = 100
+"""Letters of one request: its answer says of every event what became of it, and a mistake repeats itself."""
 
 EVENT_BYTES = 200
 """About what an event has: some eighty of them are decoded in a thread (offloading.py)."""
@@ -55,17 +59,20 @@ class EventIngestion:
         self._source = source
         self._max_age = max_age
 
-    async def ingest(self, raw: Sequence[RawEvent]) -> Sequence[EventOutcome]:
-        """One outcome per event, in order. Raises DatabaseUnavailableError, and then nothing was taken in."""
+    async def ingest(self, raw: Sequence[RawEvent], person: str | None = None) -> Sequence[EventOutcome]:
+        """One outcome per event, in order. Raises DatabaseUnavailableError, and then nothing was taken in.
+
+        `person`: the user who sent them, all about herself; None for a service. What is refused of a person is
+        answered and not kept; of a service the first MAX_LETTERS of a request are kept as dead letters.
+        """
         started, now = time.perf_counter(), self._clock()
-        decoded, letters = await apart(len(raw) * EVENT_BYTES, self._decode, raw, now)
-        accepted = [index for index, event in enumerate(decoded) if isinstance(event, Interaction)]
-        interactions = [event for event in decoded if isinstance(event, Interaction)]
-
-        def conflicting(index: int) -> tuple[DeadLetter, tuple[()]]:
-            return self._letter(raw[accepted[index]], "id_conflict", now), ()
-
-        result = await self._interactions.ingest(IngestBatch(interactions, letters, on_conflict=conflicting))
+        decoded, letters = await apart(len(raw) * EVENT_BYTES, self._decode, raw, now, person is None)
+        if person is None:
+            batch = self._kept_batch(raw, decoded, letters, now)
+        else:
+            events = [event for event in decoded if isinstance(event, Interaction)]
+            batch = IngestBatch(await identified(self._interactions, person, events))
+        result = await self._interactions.ingest(batch)
         telemetry.INGEST_SECONDS.labels(self._source).observe(time.perf_counter() - started)
         # A cache that does not answer makes nothing less accepted: the renewal is tried again.
         if result.touched and await self._renewal.renew(result.touched):
@@ -75,17 +82,32 @@ class EventIngestion:
         self._count(outcomes)
         return outcomes
 
+    def _kept_batch(
+        self,
+        raw: Sequence[RawEvent],
+        decoded: Sequence[Interaction | EventOutcome],
+        letters: Sequence[DeadLetter],
+        now: datetime,
+    ) -> IngestBatch:
+        """The interactions, and letters for what is none or turns out to be none."""
+        accepted = [index for index, event in enumerate(decoded) if isinstance(event, Interaction)]
+        places = iter(range(MAX_LETTERS - len(letters)))
+
+        def conflicting(index: int) -> tuple[DeadLetter | None, tuple[()]]:
+            is_full = next(places, None) is None
+            return None if is_full else self._letter(raw[accepted[index]], "id_conflict", now), ()
+
+        interactions = [event for event in decoded if isinstance(event, Interaction)]
+        return IngestBatch(interactions, letters, on_conflict=conflicting)
+
     def _decode(
-        self, raw: Sequence[RawEvent], now: datetime
+        self, raw: Sequence[RawEvent], now: datetime, keeps_letters: bool
     ) -> tuple[Sequence[Interaction | EventOutcome], Sequence[DeadLetter]]:
-        """What each event is, and letters of those that were rejected."""
+        """What each event is, and letters of the first of those that were rejected, where any are kept."""
         decoded = [self._decoded(event, now) for event in raw]
-        letters = [
-            self._letter(raw[index], event.reason or "", now)
-            for index, event in enumerate(decoded)
-            if isinstance(event, EventOutcome)
-        ]
-        return decoded, letters
+        refused = [(index, event) for index, event in enumerate(decoded) if isinstance(event, EventOutcome)]
+        kept = refused[:MAX_LETTERS] if keeps_letters else ()
+        return decoded, [self._letter(raw[index], event.reason or "", now) for index, event in kept]
 
     def _decoded(self, raw: RawEvent, now: datetime) -> Interaction | EventOutcome:
         try:

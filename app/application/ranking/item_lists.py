@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -13,7 +13,7 @@ from app.application.ranking.serving_state import MEMBERS, PRIORS, SOURCES, Serv
 from app.domain.dataset import Histories
 from app.domain.list_query import Filters
 from app.domain.ranked_list import RankedList
-from app.domain.recommender import Blended, Recommender, Tower
+from app.domain.recommender import Blended, Neighbourhood, Recommender, Tower
 from app.domain.top_k import top_k
 
 EVERYTHING = Filters()
@@ -23,7 +23,8 @@ def similar_list(serving: ServingState, position: int, size: int, now: datetime)
     """Items like the one at `position`, by all members that can tell.
 
     A tower compares by cosine, any other member by what it would recommend to somebody who knows that item alone; each
-    is brought to mean 0 and deviation 1 over the catalog, then they are averaged.
+    is brought to mean 0 and deviation 1 over the catalog, then they are averaged. Of an item that has neither features
+    nor likes nothing can be like it: the popular items then, as a fallback.
     """
     allowed = serving.allowed(EVERYTHING, now)
     allowed[position] = False
@@ -35,21 +36,30 @@ def similar_list(serving: ServingState, position: int, size: int, now: datetime)
         if spread > 0:
             total += (likeness - likeness.mean()) / spread
             names.append(name)
-    if not names:
-        return RankedList(now.timestamp(), np.inf, "no_model" if serving.model is None else "item_unknown_to_model")
+    if not names or not _is_known(serving.recommender, position):
+        unlike = popular_list(serving, EVERYTHING, size, now, without=position)
+        return unlike if serving.model is None else unlike.as_fallback("item_unknown_to_model")
     rows = top_k(total, positions, serving.view.ids.ids, size)
     source = SOURCES.get(names[0], names[0]) if len(names) == 1 else "hybrid"
     return _list(positions[rows], (total[rows] / len(names)).astype(np.float32), source, None, now)
 
 
-def popular_list(serving: ServingState, filters: Filters, size: int, now: datetime) -> RankedList:
-    """The most popular items by the model's own figures, or by the database's count where there is no model."""
+def popular_list(
+    serving: ServingState, filters: Filters, size: int, now: datetime, without: int | None = None
+) -> RankedList:
+    """The most popular items by the model's own figures, or by the database's count where there is no model.
+
+    `without`: the position of one that shall not be among them.
+    """
     member, reason = serving.answering("popular")
     scorer = member or serving.popularity_fallback
     if scorer is None:
         return RankedList(now.timestamp(), np.inf, "no_model")
     nobody = Histories.single([], [], [], ranking_time(now).timestamp())
-    positions = np.flatnonzero(serving.allowed(filters, now)).astype(np.int32)
+    allowed = serving.allowed(filters, now)
+    if without is not None:
+        allowed[without] = False
+    positions = np.flatnonzero(allowed).astype(np.int32)
     scores = scorer.score(nobody)[0][positions]
     rows = top_k(scores, positions, serving.view.ids.ids, size)
     fallback = "no_model" if serving.model is None else reason
@@ -79,10 +89,35 @@ def _list(
     )
 
 
-def _tellers(recommender: Recommender | None) -> Iterator[tuple[str, Recommender]]:
+def _is_known(recommender: Recommender | None, position: int) -> bool:
+    """Whether anybody liked the item, or it has features; True where no member can tell.
+
+    Factors of such an item are what is typical of all: every item is somewhat like that.
+    """
+    members = _members(recommender)
+    told = [known for name, member in members.items() if (known := _knows(name, member, position)) is not None]
+    return any(told) or not told
+
+
+def _knows(name: str, member: Recommender, position: int) -> bool | None:
+    if name in PRIORS:
+        nobody = Histories.single([], [], [], 0.0)
+        return bool(member.score(nobody, np.array([position], dtype=np.int32))[0, 0] > 0)
+    if isinstance(member, Neighbourhood):
+        return bool(member.neighbours.indptr[position + 1] > member.neighbours.indptr[position])
+    if name == MEMBERS["content"] and isinstance(member, Tower):
+        return bool(member.item_vectors[position].any())
+    return None
+
+
+def _members(recommender: Recommender | None) -> Mapping[str, Recommender]:
     if recommender is None:
-        return
-    members = recommender.members if isinstance(recommender, Blended) else {recommender.name: recommender}
+        return {}
+    return recommender.members if isinstance(recommender, Blended) else {recommender.name: recommender}
+
+
+def _tellers(recommender: Recommender | None) -> Iterator[tuple[str, Recommender]]:
+    members = _members(recommender)
     personal = {name: member for name, member in members.items() if name not in PRIORS}
     # What people do together says more than what things are made of; both together say most about new items.
     yield from sorted(personal.items(), key=lambda entry: entry[0] == MEMBERS["content"])

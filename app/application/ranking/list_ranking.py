@@ -37,6 +37,9 @@ SCORE_DIGITS = 6
 PLACEMENT_SOURCES = ("pinned", "explored")
 """Sources of items that stand where they stand for another cause than their score."""
 
+ALL_SEEN = "all_seen"
+"""Fallback reason of an empty list whose person has seen, or disliked, whatever might have been in it."""
+
 MIN_SHARE = 0.2
 """Below this share of items that may be shown, scoring those alone is cheaper than scoring all."""
 
@@ -85,9 +88,10 @@ def rank_list(serving: ServingState, task: RankingTask, now: datetime) -> Ranked
         return RankedList(now.timestamp(), np.inf, "no_model")
     history, at = single_history(serving, task.history, now, task.profile), now.timestamp()
     rules = serving.rules.merged_with(resolve_rules(task.shape.rules, serving.view))
-    allowed = _allowed(serving, task, history, now)
+    showable = _showable(serving, task, now)
     for hidden in rules.hidden_at(at):
-        allowed[hidden] = False
+        showable[hidden] = False
+    allowed = _not_refused(showable, task, history)
     positions, parts = _scored(serving, scorer, history, allowed, task.size, rules.promoted(at, PER_SOURCE))
     total = _total(parts, len(positions))
     diversity = serving.ranking_policy.diversity if task.shape.diversity is None else task.shape.diversity
@@ -102,7 +106,9 @@ def rank_list(serving: ServingState, task: RankingTask, now: datetime) -> Ranked
     return RankedList(
         as_of=at,
         good_until=min(_good_until(serving, positions[rows]), rules.next_change_after(at)),
-        fallback=reason or _why_not_personal(serving, task, history),
+        fallback=_why_empty(serving, showable)
+        if not len(rows)
+        else reason or _why_not_personal(serving, task, history),
         positions=positions[rows],
         scores=np.round(total[rows], SCORE_DIGITS),
         sources=_sources(parts, rows, order.pinned[: len(rows)], slot, len(names)),
@@ -151,16 +157,30 @@ def _strongest(parts: Mapping[str, NDArray[np.float32]], rows: NDArray[np.intp])
 def _why_not_personal(serving: ServingState, task: RankingTask, history: Histories) -> str | None:
     if serving.model is None:
         return "no_model"
-    if task.type == "popular" or len(history.items):
+    if task.type == "popular" or (history.weights > 0).any():
         return None
+    if len(history.items):
+        return "no_likes"
     return "history_unknown_to_model" if task.history else "no_history"
 
 
-def _allowed(serving: ServingState, task: RankingTask, history: Histories, now: datetime) -> NDArray[np.bool_]:
-    allowed = serving.allowed(task.filters, now)
-    if task.filters.exclude_seen:
-        allowed[history.items] = False
-    allowed[serving.view.ids.positions(task.filters.exclude)] = False
+def _why_empty(serving: ServingState, showable: NDArray[np.bool_]) -> str:
+    if showable.any():
+        return ALL_SEEN
+    return "no_model" if serving.model is None else "nothing_matches"
+
+
+def _showable(serving: ServingState, task: RankingTask, now: datetime) -> NDArray[np.bool_]:
+    """(n,) what may be shown to somebody of whom nothing is known."""
+    showable = serving.allowed(task.filters, now)
+    showable[serving.view.ids.positions(task.filters.exclude)] = False
+    return showable
+
+
+def _not_refused(showable: NDArray[np.bool_], task: RankingTask, history: Histories) -> NDArray[np.bool_]:
+    """… and to this person: nothing disliked, whatever else is asked for, and nothing seen unless that is asked for."""
+    allowed = showable.copy()
+    allowed[history.items if task.filters.exclude_seen else history.items[history.weights < 0]] = False
     return allowed
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
 
-from app.application.ranking.list_ranking import RankingTask, rank_list
+from app.application.ranking.list_ranking import ALL_SEEN, RankingTask, rank_list
 from app.application.ranking.serving_state import ServingState
 from app.domain.guardrail_policy import ListCounts
 from app.domain.list_query import Filters
@@ -76,7 +76,7 @@ class CountingRanker:
             self._count(model_id, ListCounts(errors=1))
             raise
         if task.filters == NO_FILTERS and task.shape == DEFAULT_RERANK:
-            self._count(model_id, ListCounts(lists=1, empty=int(not len(ranked))))
+            self._count(model_id, ListCounts(lists=1, empty=int(not len(ranked) and ranked.fallback != ALL_SEEN)))
             self._remember(serving, task, ranked)
         return ranked
 

@@ -23,7 +23,7 @@ from app.domain.entities import IngestOutcome, Interaction, Item, User
 from app.domain.files import BrokenRow, RowReader
 from app.domain.stores import Database, IngestBatch
 
-CATALOG_BATCH_ROWS = 1_000
+CATALOG_BATCH_ROWS = 4_000
 _GAP_SECONDS = 0.01
 """Between two batches: where there is one writer at a time, a server's small ones find their moment here."""
 

@@ -20,6 +20,11 @@ from app.infrastructure.database.tables import items, users
 ITEM_COLUMNS = tuple(items.c[field.name] for field in fields(Item))
 USER_COLUMNS = tuple(users.c[field.name] for field in fields(User))
 _TUPLES = ("genres", "tags")
+_NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in (Item, User)}
+_MOMENTS: Mapping[type, tuple[str, ...]] = {
+    Item: ("updated_at", "published_at", "available_from", "available_until"),
+    User: ("updated_at",),
+}
 _NUL, _BACKSLASH = r"\u0000", r"\\"  # as JSON spells them
 _UNFIT = "text with NUL or lone surrogates, and numbers that are none, cannot be stored"
 Entry = TypeVar("Entry", Item, User)
@@ -77,12 +82,16 @@ def newest_wins(insert: Insert, table: sa.Table, id_column: str) -> Insert:
 
 
 def _row(entry: Item | User) -> dict[str, object]:
-    values: dict[str, object] = {field.name: getattr(entry, field.name) for field in fields(entry)}
+    values: dict[str, object] = {name: getattr(entry, name) for name in _NAMES[type(entry)]}
     for name in _TUPLES:
         if name in values:
             values[name] = list(getattr(entry, name))
-    content = {name: str(value) if isinstance(value, datetime) else value for name, value in values.items()}
-    return {**values, "fingerprint": _fingerprint(content)}
+    content = dict(values)
+    for name in _MOMENTS[type(entry)]:
+        if values[name] is not None:
+            content[name] = str(values[name])
+    values["fingerprint"] = _fingerprint(content)
+    return values
 
 
 def _fingerprint(content: Mapping[str, object]) -> str:
@@ -92,6 +101,6 @@ def _fingerprint(content: Mapping[str, object]) -> str:
         digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     except ValueError as exc:  # lone surrogates, NaN
         raise InputError(_UNFIT) from exc
-    if _NUL in text.replace(_BACKSLASH, ""):
+    if _NUL in text and _NUL in text.replace(_BACKSLASH, ""):
         raise InputError(_UNFIT)
     return digest

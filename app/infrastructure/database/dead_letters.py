@@ -12,8 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.entities import DeadLetter
 from app.domain.queue_stores import DeadLetterStore
 from app.infrastructure.database.connections import Connections
+from app.infrastructure.database.deleting import delete_in_pieces
 from app.infrastructure.database.insert_once import insert_once
 from app.infrastructure.database.tables import dead_letters
+
+_SIZE = sa.func.length(dead_letters.c.payload)
 
 
 async def insert_letters(connection: AsyncConnection, letters: Sequence[DeadLetter]) -> None:
@@ -61,3 +64,30 @@ class SqlDeadLetterStore(DeadLetterStore):
         query = sa.select(sa.func.count()).where(dead_letters.c.replayed_at.is_(None)).select_from(dead_letters)
         async with self._connections.read() as connection:
             return (await connection.execute(query)).scalar_one()
+
+    async def held(self) -> tuple[int, int]:
+        query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(_SIZE), 0)).select_from(dead_letters)
+        async with self._connections.read() as connection:
+            rows, size = (await connection.execute(query)).one()
+            return rows, int(size)
+
+    async def prune(self, before: datetime) -> int:
+        return await delete_in_pieces(
+            self._connections, dead_letters, dead_letters.c.dead_letter_id, dead_letters.c.received_at < before
+        )
+
+    async def keep_newest(self, max_rows: int, max_bytes: int) -> int:
+        newest_first = dead_letters.c.dead_letter_id.desc()
+        counted = sa.select(
+            dead_letters.c.dead_letter_id,
+            sa.func.row_number().over(order_by=newest_first).label("place"),
+            sa.func.sum(_SIZE).over(order_by=newest_first, rows=(None, 0)).label("size"),
+        ).subquery()
+        beyond = (counted.c.place > max_rows) | (counted.c.size > max_bytes)
+        last = sa.select(sa.func.max(counted.c.dead_letter_id)).where(beyond)
+        async with self._connections.read() as connection:
+            newest_to_go = (await connection.execute(last)).scalar()
+        if newest_to_go is None:
+            return 0
+        which = dead_letters.c.dead_letter_id <= newest_to_go
+        return await delete_in_pieces(self._connections, dead_letters, dead_letters.c.dead_letter_id, which)

@@ -83,7 +83,8 @@ def _also(
     if batch.on_conflict is not None:
         for position in sorted(position for position, outcome in repeats.items() if outcome is IngestOutcome.CONFLICT):
             letter, its_messages = batch.on_conflict(position)
-            letters.append(letter)
+            if letter is not None:
+                letters.append(letter)
             messages.extend(its_messages)
     return letters, messages
 

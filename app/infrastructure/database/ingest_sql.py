@@ -213,7 +213,9 @@ def _verdicts() -> sa.Select[int, bool]:
     same = [
         users.c.user_id == repeated.c.user_id,
         items.c.item_id == repeated.c.item_id,
-        *(interactions.c[name].is_not_distinct_from(repeated.c[name]) for name in _CONTENT),
+        *(interactions.c[name].is_not_distinct_from(repeated.c[name]) for name in _CONTENT if name != "device"),
+        # an empty name was stored as such once
+        sa.func.coalesce(interactions.c.device, "") == sa.func.coalesce(repeated.c.device, ""),
     ]
     stored = (event_ids.c.sequence == interactions.c.sequence) & (event_ids.c.occurred_at == interactions.c.occurred_at)
     return (

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
+from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.domain.entities import KINDS, EventColumns, IngestResult, Interaction, PairState, SourceOffset
+from app.domain.entities import KINDS, EventColumns, IngestResult, Interaction, Kind, PairState, SourceOffset
 from app.domain.stores import IngestBatch, InteractionStore
 from app.infrastructure.database.bulk_read import assemble
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.dialects import TimeRange
 from app.infrastructure.database.ingest import Ingest
 from app.infrastructure.database.tables import consumer_offsets, interactions, items, pair_states, users
+from app.infrastructure.database.tables import event_ids as known_events
 
 _HISTORY = (
     sa.select(
@@ -49,13 +51,49 @@ _EXPORT = (
     .order_by(interactions.c.sequence)
     .limit(sa.bindparam("limit"))
 )
-_POPULAR = (
-    sa.select(items.c.item_id, sa.func.count(pair_states.c.user_key.distinct()).label("popularity"))
-    .join_from(pair_states, items, items.c.item_key == pair_states.c.item_key)
+_DISLIKE, _RATING, _WATCHLIST = (KINDS.index(kind) for kind in (Kind.DISLIKE, Kind.RATING, Kind.WATCHLIST))
+_NEUTRAL = 2.0
+"""The rating that says neither yes nor no, as in app/domain/signals.py."""
+
+_SPEAKS_FOR = sa.case(
+    (pair_states.c.kind == _DISLIKE, 0),
+    (pair_states.c.kind == _RATING, sa.case((sa.func.coalesce(pair_states.c.value, 5.0) > _NEUTRAL, 1), else_=0)),
+    (pair_states.c.kind == _WATCHLIST, sa.case((sa.func.coalesce(pair_states.c.value, 1.0) > 0.0, 1), else_=0)),
+    else_=sa.case((pair_states.c.peak > 0.0, 1), else_=0),
+)
+_SPEAKS_AGAINST = sa.case(
+    (pair_states.c.kind == _DISLIKE, 1),
+    (sa.and_(pair_states.c.kind == _RATING, pair_states.c.value < _NEUTRAL), 1),
+    else_=0,
+)
+_OPINIONS = (
+    sa.select(
+        pair_states.c.item_key,
+        pair_states.c.user_key,
+        sa.func.max(_SPEAKS_FOR).label("speaks_for"),
+        sa.func.max(_SPEAKS_AGAINST).label("speaks_against"),
+    )
     .where(pair_states.c.occurred_at >= sa.bindparam("since", type_=pair_states.c.occurred_at.type))
+    .group_by(pair_states.c.item_key, pair_states.c.user_key)
+    .subquery()
+)
+_POPULAR = (
+    sa.select(items.c.item_id, sa.func.count().label("popularity"))
+    .join_from(_OPINIONS, items, items.c.item_key == _OPINIONS.c.item_key)
+    .where(_OPINIONS.c.speaks_for == 1, _OPINIONS.c.speaks_against == 0)
     .group_by(items.c.item_id)
     .order_by(sa.desc("popularity"), items.c.item_id)
     .limit(sa.bindparam("limit"))
+)
+_KNOWN_IDS = (
+    sa.select(known_events.c.event_id)
+    .join_from(
+        known_events,
+        interactions,
+        (known_events.c.sequence == interactions.c.sequence)
+        & (known_events.c.occurred_at == interactions.c.occurred_at),
+    )
+    .join(users, users.c.user_key == interactions.c.user_key)
 )
 _INSERTED = (
     sa.select(interactions.c.sequence, interactions.c.user_key)
@@ -81,6 +119,11 @@ class SqlInteractionStore(InteractionStore):
 
     async def ingest(self, batch: IngestBatch) -> IngestResult:
         return await self._ingest.run(batch)
+
+    async def known_ids(self, user_id: str, event_ids: Collection[UUID]) -> Collection[UUID]:
+        query = _KNOWN_IDS.where(users.c.user_id == user_id, known_events.c.event_id.in_(event_ids))
+        async with self._connections.read() as connection:
+            return set((await connection.execute(query)).scalars())
 
     async def history(self, user_id: str, limit: int) -> Sequence[PairState]:
         rows = await self._connections.low_latency_rows(_HISTORY, {"user_id": user_id, "limit": limit})

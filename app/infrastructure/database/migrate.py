@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 from app.infrastructure.database.dialects import choose_dialect
 from app.infrastructure.database.dialects.choose import parse_url
 from app.infrastructure.database.driver_errors import translated
+from app.infrastructure.private_files import make_private_folder
 
 _IN_WHEEL = Path(__file__).parent / "migrations"
 MIGRATIONS = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).parents[3] / "alembic"
@@ -54,7 +55,7 @@ def run_on_database(url: str, work: Callable[[sa.Connection], None]) -> None:
     """Call `work` in a transaction that no other migration can enter."""
     database = parse_url(url).database
     if url.startswith("sqlite") and database:
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(Path(database).parent)
     with ThreadPoolExecutor(1, thread_name_prefix="migrate") as executor, translated():
         executor.submit(asyncio.run, _run(url, work)).result()
 

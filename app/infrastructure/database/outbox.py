@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.entities import OutboxMessage
 from app.domain.queue_stores import OutboxStore
 from app.infrastructure.database.connections import Connections
+from app.infrastructure.database.deleting import delete_in_pieces
 from app.infrastructure.database.insert_once import insert_once
 from app.infrastructure.database.tables import outbox
 
@@ -54,6 +55,9 @@ class SqlOutboxStore(OutboxStore):
     async def pending(self) -> int:
         async with self._connections.read() as connection:
             return (await connection.execute(sa.select(sa.func.count()).where(_WAITS))).scalar_one()
+
+    async def prune(self, before: datetime) -> int:
+        return await delete_in_pieces(self._connections, outbox, outbox.c.sequence, outbox.c.published_at < before)
 
 
 def _free(now: datetime) -> sa.Select[*tuple[object, ...]]:

@@ -15,6 +15,7 @@ from typing import IO, cast
 
 from app.domain.exceptions import InputError
 from app.infrastructure.files.encodings import Encoding, LineDecoder, as_utf8, encoding_of
+from app.infrastructure.private_files import make_private_file
 
 COMPRESSIONS = frozenset({".gz", ".zst"})
 MAX_LINE_BYTES = 1_048_576  # a longer line is no row of ours
@@ -121,6 +122,7 @@ class OutputFile:
         self._path = path
         self.temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         self._stack = ExitStack()
+        make_private_file(self.temporary)  # exports say what people did; writers that open it by name keep its rights
 
     def open(self) -> IO[bytes]:
         """The stream to write to, compressing as the name says."""

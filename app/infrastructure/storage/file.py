@@ -28,6 +28,7 @@ from app.domain.exceptions import (
     ObjectExistsError,
 )
 from app.domain.interfaces import ArtifactStore
+from app.infrastructure.private_files import make_private_folder
 from app.infrastructure.storage.keys import split_key
 
 _Result = TypeVar("_Result")
@@ -96,7 +97,7 @@ class FileArtifactStore(ArtifactStore):
             raise ArtifactsUnavailableError("the artifact folder cannot be used") from error
 
     def _prepare(self) -> None:
-        (self._root / _TEMPORARY).mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(self._root / _TEMPORARY)
         with self._folder((), extra=_TEMPORARY) as folder:
             for entry in os.scandir(folder):
                 with contextlib.suppress(FileNotFoundError):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.application.ingestion.http_ingestion import MAX_LETTERS
 from tests.integration.api.running_service import ADMIN, RunningService, api_key, bearer, is_problem, opened_copy, rated
 
 
@@ -155,3 +158,94 @@ def test_an_id_that_belongs_to_another_event_is_named(running: RunningService) -
     [first, second] = running.client.post("/api/v1/events", json=[event, other], headers=ADMIN).json()["results"]
     assert (first["outcome"], second["outcome"]) == ("accepted", "conflict")
     assert (second["reason"], second["field"]) == ("id_conflict", "event_id")
+
+
+EVENT_ID = "0b8f6c1e-5c0f-4a55-9d67-000000000001"
+
+
+def sent(running: RunningService, user_id: str, event: Any) -> Any:
+    """What this person is answered to her own events."""
+    return running.client.post("/api/v1/events", json=event, headers=bearer(user_id, "events:write"))
+
+
+def letters_kept(running: RunningService) -> int:
+    with closing(sqlite3.connect(running.folder / "encore.db")) as connection:
+        return int(connection.execute("SELECT count(*) FROM dead_letters").fetchone()[0])
+
+
+def test_what_people_send_and_cannot_be_taken_in_is_answered_and_not_kept(running: RunningService) -> None:
+    wrong = rated("u1", "crime-01", rating=9)
+    assert is_problem(sent(running, "u1", wrong), 422)
+    many = sent(running, "u1", [rated("u1", "crime-01"), wrong, {"user_id": "u1"}, "x" * 1_000])
+    assert [result["outcome"] for result in many.json()["results"]] == ["accepted", *["rejected"] * 3]
+    assert letters_kept(running) == 0
+
+
+def test_of_what_a_service_sends_a_bounded_part_is_kept(running: RunningService) -> None:
+    one = {**rated("u1", "crime-01"), "event_id": EVENT_ID}
+    conflicts = [{**one, "rating": 1 + place / 1_000} for place in range(MAX_LETTERS)]
+    wrong = [rated(f"u{place}", "crime-01", rating=9) for place in range(MAX_LETTERS // 2)]
+    answer = running.client.post("/api/v1/events", json=[one, *wrong, *conflicts], headers=ADMIN)
+    assert answer.json()["rejected"] == len(wrong) + len(conflicts)
+    assert letters_kept(running) == MAX_LETTERS
+
+
+def test_a_refused_body_of_four_megabytes_leaves_nothing_of_a_person_on_disk(running: RunningService) -> None:
+    body = json.dumps([{"user_id": "u1"}] * 5_000).encode()[:-1]
+    body += b"," + b",".join([b'"' + b"x" * 10_000 + b'"'] * 1) + b"]"
+    before = sum(file.stat().st_size for file in running.folder.glob("encore.db*"))
+    for user in ("u1", "u2", "u3"):
+        answer = running.client.post("/api/v1/events", content=body, headers=bearer(user, "events:write"))
+        assert 400 <= answer.status_code < 500
+    assert letters_kept(running) == 0
+    assert sum(file.stat().st_size for file in running.folder.glob("encore.db*")) - before < 65_536
+
+
+def test_an_id_of_one_person_says_nothing_about_the_events_of_another(running: RunningService) -> None:
+    """Neither by the answer to an event of one's own, nor by taking the id before the real event comes."""
+    hers = {**rated("u1", "crime-01"), "event_id": EVENT_ID}
+    his = {**rated("u2", "crime-02"), "event_id": EVENT_ID}
+    unused = {**rated("u2", "crime-03"), "event_id": EVENT_ID.replace("1", "2")}
+    assert sent(running, "u1", hers).json()["accepted"] == 1
+    taken, free = sent(running, "u2", his), sent(running, "u2", unused)
+    assert taken.status_code == free.status_code == 202
+    assert taken.json()["accepted"] == free.json()["accepted"] == 1
+    assert taken.json()["results"][0]["event_id"] == EVENT_ID
+    from_the_service = {**rated("u3", "crime-04"), "event_id": EVENT_ID}
+    assert running.client.post("/api/v1/events", json=from_the_service, headers=ADMIN).json()["accepted"] == 1
+
+
+def test_an_id_made_of_the_content_of_anothers_event_takes_nothing_from_it(running: RunningService) -> None:
+    foreseen = rated("u1", "crime-01")
+    identity = running.client.post("/api/v1/events", json=foreseen, headers=ADMIN).json()["results"][0]["event_id"]
+    again = rated("u1", "crime-05")
+    later = running.client.post("/api/v1/events", json={**again}, headers=ADMIN)
+    later_id = later.json()["results"][0]["event_id"]
+    for taken in (identity, later_id):
+        assert sent(running, "u2", {**rated("u2", "crime-02"), "event_id": taken}).json()["accepted"] == 1
+
+
+def test_a_person_may_send_an_event_again_and_is_told_of_a_conflict_of_her_own(running: RunningService) -> None:
+    event = {**rated("u1", "crime-01"), "event_id": EVENT_ID}
+    assert sent(running, "u1", event).json()["accepted"] == 1
+    assert sent(running, "u1", event).json()["duplicates"] == 1
+    assert is_problem(sent(running, "u1", {**event, "rating": 1.0}), 409)
+
+
+def test_an_event_stored_under_its_plain_id_is_known_to_the_person_who_sent_it(running: RunningService) -> None:
+    """As events of before ids were scoped are."""
+    event = {**rated("u1", "crime-01"), "event_id": EVENT_ID}
+    assert running.client.post("/api/v1/events", json=event, headers=ADMIN).json()["accepted"] == 1
+    assert sent(running, "u1", event).json()["duplicates"] == 1
+    assert sent(running, "u2", {**event, "user_id": "u2"}).json()["accepted"] == 1
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_ids_in_an_envelope_are_scoped_like_those_in_the_event(running: RunningService, wrapped: bool) -> None:
+    def wrap(event: Any) -> Any:
+        if not wrapped:
+            return {**event, "event_id": EVENT_ID}
+        return {"specversion": "1.0", "id": EVENT_ID, "source": "app", "type": "VideoRated", "data": event}
+
+    assert sent(running, "u1", wrap(rated("u1", "crime-01"))).json()["accepted"] == 1
+    assert sent(running, "u2", wrap(rated("u2", "crime-02"))).json()["accepted"] == 1

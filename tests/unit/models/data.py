@@ -45,6 +45,7 @@ PARAMETERS: Mapping[str, Mapping[str, object]] = {
     "content": {"factors": 8},
     "rp3": {},
     "item-item": {},
+    "transitions": {},
     "graph": {"factors": 2},
     "sequence": {"regularization": 30.0},
     "transformer": {

@@ -119,7 +119,7 @@ def test_impossible_parameters_are_refused(given: dict[str, object]) -> None:
 
 def test_windows_ask_for_every_step_but_the_first_once() -> None:
     starts = np.array([0, 7, 8, 8, 20, 22])
-    steps = Steps(np.repeat(np.arange(5), np.diff(starts)), np.arange(22), starts)
+    steps = Steps(np.repeat(np.arange(5), np.diff(starts)), np.arange(22), starts, np.arange(22.0))
     for seed in range(20):
         first, sizes = steps.windows(5, np.random.default_rng(seed))
         asked = np.concatenate([start + 1 + np.arange(size) for start, size in zip(first, sizes, strict=True)])

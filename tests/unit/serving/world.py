@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from app.application.artifacts.model_artifacts import save_model
 from app.application.catalog_service import CatalogService
@@ -95,6 +96,9 @@ class SwitchedInteractions(InteractionStore):
 
     async def ingest(self, batch: IngestBatch) -> IngestResult:
         return await self._reachable().ingest(batch)
+
+    async def known_ids(self, user_id: str, event_ids: Collection[UUID]) -> Collection[UUID]:
+        return await self._reachable().known_ids(user_id, event_ids)
 
     async def history(self, user_id: str, limit: int) -> Sequence[PairState]:
         return await self._reachable().history(user_id, limit)

@@ -10,7 +10,7 @@ from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from app.domain.identifiers import ID_PATTERN, MAX_ID_LENGTH
+from app.domain.identifiers import ID_PATTERN, ID_RULE, MAX_ID_BYTES, MAX_ID_LENGTH, id_of, is_id
 
 _DIGITS = re.compile(r"-?(?:0|[1-9][0-9]{0,15})", re.ASCII)
 _SHARE = re.compile(r"0(?:\.[0-9]{1,3})?|1(?:\.0{1,3})?", re.ASCII)
@@ -24,6 +24,14 @@ def _whole_number(value: object) -> object:
     if isinstance(value, str) and not _DIGITS.fullmatch(value):
         raise PydanticCustomError("int_parsing", "not an integer")
     return value
+
+
+def _id(value: object) -> object:
+    """An id in the form it is kept in; what the pattern alone would let pass is refused as if it had not."""
+    found = id_of(value)
+    if isinstance(found, str) and len(found) <= MAX_ID_BYTES and not is_id(found):
+        raise PydanticCustomError("string_pattern_mismatch", "not an id")
+    return found
 
 
 def _true_or_false(value: object) -> object:
@@ -55,15 +63,28 @@ QueryShare = Annotated[float, BeforeValidator(_share)]
 QueryInt = Annotated[int, BeforeValidator(_whole_number)]
 QueryBool = Annotated[bool, BeforeValidator(_true_or_false)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
-Id = Annotated[str, Field(pattern=ID_PATTERN, max_length=MAX_ID_LENGTH)]
+_IdText = Annotated[str, BeforeValidator(_id)]
+_ID_WORDS = f"{ID_RULE}; kept in Unicode's composed form (NFC)."
+Id = Annotated[
+    _IdText,
+    Field(
+        pattern=ID_PATTERN,
+        max_length=MAX_ID_LENGTH,
+        description=f"{_ID_WORDS} A whole number is taken as its digits.",
+    ),
+]
 Label = Annotated[str, Field(min_length=1, max_length=100, pattern=TEXT_PATTERN)]
 Cursor = Annotated[str, Field(min_length=1, max_length=7_000, pattern=r"^[A-Za-z0-9_-]+$")]
 Whole = Annotated[int, Field(strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
-UserIdPath = Annotated[str, Path(pattern=ID_PATTERN, max_length=MAX_ID_LENGTH, examples=["u1"])]
-ItemIdPath = Annotated[str, Path(pattern=ID_PATTERN, max_length=MAX_ID_LENGTH, examples=["v7"])]
+UserIdPath = Annotated[
+    _IdText, Path(pattern=ID_PATTERN, max_length=MAX_ID_LENGTH, description=_ID_WORDS, examples=["u1"])
+]
+ItemIdPath = Annotated[
+    _IdText, Path(pattern=ID_PATTERN, max_length=MAX_ID_LENGTH, description=_ID_WORDS, examples=["v7"])
+]
 UuidPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["0f8fad5bd9cb469fa16570867728950e"])]
 
 

@@ -37,6 +37,7 @@ from app.infrastructure.database.dialects.low_latency_reader import LowLatencyRe
 from app.infrastructure.database.dialects.sqlite_staging import staging_inserts
 from app.infrastructure.database.json_text import dump_json
 from app.infrastructure.database.tables import SCHEMAS, counters
+from app.infrastructure.private_files import close_to_others, make_private_file
 
 _SEQUENCE = "interactions"
 _WRITE_WAIT_SECONDS = 0.005  # SQLite's own waiting backs off to 100 ms and starves beside a bulk import: wait ourselves
@@ -197,9 +198,23 @@ def _engine(url: URL, pool_size: int, timeout_seconds: float, *, busy_timeout_se
         json_serializer=dump_json,
         execution_options={"schema_translate_map": _NO_SCHEMAS},
     )
+    sa.event.listen(engine.sync_engine, "do_connect", _closed_to_others(url))
     sa.event.listen(engine.sync_engine, "connect", _pragmas(busy_timeout_seconds))
     sa.event.listen(engine.sync_engine, "invalidate", _roll_back)
     return engine
+
+
+def _closed_to_others(url: URL) -> Callable[..., None]:
+    """Before a connection makes the file: SQLite gives the log and its index the rights that the file has."""
+    path = Path(str(url.database))
+
+    def close(*_: object) -> None:
+        if path.parent.is_dir():
+            make_private_file(path)
+            for suffix in ("-wal", "-shm"):
+                close_to_others(path.with_name(path.name + suffix))
+
+    return close
 
 
 def _roll_back(connection: DBAPIConnection, _record: object, _exc: BaseException | None) -> None:
