@@ -81,10 +81,10 @@ COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url -
 	--python-version 3.11 --universal
 
 # All extras but `torch`, which is installed by hand where it is wanted (scripts/requirements_in_step.py leaves out the same).
-LOCKED := train files postgres redis kafka s3 celery
+LOCKED := train files postgres redis kafka s3 celery otel
 
 # The image that serves: every adapter, no training library (scripts/requirements_in_step.py has the same list).
-SERVING := postgres redis kafka s3 celery
+SERVING := postgres redis kafka s3 celery otel
 
 lock: dev ## Compile requirements/*.txt anew (needs a package index)
 	@$(COMPILE) pyproject.toml $(LOCKED:%=--extra %) --output-file requirements/runtime.txt

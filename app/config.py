@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     artifacts_url: str = "file:./var/artifacts"
     artifact_copies: Path = Path("./var/artifact-copies")
     jobs_url: str = "local://"
+    traces_url: str | None = None
 
     # credentials
     jwt_secret: SecretStr | None = None
@@ -114,6 +115,8 @@ class Settings(BaseSettings):
     memory_list_ttl_seconds: Annotated[float, Field(gt=0, le=300)] = 30
     memory_cache_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 67_108_864
     memory_list_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 33_554_432
+    page_cache_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 67_108_864
+    token_cache_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 33_554_432
     scoring_threads: Annotated[int, Field(ge=1, le=64)] = 2
     max_computing_lists: Annotated[int, Field(ge=1, le=10_000)] = 256
     list_diversity: Annotated[float, Field(ge=0, le=1)] = 0.0

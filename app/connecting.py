@@ -47,7 +47,7 @@ async def connect_publisher(settings: Settings) -> EventPublisher:
 
 async def connect_jobs(settings: Settings) -> JobQueue:
     """The job queue of these settings."""
-    return await open_job_queue(settings.jobs_url)
+    return await open_job_queue(settings.jobs_url, settings.train_time_limit_seconds)
 
 
 async def connect_source(settings: Settings, topics: Collection[str]) -> EventSource:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -18,7 +18,7 @@ from app.api.application import Application
 from app.api.cursors import Cursors
 from app.api.dependencies import Batches, Services
 from app.api.envelope import EnvelopeLimits
-from app.api.fast_lane import FastLane
+from app.api.fast_lane import FastLane, Span
 from app.api.jwks import KeySource, open_keys
 from app.api.limits import Bodies, BodyCaps, ConcurrencyLimiter, RateLimiter
 from app.api.list_responses import UserLists
@@ -43,6 +43,7 @@ from app.bootstrap import Container, letter_bounds, make_registry, make_schedule
 from app.config import Settings, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
+from app.infrastructure.tracing import Tracing, open_tracing
 
 log = telemetry.get_logger(__name__)
 
@@ -58,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings.jwt_jwks_url,
         settings.jwt_jwks_file,
     )
+    tracing = open_tracing(settings.traces_url, version("encore-recs"))
     app = Application(
         title="Encore",
         version=version("encore-recs"),
@@ -65,10 +67,12 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
-        lifespan=lambda app: lifespan(app, settings, keys),
+        lifespan=lambda app: lifespan(app, settings, keys, tracing),
     )
     app.assemble(every_router(settings.shows_operations), partial(bounds_of, settings))
     refuse_unreachable(app.routes, {"user_id": RESERVED_USER_IDS, "item_id": RESERVED_ITEM_IDS})
+    if tracing is not None:
+        tracing.instrument(app)
     app.state.operator_pages = health.OperatorPages(app.openapi)
     return app
 
@@ -116,14 +120,16 @@ def bounds_of(settings: Settings, app: FastAPI) -> RequestLimits:
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: Tracing | None) -> AsyncIterator[None]:
     """Open the ports, start what serves, run the loops; the reverse at the end."""
     async with AsyncExitStack() as stack:
+        if tracing is not None:
+            stack.push_async_callback(tracing.close)
         container = await stack.enter_async_context(open_container(settings))
         serving = make_serving(container)
         stack.push_async_callback(serving.close)
         await serving.start()
-        wire_app_state(app, container, serving, keys)
+        wire_app_state(app, container, serving, keys, tracing)
         await requeue_pending_trainings(container)
         relay = OutboxRelay(
             container.database.outbox, container.database.dead_letters, container.publisher, container.clock
@@ -150,7 +156,9 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource) -> AsyncIt
         yield
 
 
-def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, keys: KeySource) -> None:
+def wire_app_state(
+    app: FastAPI, container: Container, serving: ServingStack, keys: KeySource, tracing: Tracing | None
+) -> None:
     """Hand the routes their use cases, and the boundary what it decides with."""
     settings = container.settings
     limiter = RateLimiter(
@@ -160,7 +168,7 @@ def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, ke
         replicas=settings.replicas,
     )
     cursors = Cursors(cursor_secret(settings))
-    lists = UserLists(serving.lists, limiter, cursors)
+    lists = UserLists(serving.lists, limiter, cursors, settings.page_cache_bytes)
     database = container.database
     readiness = ReadinessCheck(serving.server, {"database": database.ping, "cache": container.cache.ping})
     app.state.readiness = readiness
@@ -173,6 +181,7 @@ def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, ke
         catalog=serving.catalog,
         registry=make_registry(container),
         model_changed=serving.wake,
+        model_type=settings.train_model_type,
         trainings=database.trainings,
         request_training=partial(request_training, database, container.jobs, container.recommenders, container.clock),
         cursors=cursors,
@@ -195,11 +204,11 @@ def wire_app_state(app: FastAPI, container: Container, serving: ServingStack, ke
     telemetry.REQUESTS_IN_FLIGHT.set_function(lambda: admission.taken)
     api_keys = ApiKeys(database.api_keys, settings.environment, container.clock)
     app.state.gateway = RequestGuards(
-        Authenticator(keys, policy, api_keys, container.clock),
+        Authenticator(keys, policy, api_keys, container.clock, settings.token_cache_bytes),
         limiter,
         admission,
         bodies,
-        FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY),
+        FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY, list_span(tracing)),
     )
 
 
@@ -209,6 +218,11 @@ def batches_of(settings: Settings) -> Batches:
         person=min(settings.person_batch_events, settings.rate_limit_per_minute),
         service=min(settings.service_batch_events, settings.service_rate_limit_per_minute),
     )
+
+
+def list_span(tracing: Tracing | None) -> Span:
+    """What the fast lane enters around an answer: the framework, and so its instrumentation, is not asked there."""
+    return nullcontext if tracing is None else partial(tracing.request, "GET /api/v1/recs/{user_id}")
 
 
 def cursor_secret(settings: Settings) -> bytes:

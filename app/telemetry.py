@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import secrets
 import sys
 from collections.abc import Iterator, MutableMapping
@@ -15,6 +14,7 @@ from typing import Literal, TextIO
 
 import structlog
 from opentelemetry import context, trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import (
     GC_COLLECTOR,
     PLATFORM_COLLECTOR,
@@ -35,11 +35,7 @@ for _collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
 
 tracer = trace.get_tracer("encore")
 
-_TRACEPARENT = re.compile(
-    r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<more>-.{0,200})?",
-    re.ASCII,
-)
-"""https://www.w3.org/TR/trace-context/#traceparent-header-field-values; later versions may append parts."""
+_PROPAGATOR = TraceContextTextMapPropagator()
 
 _FAST = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.2, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _FRESH = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -165,14 +161,13 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def traceparent() -> str | None:
-    """The current span as W3C Trace Context, to travel with a message; None outside a trace.
+    """The current span as W3C Trace Context (https://www.w3.org/TR/trace-context/), to travel with a message.
 
-    https://www.w3.org/TR/trace-context/#traceparent-header
+    None outside a trace.
     """
-    span = trace.get_current_span().get_span_context()
-    if not span.is_valid:
-        return None
-    return f"00-{trace.format_trace_id(span.trace_id)}-{trace.format_span_id(span.span_id)}-{span.trace_flags:02x}"
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier)
+    return carrier.get("traceparent")
 
 
 @contextmanager
@@ -181,7 +176,10 @@ def traced(parent: str | None) -> Iterator[None]:
 
     Without an SDK no spans are made: the ids go on unchanged, as the recommendation asks of who only hands them on.
     """
-    token = context.attach(trace.set_span_in_context(trace.NonRecordingSpan(_parsed(parent or "") or _new_trace())))
+    parsed = _PROPAGATOR.extract({"traceparent": parent or ""}, context.Context())
+    if not trace.get_current_span(parsed).get_span_context().is_valid:
+        parsed = trace.set_span_in_context(trace.NonRecordingSpan(_new_trace()))
+    token = context.attach(parsed)
     try:
         yield
     finally:
@@ -195,19 +193,6 @@ def with_trace(parent: str | None) -> dict[str, str]:
     """
     inherited = {name: value for name, value in os.environ.items() if name != "TRACEPARENT"}
     return {**inherited, "TRACEPARENT": parent} if parent else inherited
-
-
-def _parsed(text: str) -> trace.SpanContext | None:
-    found = _TRACEPARENT.fullmatch(text)
-    if found is None or found["version"] == "ff" or (found["version"] == "00" and found["more"]):
-        return None
-    parsed = trace.SpanContext(
-        int(found["trace"], 16),
-        int(found["span"], 16),
-        is_remote=True,
-        trace_flags=trace.TraceFlags(int(found["flags"], 16)),
-    )
-    return parsed if parsed.is_valid else None
 
 
 def _new_trace() -> trace.SpanContext:

@@ -39,7 +39,7 @@ SINGLES = ("sequence", "transitions", "rp3", "graph", "ials", "content", "profil
 def main() -> int:
     """Print the figures of the shapes named, or of all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("shapes", nargs="*", default=list(SHAPES), choices=[*SHAPES, []])
+    parser.add_argument("shapes", nargs="*", default=[], choices=[*SHAPES, []])
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--budget", type=float, default=120.0)
@@ -58,7 +58,7 @@ def main() -> int:
 
 def measure(name: str, made: Generated, seed: int, budget: float, *, singles: bool, table: bool = False) -> None:
     """One line."""
-    dataset, asked = prepare(made.train, made.test, made.items, made.users)
+    dataset, asked = prepare(made.train, made.test, made.items, made.users, seen=made.seen)
     began = process_time()
     trained = train(dataset, RECOMMENDERS, seed=seed, budget_seconds=budget, progress=silent)
     spent = process_time() - began
@@ -142,12 +142,13 @@ def _catalogs(made: Generated, dataset: Dataset) -> Sequence[tuple[str, NDArray[
 
 def _lists(scorer: Scorer, asked: HoldOut, depth: int, allowed: NDArray[np.bool_] | None) -> NDArray[np.int32]:
     if not isinstance(scorer, Truth):
-        return top_lists(scorer, asked.histories, depth, allowed=allowed)[0]
+        return top_lists(scorer, asked.histories, depth, allowed=allowed, exclude_seen=not asked.may_return)[0]
     lists = []
     for row in range(len(asked)):
         scores = scorer.rows(row, row + 1)[0]
         history = asked.histories.rows(row, row + 1)
-        scores[history.items] = -np.inf
+        if not asked.may_return:
+            scores[history.items] = -np.inf
         if allowed is not None:
             scores[~allowed] = -np.inf
         lists.append(np.argsort(-scores, kind="stable")[:depth])

@@ -21,7 +21,7 @@ DIRECT = "encore-recs (pyproject.toml"
 """How the compiler notes that a pin is there because pyproject.toml asks for it."""
 
 FILES = ("runtime.txt", "dev.txt", "serving.txt")
-SERVING = ("postgres", "redis", "kafka", "s3", "celery")
+SERVING = ("postgres", "redis", "kafka", "s3", "celery", "otel")
 """The extras of the image that serves: every adapter, no training library (the Makefile has the same list)."""
 
 APART = ("torch",)

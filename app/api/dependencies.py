@@ -62,6 +62,8 @@ class Services:
     catalog: CatalogService
     registry: ModelRegistry
     model_changed: Callable[[], None]
+    model_type: str
+    """The type of model that serves (ENCORE_TRAIN_MODEL_TYPE)."""
     trainings: TrainingStore
     request_training: Callable[[TrainingRequest], Awaitable[TrainingJob]]
     cursors: Cursors

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
+from app.api.byte_cache import ByteCache
 from app.api.cursors import Cursors
-from app.api.limits import RateLimiter, evict_oldest
+from app.api.limits import RateLimiter
 from app.api.rendering import complete_body, render_page_head
 from app.api.request_context import RequestContext
 from app.api.v1.schemas.list_schemas import ListParams
@@ -18,8 +19,8 @@ from app.domain.keys import key_text
 from app.domain.list_query import ListQuery, Page
 
 HeaderList = list[tuple[bytes, bytes]]
-MAX_KEPT_HEADS = 2_048
-"""Rendered pages kept, some 3 kB each."""
+PAGE_BYTES, ITEM_BYTES = 700, 200
+"""What a page holds beside its bytes, as list memory counts it: the cache keeps it alive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,13 @@ class RawResponse:
 class UserLists:
     """`GET /api/v1/recs/{user_id}` once the caller is known and allowed."""
 
-    def __init__(self, service: RecommendationService, limiter: RateLimiter, cursors: Cursors) -> None:
+    def __init__(
+        self, service: RecommendationService, limiter: RateLimiter, cursors: Cursors, cache_bytes: int
+    ) -> None:
         self._service = service
         self._limiter = limiter
         self._cursors = cursors
-        self._heads: dict[int, tuple[Page, str, bytes]] = {}
+        self._heads: ByteCache[int, tuple[Page, str, bytes]] = ByteCache(cache_bytes)
 
     async def answer(
         self, user_id: str, params: ListParams, call: RequestContext, headers: Sequence[tuple[bytes, bytes]]
@@ -82,8 +85,8 @@ class UserLists:
         if kept is not None and kept[0] is page and kept[1] == binding:
             return kept[2]
         head = render()
-        evict_oldest(self._heads, MAX_KEPT_HEADS)
-        self._heads[id(page)] = (page, binding, head)
+        size = len(head) + len(binding) + PAGE_BYTES + ITEM_BYTES * len(page.items)
+        self._heads.put(id(page), (page, binding, head), size)
         return head
 
     async def _next_page(self, query: ListQuery, rest: bytes, call: RequestContext) -> Page:

@@ -73,6 +73,7 @@ USER_ERASED = ProblemType(
 )
 STALE = ProblemType("overtaken", 409, "Somebody else changed this in the meantime")
 UNSERVABLE_MODEL = ProblemType("unservable-model", 409, "The model's artifact is missing or damaged")
+PRECONDITION = ProblemType("precondition-failed", 412, "This is not what If-Match or If-None-Match says")
 TOO_LARGE = ProblemType("body-too-large", 413, "The body is too large")
 URI_TOO_LONG = ProblemType("uri-too-long", 414, "The address is too long")
 UNSUPPORTED_MEDIA = ProblemType("unsupported-media-type", 415, "The body must be plain UTF-8 JSON")
@@ -96,6 +97,7 @@ BY_ERROR: Mapping[type[Exception], ProblemType] = {
     errors.IdempotencyError: IDEMPOTENCY,
     errors.StaleTokenError: STALE,
     errors.UserErasedError: USER_ERASED,
+    errors.PreconditionError: PRECONDITION,
     errors.AuthenticationError: UNAUTHENTICATED,
     errors.PermissionDeniedError: FORBIDDEN,
     errors.RateLimitedError: RATE_LIMITED,
@@ -162,11 +164,6 @@ def invalid(found: Sequence[Mapping[str, Any]]) -> Problem:
     """The problem of a request that the schemas refuse. `found` is what pydantic lists: loc, type, and input."""
     fields = tuple(_field_error(entry) for entry in found[:MAX_FIELD_ERRORS])
     return Problem(INVALID, fields=fields)
-
-
-def invalid_field(where: str, name: str, code: str) -> Problem:
-    """The problem of one parameter that is ours by name."""
-    return Problem(INVALID, fields=(FieldError(where, pointer((name,)), code),))
 
 
 def pointer(parts: Sequence[object]) -> str:

@@ -12,13 +12,15 @@ from datetime import datetime
 from typing import TypeVar
 
 from app.api import tokens
+from app.api.byte_cache import ByteCache
 from app.api.jwks import KeySource
-from app.api.limits import evict_oldest
 from app.application.credentials import ApiKeys
 from app.domain.exceptions import AuthenticationError, PermissionDeniedError
 
-CACHED_CREDENTIALS = 50_000
-"""Verified credentials remembered: 50,000 × about 400 bytes."""
+PRINCIPAL_BYTES = 400
+"""A verified credential beside its subject: digest, principal, scopes and when it ends."""
+
+DEFAULT_CACHE_BYTES = 33_554_432
 
 CACHED_SECONDS = 30.0
 """How long one is believed without looking again: bounds the life of a revoked key and of a withdrawn signing key."""
@@ -128,13 +130,18 @@ class Authenticator:
     """Turns credentials into a principal, and remembers what it has verified (digest → principal, until when)."""
 
     def __init__(
-        self, keys: KeySource, policy: tokens.TokenPolicy, api_keys: ApiKeys, clock: Callable[[], datetime]
+        self,
+        keys: KeySource,
+        policy: tokens.TokenPolicy,
+        api_keys: ApiKeys,
+        clock: Callable[[], datetime],
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
     ) -> None:
         self._keys = keys
         self._policy = policy
         self._api_keys = api_keys
         self._clock = clock
-        self._verified: dict[bytes, tuple[Principal, float]] = {}
+        self._verified: ByteCache[bytes, tuple[Principal, float]] = ByteCache(cache_bytes)
 
     def remembered(self, credentials: bytes) -> Principal | None:
         """The principal if these very bytes were verified a moment ago."""
@@ -174,9 +181,9 @@ class Authenticator:
         return Principal(key.client, key.scopes, is_service=True), until
 
     def _remember(self, credentials: bytes, principal: Principal, until: float) -> None:
-        evict_oldest(self._verified, CACHED_CREDENTIALS)
         limit = self._clock().timestamp() + CACHED_SECONDS
-        self._verified[hashlib.sha256(credentials).digest()] = (principal, min(until, limit))
+        entry = principal, min(until, limit)
+        self._verified.put(hashlib.sha256(credentials).digest(), entry, PRINCIPAL_BYTES + len(principal.subject))
 
 
 def presented_credentials(headers: list[tuple[bytes, bytes]]) -> bytes | None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from app.application.invalidation.list_invalidation import ListInvalidator
 from app.domain.entities import Item, User
-from app.domain.exceptions import InputError, NotFoundError
+from app.domain.exceptions import InputError, NotFoundError, PreconditionError
 from app.domain.stores import CatalogStore
 
 NEWEST = timedelta(minutes=5)
@@ -31,6 +31,17 @@ class CatalogService:
         changed = await self._catalog.upsert_items(items)
         self._wake()
         return changed
+
+    async def replace_item(self, seen: Item | None, new: Item) -> None:
+        """As `put_items`, of one item, where `seen` is still what is there. Raises PreconditionError, InputError."""
+        self._check_times([new.updated_at])
+        if not await self._catalog.replace_item(seen, new):
+            raise PreconditionError("changed meanwhile")
+        self._wake()
+
+    async def find_item(self, item_id: str) -> Item | None:
+        """One item, or None."""
+        return await self._catalog.get_item(item_id)
 
     async def get_item(self, item_id: str) -> Item:
         """One item. Raises NotFoundError."""

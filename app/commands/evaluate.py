@@ -38,6 +38,9 @@ def evaluate(
     benchmark: Annotated[str, typer.Option(help="Q1 … Q7 (data: ENCORE_BENCH_DATA).")] = "",
     model: Annotated[str, typer.Option(help="A model id; default: the champion.")] = "",
     fold_in: Annotated[bool, typer.Option("--fold-in", help="Judge fold-in against a refit.")] = False,
+    seen: Annotated[
+        str, typer.Option(help="Test pairs that the user has in --train: drop, count-as-miss or may-return.")
+    ] = "drop",
     report: Annotated[File, typer.Option(help="Also write a report (.json or .html).")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -51,7 +54,7 @@ def evaluate(
             from app.commands.evaluation_files import Files
 
             files = Files(train, test, items, users, negatives)
-            result = _on_files(files, _names(metrics), model_type, seeds, budget, fold_in=fold_in)
+            result = _on_files(files, _names(metrics), model_type, seeds, budget, fold_in=fold_in, seen=seen)
         elif train is not None or test is not None:
             raise InputError("--train and --test belong together")
         else:
@@ -88,10 +91,13 @@ def _benchmark(name: str, seeds: int, out: Output) -> dict[str, object]:
 
 
 def _on_files(
-    files: Files, names: Sequence[str], model_type: str, seeds: int, budget: float, *, fold_in: bool
+    files: Files, names: Sequence[str], model_type: str, seeds: int, budget: float, *, fold_in: bool, seen: str
 ) -> dict[str, object]:
+    from app.application.evaluation.hold_out import SEEN
     from app.commands.evaluation_files import run_on_files
 
+    if seen not in SEEN:
+        raise InputError(f"--seen is one of {', '.join(SEEN)}", "seen")
     with progress("evaluate") as bar:
         return run_on_files(
             files,
@@ -100,6 +106,7 @@ def _on_files(
             seeds=seeds,
             budget_seconds=budget,
             fold_in=fold_in,
+            seen=seen,
             progress=bar.update,
         )
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from app.application.evaluation.evaluation import DEFAULT_METRICS, Evaluation
 from app.application.evaluation.event_table import EventTable
 from app.application.evaluation.fold_in_check import judge_fold_in
-from app.application.evaluation.hold_out import HoldOut, take_rows
+from app.application.evaluation.hold_out import SEEN, HoldOut, take_rows
 from app.application.evaluation.pipeline import Trained, judge_all, peak_megabytes, prepare, ranks_among, train
 from app.application.transfer.catalog_file_rows import ITEMS, USERS, CatalogRows, Reading
 from app.domain.dataset import Dataset
@@ -50,12 +50,13 @@ def run_on_files(
     budget_seconds: float,
     fold_in: bool,
     progress: ProgressCallback,
+    seen: str = SEEN[0],
 ) -> dict[str, object]:
     """Fit with selection, rank for the users of the test, measure; per seed, then together. JSON-serialisable."""
     train_events, test_events, rejected = _events(files)
     items = tuple(_catalog(files.items, ITEMS)) if files.items else ()
     users = tuple(_catalog(files.users, USERS)) if files.users else ()
-    dataset, held_out = prepare(train_events, test_events, items, users)
+    dataset, held_out = prepare(train_events, test_events, items, users, seen=seen)
     chosen = tuple(names) or DEFAULT_METRICS
     popularity = _popularity(dataset, progress)
     runs = []
@@ -71,7 +72,7 @@ def run_on_files(
         runs.append(_run(trained, popularity, dataset, held_out, files, tuple(names), chosen, seed, progress))
     result = {
         **_together(runs),
-        "data": {**_facts(dataset, held_out), "rejected_rows": rejected},
+        "data": {**_facts(dataset, held_out, seen), "rejected_rows": rejected},
         "peak_megabytes": round(peak_megabytes()),
     }
     if fold_in:
@@ -166,14 +167,17 @@ def _among(
     return {name: float(values.mean(dtype=np.float64)) for name, values in compute_metrics(hits, ones, names).items()}
 
 
-def _facts(dataset: Dataset, held_out: HoldOut) -> dict[str, object]:
+def _facts(dataset: Dataset, held_out: HoldOut, seen: str) -> dict[str, object]:
     return {
         "train_users": dataset.n_users,
         "items": dataset.n_items,
         "train_pairs": len(dataset.histories.items),
         "test_users": len(held_out),
         "test_pairs": int(held_out.n_relevant.sum()),
-        "test_pairs_of_unknown_items": int(held_out.unrankable.sum()),
+        "test_pairs_of_unknown_items": int(held_out.unrankable.sum()) - (held_out.seen_pairs if seen == SEEN[1] else 0),
+        "test_pairs_seen_in_train": held_out.seen_pairs,
+        "test_users_left_out": held_out.seen_users,
+        "seen": seen,
     }
 
 

@@ -42,7 +42,6 @@ def _as_data(name: str, tally: ImportSummary) -> Mapping[str, object]:
         _other_columns(name): list(tally.others),
         "times": _times(tally),
         "files": {file: asdict(findings) for file, findings in tally.files.items()},
-        "import_id": tally.import_id,
     }
 
 
@@ -94,11 +93,10 @@ def _found(findings: Findings) -> str:
 def end(tallies: Mapping[str, ImportSummary], most: float) -> None:
     """Exit 1 if a file gave nothing, or too many of its rows were refused."""
     for name, tally in tallies.items():
-        hint = f"; --undo {tally.import_id} takes back what was taken" if tally.import_id and tally.accepted else ""
         if not tally.taken:
             fail(f"no {name} were taken: {_why_none(tally)}")
         if tally.rejected_share() > most:
-            fail(f"{tally.rejected:,} of {tally.read:,} rows of {name} were refused, more than --max-rejects{hint}")
+            fail(f"{tally.rejected:,} of {tally.read:,} rows of {name} were refused, more than --max-rejects")
 
 
 def _why_none(tally: ImportSummary) -> str:

@@ -121,7 +121,7 @@ def _row(item: RankedItem) -> Sequence[object]:
 
 
 def _because(reasons: Sequence[Reason]) -> str:
-    shown = sorted(reasons, key=lambda reason: -reason.contribution)[:SHOWN_REASONS]
     return ", ".join(
-        f"{reason.title or reason.item_id or reason.kind} ({reason.contribution:+.2f})" for reason in shown
+        f"{reason.title or reason.item_id or reason.kind} ({reason.contribution:+.2f})"
+        for reason in reasons[:SHOWN_REASONS]
     )

@@ -11,6 +11,7 @@
     │   ├── TrainingRunningError      one training per model type at a time; names the running one
     │   ├── StaleTokenError           a fencing token that a newer trainer has overtaken
     │   ├── IdempotencyError          the same Idempotency-Key with another body
+    │   ├── PreconditionError         what the caller had seen is not what is there (If-Match)
     │   ├── UserErasedError           events of before their user was erased
     │   └── ObjectExistsError         an immutable key is already written
     ├── AuthenticationError           no credentials, or none that we accept
@@ -106,6 +107,10 @@ class StaleTokenError(ConflictError):
 
 class IdempotencyError(ConflictError):
     """The same Idempotency-Key came with another body."""
+
+
+class PreconditionError(ConflictError):
+    """What the caller had seen is not what is there any more: nothing was changed."""
 
 
 class UserErasedError(ConflictError):

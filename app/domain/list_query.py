@@ -54,10 +54,11 @@ class SessionQuery:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why an item is in the list; contributions add up to its score.
+    """Why an item is in the list; contributions add up to its score, and are against what a typical item gets.
 
-    `kind` is because_you_watched (with the item), history (what its items carry together, and the weaker ones), popular
-    or profile; pinned and explored say why it stands where it stands, and add nothing to the score.
+    `kind` is because_you_watched (with the item; these come first), history (what its items carry together, and the
+    weaker ones), popular or profile, and typical (last: what a typical item gets from this person); pinned and explored
+    say why it stands where it stands, and add nothing to the score.
     """
 
     kind: str

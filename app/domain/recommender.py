@@ -113,7 +113,7 @@ class PlacesNew(Protocol):
     def as_new(self, dataset: Dataset, items: NDArray[np.bool_]) -> Recommender:
         """A twin for which nobody has touched these items, (n_items,) bool: they stand where their features put them.
 
-        What places them is learnt from the others; what else was learnt from them stays, so this is cheap and no refit.
+        What places them is learnt from the others alone; what does not may stay as it is, so that this is cheap.
         """
 
 

@@ -66,11 +66,6 @@ class ResolvedRules:
     hidden: Sequence[tuple[Block | AvailabilityWindow, Positions]] = ()
     quotas: Sequence[tuple[Quota, Positions]] = ()
 
-    @property
-    def orders(self) -> bool:
-        """Whether any of them can change an order."""
-        return bool(self.pins or self.boosts or self.quotas)
-
     def merged_with(self, more: ResolvedRules) -> ResolvedRules:
         """Both, these first."""
         if more is NO_RULES:

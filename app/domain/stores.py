@@ -136,6 +136,10 @@ class CatalogStore(Protocol):
         """
 
     @abstractmethod
+    async def replace_item(self, seen: Item | None, new: Item) -> bool:
+        """Write `new` as `upsert_items` does if what is there is `seen` (None: nothing); else False, nothing done."""
+
+    @abstractmethod
     async def list_items(self, after: str | None, limit: int) -> Sequence[Item]:
         """Up to `limit` items in item_id order, strictly after `after`."""
 
@@ -194,9 +198,7 @@ class TrainingStore(Protocol):
     @abstractmethod
     async def heartbeat(self, training_id: str, token: int, now: datetime, stage: str, progress: float) -> TrainingJob:
         """Record progress; returns the job so that the caller sees `cancel_requested`.
-
-        Raises StaleTokenError if the job is no longer running under this token.
-        """
+        Raises StaleTokenError if the job is no longer running under this token."""
 
     @abstractmethod
     async def finish(
@@ -266,9 +268,7 @@ class ModelStore(Protocol):
     @abstractmethod
     async def previous(self, model_type: str) -> ModelVersion | None:
         """The version that was champion before the present one first became it (what `rollback` promotes), or None.
-
-        So rolling back twice goes back twice, not to and fro. Versions without an artifact are passed over.
-        """
+        So rolling back twice goes back twice, not to and fro. Versions without an artifact are passed over."""
 
     @abstractmethod
     async def retire_artifacts(self, model_type: str, keep: int) -> Sequence[str]:

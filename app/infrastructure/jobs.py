@@ -13,15 +13,19 @@ from app.telemetry import get_logger, traceparent, with_trace
 
 log = get_logger(__name__)
 
+DEFAULT_TIME_LIMIT_SECONDS = 21_600.0
 _MAX_WAITING = 100
 """There is at most one queued training per model type, so this many rings means that something is wrong."""
 
 
-async def open_job_queue(url: str) -> JobQueue:
-    """Open the queue of a URL: `local://` (a process of our own per training) or `redis://…` (Celery's broker)."""
+async def open_job_queue(url: str, time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS) -> JobQueue:
+    """Open the queue of a URL: `local://` (a process of our own per training) or `redis://…` (Celery's broker).
+
+    A process of our own is ended after `time_limit_seconds`; Celery's worker does so by its own settings.
+    """
     match url.partition("://"):
         case "local", "://", "":
-            return LocalJobQueue()
+            return LocalJobQueue(time_limit_seconds=time_limit_seconds)
         case "redis" | "rediss", "://", _:
             from app.infrastructure.celery_jobs import open_celery_queue
 
@@ -34,11 +38,19 @@ class LocalJobQueue(JobQueue):
     """Runs `python -m app.tasks.training ID`, one process at a time, each reaped; the one running ends with us.
 
     A spawned process, not a forked one: a fork of a process that has used OpenMP hangs. It is killed only when it has
-    ignored SIGTERM for `grace_seconds`; when we are killed ourselves, it finishes its training alone.
+    ignored SIGTERM for `grace_seconds`; when we are killed ourselves, it finishes its training alone. One that takes
+    longer than `time_limit_seconds` is ended in the same way.
     """
 
-    def __init__(self, module: str = "app.tasks.training", *, grace_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        module: str = "app.tasks.training",
+        *,
+        grace_seconds: float = 10.0,
+        time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS,
+    ) -> None:
         self._module = module
+        self._time_limit = time_limit_seconds
         self._grace = grace_seconds
         self._waiting: deque[str] = deque()
         self._parents: dict[str, str] = {}
@@ -93,7 +105,12 @@ class LocalJobQueue(JobQueue):
             env=with_trace(self._parents.pop(training_id, None)),
         )
         try:
-            code = await process.wait()
+            async with asyncio.timeout(self._time_limit):
+                code = await process.wait()
+        except TimeoutError:
+            log.warning("training_time_limit_exceeded", training_id=training_id)
+            await self._terminate(process)
+            return
         except asyncio.CancelledError:
             await self._terminate(process)
             raise

@@ -8,7 +8,7 @@ the user's vector, so that unseen users get one too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
 from app.domain.recommender import PlacesNew, ProgressCallback, Recommender, Tower
+from app.domain.splits import keep_entries
 from app.models.base import Array, Floats, as_parameters, parse_parameters, positives, take_floats
 from app.models.linalg import unit_rows
 from app.models.linear import inputs, losses, scaled
@@ -128,10 +129,13 @@ class LightfmRecommender(Recommender, Tower, PlacesNew):
         return parts
 
     def as_new(self, dataset: Dataset, items: NDArray[np.bool_]) -> LightfmRecommender:
-        twin = self.extended(sp.csr_matrix((0, len(self._features)), dtype=np.float32))
-        if dataset.item_features is not None and len(self._features):
+        """A second fit: the embeddings of features learn from every item that has them, the hidden ones too."""
+        twin = type(self)(self.name, self._parameters)
+        rest = keep_entries(dataset.histories, ~items[dataset.histories.items])
+        twin.fit(replace(dataset, histories=rest), seed=0, progress=lambda stage, fraction: None)
+        if dataset.item_features is not None and len(twin._features):
             rows = np.flatnonzero(items)
-            twin._vectors[rows] = unit_rows(dataset.item_features.matrix[rows]) @ self._features
+            twin._vectors[rows] = unit_rows(dataset.item_features.matrix[rows]) @ twin._features
         return twin
 
     def extended(self, features: sp.csr_matrix) -> LightfmRecommender:

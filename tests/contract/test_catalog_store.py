@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -217,3 +218,16 @@ async def test_who_comes_back_is_taken_in_from_the_moment_given_and_never_from_b
 async def test_text_a_database_cannot_hold_is_the_callers_fault(database: Database, text: str) -> None:
     with pytest.raises(InputError):
         await database.catalog.upsert_items([Item("v1", NOON, text)])
+
+
+async def test_of_two_who_replace_what_they_saw_only_one_does(database: Database) -> None:
+    catalog = database.catalog
+    first, second = (Item("v1", NOON + timedelta(seconds=n), f"title {n}", attributes={"n": n}) for n in (1, 2))
+    assert sorted([await catalog.replace_item(None, first), await catalog.replace_item(None, second)]) == [False, True]
+    seen = await catalog.get_item("v1")
+    later = [Item("v1", NOON + timedelta(seconds=n), f"title {n}") for n in (10, 11, 12, 13)]
+
+    won = await asyncio.gather(*(catalog.replace_item(seen, item) for item in later))
+
+    assert sorted(won) == [False, False, False, True]
+    assert await catalog.get_item("v1") == later[won.index(True)]

@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from app.domain.exceptions import ConfigurationError
 from app.domain.interfaces import EventSource, Partition, SourceRecord
 from app.infrastructure.events import GroupPolicy, open_source
-from app.infrastructure.events.memory_source import MemoryLog, MemorySource
+from tests.memory_source import MemoryLog, MemorySource
 
 PARTITIONS = 2
 

@@ -142,6 +142,19 @@ class TestLocalQueue:
         assert monotonic() - began < 10.0
         assert not is_alive(int(marker.read_text()))
 
+    async def test_a_training_beyond_its_time_limit_is_ended_and_the_next_begins(self, tmp_path: Path) -> None:
+        jobs = LocalJobQueue("tests.contract.deaf_job", grace_seconds=0.2, time_limit_seconds=4.0)
+        first, second = tmp_path / "first", tmp_path / "second"
+        await jobs.submit(str(first))
+        await jobs.submit(str(second))
+        deadline = monotonic() + PATIENCE_SECONDS
+        while not second.exists():
+            assert monotonic() < deadline
+            await asyncio.sleep(0.01)
+
+        assert not is_alive(int(first.read_text()))
+        await jobs.close()
+
     async def test_one_process_at_a_time_and_the_others_wait_within_a_bound(self, tmp_path: Path) -> None:
         jobs = LocalJobQueue("tests.contract.deaf_job", grace_seconds=0.2)
         await jobs.submit(str(tmp_path / "first"))

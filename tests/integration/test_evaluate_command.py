@@ -83,6 +83,23 @@ def test_the_pipeline_is_fitted_and_measured_beside_popularity(folder: Path) -> 
     assert "http" not in text
 
 
+def test_pairs_that_are_in_train_already_are_told_and_may_count_as_misses(folder: Path, tmp_path: Path) -> None:
+    test = tmp_path / "test.csv"
+    train = (folder / "train.csv").read_text(encoding="utf-8").splitlines()
+    repeated = [line.rpartition(",")[0] for line in train[1:4]]
+    test.write_text("\n".join([(folder / "test.csv").read_text(encoding="utf-8").strip(), *repeated]), encoding="utf-8")
+    asked = ("--train", str(folder / "train.csv"), "--test", str(test), "--type", "popularity", "--json")
+    found = {seen: json.loads(call(*asked, "--seen", seen)[1]) for seen in ("drop", "count-as-miss")}
+    for facts in (one["data"] for one in found.values()):
+        assert facts["test_pairs_seen_in_train"] == 3
+        assert facts["test_pairs_of_unknown_items"] == 0
+    assert found["drop"]["data"]["test_pairs"] == 80
+    assert found["count-as-miss"]["data"]["test_pairs"] == 83
+    recalls = [one["recommenders"]["popularity"]["metrics"]["recall@20"]["mean"] for one in found.values()]
+    assert recalls[1] < recalls[0]
+    assert call(*asked, "--seen", "perhaps")[0] != 0
+
+
 def test_people_get_a_table(folder: Path) -> None:
     code, out, _ = call(*files(folder), "--type", "popular", "--metrics", "hr@5")
     assert code == 0

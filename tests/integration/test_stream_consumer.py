@@ -26,7 +26,7 @@ from app.domain.stores import Database, IngestBatch, InteractionStore
 from app.infrastructure.cache.memory_cache import MemoryCache
 from app.infrastructure.database import open_database
 from app.infrastructure.database.migrate import migrate
-from app.infrastructure.events.memory_source import MemoryLog, MemorySource
+from tests.memory_source import MemoryLog, MemorySource
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 RATED = "profile-service.video-rated"

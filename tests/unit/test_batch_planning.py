@@ -22,7 +22,7 @@ from app.application.ingestion.batch_planning import (
 )
 from app.domain.entities import Interaction, Kind, SourceOffset
 from app.domain.interfaces import Partition, PartitionFacts
-from app.infrastructure.events.memory_source import MemoryRecord
+from tests.memory_source import MemoryRecord
 
 P0 = Partition("profile-service.video-rated", 0)
 POLICY = PoisonPolicy(max_consecutive=3, max_ratio=0.2, min_seen=10, window=20)

@@ -92,3 +92,10 @@ def test_the_same_seed_draws_the_same_and_nothing_is_drawn_from_nothing() -> Non
     assert draw(Exploration(0.5), 9, "u1.3.2026") == draw(Exploration(0.5), 9, "u1.3.2026")
     assert draw(Exploration(0.5), 0, "u1") == draw(Exploration(0.0), 9, "u1") == draw(Exploration(), 9, "u2")
     assert draw(Exploration(), 9, "u").propensity == 1.0
+
+
+def test_a_quota_of_two_in_five_holds_exactly_at_its_edges() -> None:
+    """Six of the kind come first: two stand in the first five places, the others begin with the sixth."""
+    members = np.array([True] * 6 + [False] * 4)
+    order = apply_quotas(10, [PositionQuota(members, 5, 0, 2)], 10)
+    assert members[order].tolist() == [True, True, False, False, False, True, True, True, True, False]

@@ -77,6 +77,28 @@ def test_seen_items_are_not_asked_for_and_unknown_ones_are_misses_for_everyone()
     assert asked.histories.lengths.tolist() == [2, 0]
 
 
+def test_what_was_left_out_as_seen_is_counted() -> None:
+    asked = hold_out(TRAIN, likes(("u1", "a"), ("u1", "c"), ("u2", "b"), ("u2", "c"), ("u9", "a")))
+    assert asked.users == ("u1", "u9")
+    assert (asked.seen_pairs, asked.seen_users) == (3, 1)
+
+
+def test_seen_items_may_count_as_misses_as_in_tables_that_mask_them() -> None:
+    asked = hold_out(TRAIN, likes(("u1", "a"), ("u1", "c"), ("u2", "b")), seen="count-as-miss")
+    assert asked.users == ("u1", "u2")
+    assert asked.n_relevant.tolist() == [2, 1]
+    assert asked.relevant.toarray().tolist() == [[False, False, True, False], [False] * 4]
+    found = evaluate(Fixed([0.0, 0.0, 1.0, 0.0]), TRAIN, asked, seed=0, progress=silent, names=("recall@1",))
+    assert found.per_user["recall@1"].tolist() == [0.5, 0.0]
+
+
+def test_seen_items_may_come_again_and_count() -> None:
+    asked = hold_out(TRAIN, likes(("u1", "a"), ("u2", "d")), seen="may-return")
+    assert asked.relevant.toarray().tolist() == [[True, False, False, False], [False, False, False, True]]
+    found = evaluate(Fixed([1.0, 0.5, 0.2, 0.1]), TRAIN, asked, seed=0, progress=silent, names=("recall@1",))
+    assert found.per_user["recall@1"].tolist() == [1.0, 0.0]
+
+
 def test_disliked_items_are_not_what_the_user_wanted() -> None:
     rows: list[Row] = [
         ("u3", "a", Kind.DISLIKE, None),

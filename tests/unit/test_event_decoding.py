@@ -6,13 +6,14 @@ import contextlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.application.ingestion.event_decoding import ItemRemoval, decode_event
+from app.application.ingestion.event_decoding import ItemRemoval, content_identity, decode_event
 from app.domain.entities import Interaction, Item, Kind
 from app.domain.exceptions import EventRejectedError
 
@@ -258,6 +259,21 @@ def test_whatever_comes_is_either_valid_or_rejected_with_a_reason(change: dict[s
 def test_random_bytes_are_rejected_and_nothing_else(raw: bytes) -> None:
     with pytest.raises(EventRejectedError):
         decode_event(raw, NOW)
+
+
+def test_two_events_that_differ_in_one_thing_alone_are_two_events() -> None:
+    """Every part of the identity counts, the device too."""
+
+    def identity(**change: Any) -> UUID:
+        given = {"user_id": "u1", "item_id": "v1", "kind": Kind.WATCH, "occurred_at": NOW, "value": 60.0}
+        return content_identity(**{**given, "duration": 90.0, "device": "tv", **change})
+
+    others = (
+        {"user_id": "u2"}, {"item_id": "v2"}, {"kind": Kind.VIEW}, {"occurred_at": NOW + timedelta(microseconds=1)},
+        {"value": 61.0}, {"duration": 91.0}, {"device": "phone"}, {"device": None},
+    )  # fmt: skip
+    assert len({identity(), *(identity(**change) for change in others)}) == 9
+    assert identity() == identity()
 
 
 def test_no_two_events_have_one_identity_that_nobody_gave_them() -> None:

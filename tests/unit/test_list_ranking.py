@@ -16,6 +16,8 @@ from app.domain.catalog_view import CatalogView
 from app.domain.dataset import Dataset, Histories, IdMap
 from app.domain.entities import Item
 from app.domain.list_query import Filters, ModelRef
+from app.domain.reranking import ResolvedRules, apply_boosts
+from app.domain.rules import Boost, ItemSelector
 from app.infrastructure.vector_store import open_vector_index
 from app.models import RECOMMENDERS
 
@@ -92,3 +94,13 @@ def test_a_list_does_not_change_within_a_day() -> None:
     morning, evening = NOW.replace(hour=0), NOW.replace(hour=23, minute=59)
 
     assert ranking_time(morning) == ranking_time(evening) == NOW.replace(day=22, hour=0)
+
+
+def test_a_boost_is_in_standard_deviations_of_the_scores() -> None:
+    """Scores 0, 2, 4, 6 deviate by the root of 5 from their mean."""
+    scores, at = np.array([0.0, 2.0, 4.0, 6.0], dtype=np.float32), np.arange(4, dtype=np.int32)
+    rules = ResolvedRules(
+        boosts=[(Boost(name="b", select=ItemSelector(items=frozenset({"x"})), by=2.0), np.array([1], dtype=np.int32))]
+    )
+    lifted = apply_boosts(scores, at, rules, 4, 0.0)
+    np.testing.assert_allclose(lifted, [0.0, 2.0 + 2.0 * 5**0.5, 4.0, 6.0], rtol=1e-6)

@@ -13,9 +13,9 @@ from app.domain.list_query import ModelRef, Page, RankedItem, Reason
 CARD = b'"title": "The Vault", "metadata": {"genres": ["Crime", "Drama"], "year": 1999}'
 REASONS = (
     Reason("because_you_watched", 0.41, "v2", "The Alibi"),
+    Reason("because_you_watched", 0.2, "v3", None),
     Reason("popular", 0.05),
-    Reason("because_you_watched", -0.2, "v3", None),
-    Reason("profile", 0.01),
+    Reason("typical", 0.6),
 )
 
 
@@ -35,9 +35,9 @@ def test_a_list_is_a_table_of_what_people_know_an_item_by(capsys: pytest.Capture
         assert shown in line
 
 
-def test_the_strongest_reasons_are_named_with_what_they_add(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_reasons_are_named_with_what_they_add(capsys: pytest.CaptureFixture[str]) -> None:
     show(page(ITEM), True, False, user_id="u1")
-    assert "The Alibi (+0.41), popular (+0.05), profile (+0.01)" in capsys.readouterr().out
+    assert "The Alibi (+0.41), v3 (+0.20), popular (+0.05)" in capsys.readouterr().out
 
 
 def test_a_fallback_says_so_and_an_empty_list_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from app.application.ingestion.event_decoding import ItemRemoval, decode_event
 from app.application.ingestion.record_decoding import decode_records
 from app.domain.entities import Interaction, Item, Kind
 from app.domain.exceptions import EventRejectedError
-from app.infrastructure.events.memory_source import MemoryRecord
+from tests.memory_source import MemoryRecord
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 RATED = "profile-service.video-rated"

@@ -105,7 +105,6 @@ def test_a_later_version_of_the_header_is_understood_as_far_as_it_goes(later: st
         PARENT.replace("00-", "ff-", 1),
         f"00-{'0' * 32}-b7ad6b7169203331-01",
         f"00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01",
-        PARENT + "\n",
         "x" * 100_000,
     ],
 )

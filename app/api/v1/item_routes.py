@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 
 from app.api.dependencies import ContextDep, PrincipalDep, ServicesDep
 from app.api.list_responses import to_response
+from app.api.preconditions import is_held, refuse_unmatched, tag_of
 from app.api.security import require_scopes, with_policy
 from app.api.v1.route_docs import BODY_PROBLEMS, CLOSED_PROBLEMS, problem_responses, router
 from app.api.v1.schemas.catalog_schemas import (
@@ -21,8 +22,8 @@ from app.api.v1.schemas.catalog_schemas import (
 )
 from app.api.v1.schemas.common import CursorPage, ItemIdPath
 from app.api.v1.schemas.list_schemas import ListAnswer, PopularParams, SimilarParams
-from app.domain.entities import RESERVED_ITEM_IDS
-from app.domain.exceptions import ConflictError, InputError, NotFoundError
+from app.domain.entities import RESERVED_ITEM_IDS, Item
+from app.domain.exceptions import ConflictError, InputError
 from app.domain.keys import key_text
 
 routes = router("/api/v1/items", "items")
@@ -75,47 +76,61 @@ async def put_items(body: BulkItems, uses: ServicesDep, call: ContextDep) -> Bul
 
 
 @routes.get(
-    "/{item_id}", operation_id="getItem", response_model=ItemAnswer, responses=problem_responses(*CLOSED_PROBLEMS, 404)
+    "/{item_id}",
+    operation_id="getItem",
+    response_model=ItemAnswer,
+    responses={**problem_responses(*CLOSED_PROBLEMS, 404), 304: {"description": "The entry is the one you have."}},
 )
 @with_policy(READ)
-async def get_item(item_id: ItemIdPath, uses: ServicesDep) -> ItemAnswer:
-    """One entry of the catalog."""
-    return ItemAnswer.of(await uses.catalog.get_item(item_id))
+async def get_item(item_id: ItemIdPath, uses: ServicesDep, request: Request, response: Response) -> Any:
+    """One entry of the catalog, with a strong `ETag`."""
+    item = await uses.catalog.get_item(item_id)
+    if is_held(request.scope["headers"], item):
+        return Response(status_code=304, headers={"etag": tag_of(item)})
+    return shown(item, response)
 
 
 @routes.put(
     "/{item_id}",
     operation_id="putItem",
     response_model=ItemAnswer,
-    responses=problem_responses(*CLOSED_PROBLEMS, *BODY_PROBLEMS, 404, 409),
+    responses={
+        **problem_responses(*CLOSED_PROBLEMS, *BODY_PROBLEMS, 404, 409, 412),
+        201: {"model": ItemAnswer, "description": "The entry is new."},
+    },
 )
 @with_policy(WRITE)
-async def put_item(item_id: ItemIdPath, body: ItemBody, uses: ServicesDep) -> ItemAnswer:
+async def put_item(
+    item_id: ItemIdPath, body: ItemBody, uses: ServicesDep, request: Request, response: Response
+) -> ItemAnswer:
     """Write an entry whole; lists know it within a second. Answers what is stored then: the newer of the two.
 
-    409 if it was removed later than this entry was made.
+    201 if there was none. With `If-Match` or `If-None-Match` only what is there as the caller has seen it is written
+    over, else 412. 409 if it was removed later than this entry was made.
     """
-    item = body.item(item_id, uses.clock())
-    if await uses.catalog.put_items([item]):
-        return ItemAnswer.of(item)
-    try:
-        return ItemAnswer.of(await uses.catalog.get_item(item_id))
-    except NotFoundError:
-        raise ConflictError("removed later than this was made") from None
+    seen = await uses.catalog.find_item(item_id)
+    await write(uses, request, seen, body.item(item_id, uses.clock()))
+    stored = await uses.catalog.find_item(item_id)
+    if stored is None:
+        raise ConflictError("removed later than this was made")
+    response.status_code = 201 if seen is None else 200
+    return shown(stored, response)
 
 
 @routes.patch(
     "/{item_id}",
     operation_id="patchItem",
     response_model=ItemAnswer,
-    responses=problem_responses(*CLOSED_PROBLEMS, *BODY_PROBLEMS, 404),
+    responses=problem_responses(*CLOSED_PROBLEMS, *BODY_PROBLEMS, 404, 412),
 )
 @with_policy(WRITE)
-async def patch_item(item_id: ItemIdPath, body: ItemPatch, uses: ServicesDep) -> ItemAnswer:
-    """Change some fields: what is absent stays, null empties."""
-    item = body.applied_to(await uses.catalog.get_item(item_id), uses.clock())
-    await uses.catalog.put_items([item])
-    return ItemAnswer.of(item)
+async def patch_item(
+    item_id: ItemIdPath, body: ItemPatch, uses: ServicesDep, request: Request, response: Response
+) -> ItemAnswer:
+    """Change some fields: what is absent stays, null empties. `If-Match` as with PUT."""
+    seen = await uses.catalog.get_item(item_id)
+    await write(uses, request, seen, body.applied_to(seen, uses.clock()))
+    return shown(await uses.catalog.get_item(item_id), response)
 
 
 @routes.delete(
@@ -123,13 +138,28 @@ async def patch_item(item_id: ItemIdPath, body: ItemPatch, uses: ServicesDep) ->
     operation_id="deleteItem",
     status_code=204,
     response_model=None,
-    responses=problem_responses(*CLOSED_PROBLEMS, 404),
+    responses=problem_responses(*CLOSED_PROBLEMS, 404, 412),
 )
 @with_policy(WRITE)
-async def delete_item(item_id: ItemIdPath, uses: ServicesDep) -> Response:
-    """Take an item out of the catalog and of every list; its interactions stay."""
+async def delete_item(item_id: ItemIdPath, uses: ServicesDep, request: Request) -> Response:
+    """Take an item out of the catalog and of every list; its interactions stay. `If-Match` as with PUT."""
+    refuse_unmatched(request.scope["headers"], await uses.catalog.get_item(item_id))
     await uses.catalog.remove_item(item_id)
     return Response(status_code=204)
+
+
+async def write(uses: ServicesDep, request: Request, seen: Item | None, item: Item) -> None:
+    """Write an entry; where the request names conditions, over nothing but `seen`. Raises PreconditionError."""
+    if refuse_unmatched(request.scope["headers"], seen):
+        await uses.catalog.replace_item(seen, item)
+    else:
+        await uses.catalog.put_items([item])
+
+
+def shown(item: Item, response: Response) -> ItemAnswer:
+    """The entry as the answer, and its tag in the headers."""
+    response.headers["etag"] = tag_of(item)
+    return ItemAnswer.of(item)
 
 
 @routes.get(

@@ -33,8 +33,9 @@ async def list_models(params: Annotated[ModelsParams, Query()], uses: ServicesDe
 )
 @with_policy(CHANGE)
 async def rollback_model(uses: ServicesDep, body: RollbackBody | None = None) -> ChampionAnswer:
-    """Make the version that was champion before the present one champion again."""
-    champion = await uses.registry.rollback((body or RollbackBody()).model_type)
+    """Make the version that was champion before the present one champion again; by default of the type that serves."""
+    wanted = None if body is None else body.model_type
+    champion = await uses.registry.rollback(wanted or uses.model_type)
     uses.model_changed()
     return ChampionAnswer.of(champion)
 

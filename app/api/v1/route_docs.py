@@ -15,6 +15,7 @@ _MEANING = {
     404: "Nothing by that name; nothing has a name with a slash, a backslash or an escaped percent sign in it.",
     408: "The request did not arrive in time.",
     409: "The present state does not allow this.",
+    412: "What is there is not what `If-Match` or `If-None-Match` names; nothing was changed.",
     413: "The body is too large.",
     414: "The address is too long.",
     415: "The body is not plain UTF-8 JSON.",

@@ -76,7 +76,7 @@ def evaluate(
 ) -> Evaluation:
     """Rank the whole catalog for every user of the hold-out and measure. Deterministic for a seed."""
     depth = max(_SHOWN, *(metrics.parse_metric(name)[1] for name in names))
-    lists, finite = top_lists(recommender, hold_out.histories, depth)
+    lists, finite = top_lists(recommender, hold_out.histories, depth, exclude_seen=not hold_out.may_return)
     progress("ranking", 0.8)
     hits = hits_of(lists, hold_out.relevant)
     per_user = metrics.compute_metrics(hits, hold_out.n_relevant, names)

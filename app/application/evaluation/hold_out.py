@@ -14,6 +14,9 @@ from app.domain.entities import KINDS, EventColumns, Kind, User
 from app.domain.exceptions import NotEnoughDataError
 from app.domain.features import encode_users
 
+SEEN = ("drop", "count-as-miss", "may-return")
+"""What becomes of test pairs that the user has in the training set."""
+
 
 @dataclass(frozen=True, slots=True)
 class HoldOut:
@@ -22,12 +25,17 @@ class HoldOut:
     `histories`: what is known of each of `users` before the test (row i belongs to users[i]; empty for new users).
     `relevant`: (n_users, n_items) bool CSR of the test items the training set knows and the user has not seen there.
     `unrankable`: (n_users,) test items nobody can find, as the training set does not have them: misses for everyone.
+    `seen_pairs`: test pairs that the user has in the training set; `seen_users`: users left out as they have no others.
+    `may_return`: seen items are ranked like all others.
     """
 
     users: tuple[str, ...]
     histories: Histories
     relevant: sp.csr_matrix
     unrankable: NDArray[np.int64]
+    seen_pairs: int = 0
+    seen_users: int = 0
+    may_return: bool = False
 
     def __len__(self) -> int:
         return len(self.users)
@@ -38,11 +46,13 @@ class HoldOut:
         return np.asarray(np.diff(self.relevant.indptr) + self.unrankable, dtype=np.int64)
 
 
-def hold_out(train: Dataset, test: EventColumns, users: Sequence[User] = ()) -> HoldOut:
+def hold_out(train: Dataset, test: EventColumns, users: Sequence[User] = (), *, seen: str = SEEN[0]) -> HoldOut:
     """The hold-out of these test events for a training set. `users` are the profiles of test users, where known.
 
     A test item is relevant unless the user disliked it (a dislike, a rating below 2.5, a removal from the watchlist)
-    or has it in the training set already. Raises NotEnoughDataError if nothing is left.
+    or has it in the training set already. What becomes of such pairs is `seen`: left out (`drop`); misses, as in tables
+    that mask seen items and count them (`count-as-miss`); or right answers as all others (`may-return`). Raises
+    NotEnoughDataError if nothing is left.
     """
     liked = _liked(test)
     user, item = test.user[liked], test.item[liked]
@@ -52,13 +62,21 @@ def hold_out(train: Dataset, test: EventColumns, users: Sequence[User] = ()) -> 
     rows = np.array([row_of[int(position)] for position in pairs[0]], dtype=np.int64)
     columns = _positions(train, test.item_ids)[pairs[1]]
     histories = _histories_of(train, ids, users)
-    relevant, unrankable = _relevant(rows, columns, histories, train.n_items)
+    relevant, unrankable, known = _relevant(rows, columns, histories, train.n_items, keep_seen=seen == "may-return")
+    if seen == "count-as-miss":
+        unrankable = unrankable + known
     asked = (np.diff(relevant.indptr) + unrankable) > 0
     if not asked.any():
         raise NotEnoughDataError("the test has no positive interactions with items not seen before")
     kept = np.flatnonzero(asked)
     return HoldOut(
-        tuple(ids[row] for row in kept.tolist()), take_rows(histories, kept), relevant[kept], unrankable[kept]
+        tuple(ids[row] for row in kept.tolist()),
+        take_rows(histories, kept),
+        relevant[kept],
+        unrankable[kept],
+        int(known.sum()),
+        int(len(asked) - asked.sum()),
+        seen == "may-return",
     )
 
 
@@ -92,18 +110,20 @@ def _histories_of(train: Dataset, ids: Sequence[str], users: Sequence[User]) -> 
 
 
 def _relevant(
-    rows: NDArray[np.int64], columns: NDArray[np.int64], histories: Histories, n_items: int
-) -> tuple[sp.csr_matrix, NDArray[np.int64]]:
+    rows: NDArray[np.int64], columns: NDArray[np.int64], histories: Histories, n_items: int, *, keep_seen: bool
+) -> tuple[sp.csr_matrix, NDArray[np.int64], NDArray[np.int64]]:
+    """(right answers, unrankable items per user, seen items per user)."""
     unrankable = np.bincount(rows[columns < 0], minlength=len(histories)).astype(np.int64)
     rows, columns = rows[columns >= 0], columns[columns >= 0]
     shape = (len(histories), n_items)
     test = sp.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)
     seen = histories.matrix(n_items)
     seen.data = np.ones_like(seen.data)
-    left = sp.csr_matrix(test - test.multiply(seen))
+    both = sp.csr_matrix(test.multiply(seen))
+    left = test.copy() if keep_seen else sp.csr_matrix(test - both)
     left.eliminate_zeros()
     left.sort_indices()
-    return left.astype(bool), unrankable
+    return left.astype(bool), unrankable, np.diff(both.indptr).astype(np.int64)
 
 
 def take_rows(histories: Histories, rows: NDArray[np.integer]) -> Histories:

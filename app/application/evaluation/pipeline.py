@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from app.application.evaluation.evaluation import Evaluation, evaluate
-from app.application.evaluation.hold_out import HoldOut, hold_out
+from app.application.evaluation.hold_out import SEEN, HoldOut, hold_out
 from app.application.evaluation.selection import Recipe, select
 from app.domain.dataset import Dataset, Histories
 from app.domain.entities import EventColumns, Item, User
@@ -67,6 +67,8 @@ def prepare(
     items: Sequence[Item] = (),
     users: Sequence[User] = (),
     policy: SignalPolicy | None = None,
+    *,
+    seen: str = SEEN[0],
 ) -> tuple[Dataset, HoldOut]:
     """The training set, ranked from at the moment after its last event, and the hold-out of the test events.
 
@@ -76,7 +78,7 @@ def prepare(
         raise NotEnoughDataError("no training events")
     now = datetime.fromtimestamp(float(train_events.occurred_at.max()) + 1.0, UTC)
     dataset = dataset_from(train_events, policy or SignalPolicy(), now, items, users)
-    return dataset, hold_out(dataset, test_events, users)
+    return dataset, hold_out(dataset, test_events, users, seen=seen)
 
 
 def judge_all(

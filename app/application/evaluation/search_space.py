@@ -26,6 +26,12 @@ _UNEVEN = 0.15
 _READ_EVENTS = 8_000_000
 """By a transformer, over all epochs: some minutes of two cores (ADR 0020)."""
 
+_USUAL_BUDGET, _SLOW_SHARE = 120.0, 0.1
+"""Processor seconds of a selection, and the share that one fit of what learns example by example may take of them."""
+
+_LIGHTFM_SECONDS = 2.5e-6
+"""Per pair and epoch with 32 components."""
+
 FACTORS = (64, 128, 256, 512)
 """Dimensions of towers: quality rises with them as long as there are pairs to learn from."""
 
@@ -92,10 +98,13 @@ PRIOR_FAMILIES = frozenset({"popularity", "trending", "profile"})
 """Recommenders that need no history."""
 
 
-def families(shape: DatasetShape, optional: Collection[str] = ()) -> Sequence[Family]:
+def families(
+    shape: DatasetShape, optional: Collection[str] = (), budget_seconds: float = _USUAL_BUDGET
+) -> Sequence[Family]:
     """What to try, in order: priors, then what tends to win, then what may add to it; last what costs most.
 
-    `optional`: names of those to try that not everybody has or wants (`Recommenders.optional`).
+    `optional`: names of those to try that not everybody has or wants (`Recommenders.optional`). Those whose cost is
+    known beforehand are tried where they take at most a share of `budget_seconds`.
     """
     # What newcomers start with may differ from what everybody has; without times nobody knows what came first.
     starts: Sequence[Parameters] = ({}, {"first": 40}, {"first": 20}) if shape.timed else ({},)
@@ -122,7 +131,7 @@ def families(shape: DatasetShape, optional: Collection[str] = ()) -> Sequence[Fa
         unreduced = ({"factors": 0}, {"words": 1.0}, {"words": 0.2})
         tried.append(Family("content", variants=unreduced))
     if shape.user_features:
-        tried.append(_lightfm())
+        tried += _lightfm(shape, budget_seconds)
     if shape.timed and "transformer" in optional:
         tried.append(_transformer(shape))
     return tried
@@ -146,9 +155,11 @@ def _sequence(shape: DatasetShape) -> Family:
     return Family("sequence", [{"fast": fast, "slow": slow, "regularization": strength} for fast, slow in decays])
 
 
-def _lightfm() -> Family:
+def _lightfm(shape: DatasetShape, budget_seconds: float) -> Sequence[Family]:
     """Items and users by what is known of them: what a newcomer's groups like among items nobody of them has seen."""
-    return Family("lightfm", [{"components": 32, "epochs": 15}], variants=({"epochs": 40},))
+    affordable = _SLOW_SHARE * budget_seconds / (_LIGHTFM_SECONDS * max(shape.n_pairs, 1))
+    epochs = [epochs for epochs in (15, 40) if epochs <= affordable]
+    return [Family("lightfm", [{"components": 32, "epochs": number} for number in epochs])] if epochs else []
 
 
 def _transformer(shape: DatasetShape) -> Family:

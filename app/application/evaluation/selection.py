@@ -70,7 +70,7 @@ def select(
         return _popular(train) if name == "hybrid" else Recipe(name, {})
     search = Search(recommenders, asked, seed, spent() + budget_seconds, progress)
     shape = DatasetShape.of(train, timed=asked.by_time, clocked=asked.has_clock)
-    space = families(shape, {name, *recommenders.optional()})
+    space = families(shape, {name, *recommenders.optional()}, budget_seconds)
     if name == "hybrid":
         return _blend(search, space, start)
     family = next((one for one in space if one.name == name), Family(name))

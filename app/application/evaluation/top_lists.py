@@ -24,6 +24,7 @@ def top_lists(
     *,
     hidden: sp.csr_matrix | None = None,
     allowed: NDArray[np.bool_] | None = None,
+    exclude_seen: bool = True,
 ) -> tuple[NDArray[np.int32], bool]:
     """((n, depth) int32 best unseen items, best first, -1 where there are no more; were all scores finite?).
 
@@ -38,7 +39,8 @@ def top_lists(
         scores = recommender.score(batch)
         is_finite = bool(np.isfinite(scores).all())
         rows = np.repeat(np.arange(len(batch)), batch.lengths)
-        scores[rows, batch.items] = -np.inf
+        if exclude_seen:
+            scores[rows, batch.items] = -np.inf
         if hidden is not None:
             scores[hidden[start : start + len(batch)].nonzero()] = -np.inf
         if allowed is not None:

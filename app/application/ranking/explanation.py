@@ -18,6 +18,9 @@ from app.domain.recommender import Blended, Recommender
 
 _POPULAR = PRIORS["popularity"]
 
+TYPICAL = 200
+"""Items whose mean stands for the typical one."""
+
 MAX_REASONS = 3
 """Entries of the history named per item: the strongest ones."""
 
@@ -32,18 +35,38 @@ def explain(
 ) -> Sequence[tuple[Reason, ...]]:
     """Reasons for each position, strongest first; none where the answer did not come from a model. Blocking.
 
-    A contribution is what the score would lose without that entry, or without popularity or profile. What entries
-    carry only together, and what the weaker ones carry, is one reason of kind `history`: reasons sum to the score.
+    A contribution is by how much more the score would fall without that entry, or without popularity or profile, than
+    that of a typical item: what all items get from this person alike explains none of them. It stands as a reason of
+    its own, `typical`, last. What entries carry only together, and what the weaker ones carry, is one reason of kind
+    `history`: reasons sum to the score.
     """
     if recommender is None or not len(positions):
         return [()] * len(positions)
     batch = single_history(serving, history, now, profile)
-    parts = recommender.contributions(batch, positions).astype(np.float64)
-    priors = priors_of(recommender, batch, positions)
+    asked = np.concatenate([positions, typical_items(recommender.n_items)])
+    parts = recommender.contributions(batch, asked).astype(np.float64)
+    typical = parts[:, len(positions) :].mean(axis=1)
+    priors = {kind: _above(part, len(positions)) for kind, part in priors_of(recommender, batch, asked).items()}
     return [
-        _reasons(serving, batch.items, parts[:, column], {kind: float(part[column]) for kind, part in priors.items()})
+        _reasons(
+            serving,
+            batch.items,
+            parts[:, column] - typical,
+            {kind: float(part[column]) for kind, part in priors.items()},
+            float(typical.sum()),
+        )
         for column in range(len(positions))
     ]
+
+
+def typical_items(n_items: int) -> NDArray[np.int32]:
+    """Positions of up to TYPICAL items, evenly spread: their mean is what a typical item gets."""
+    return np.unique(np.linspace(0, n_items - 1, min(n_items, TYPICAL)).astype(np.int32))
+
+
+def _above(part: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """The first n, against the mean of the others."""
+    return np.asarray(part[:n] - part[n:].mean())
 
 
 def priors_of(
@@ -78,19 +101,25 @@ def _shares(
 
 
 def _reasons(
-    serving: ServingState, items: NDArray[np.int32], parts: NDArray[np.float64], priors: Mapping[str, float]
+    serving: ServingState,
+    items: NDArray[np.int32],
+    parts: NDArray[np.float64],
+    priors: Mapping[str, float],
+    typical: float,
 ) -> tuple[Reason, ...]:
+    """Items first, then the others by what they contribute, `typical` last."""
     view, entries = serving.view, parts[:-1]
     named = [row for row in np.argsort(-entries, kind="stable")[:MAX_REASONS].tolist() if entries[row] > 0]
     reasons = [
         Reason("because_you_watched", _rounded(entries[row]), view.ids.ids[items[row]], view.title(int(items[row])))
         for row in named
     ]
-    reasons += [Reason(kind, _rounded(part)) for kind, part in priors.items()]
+    others = [Reason(kind, _rounded(part)) for kind, part in priors.items()]
     rest = parts.sum() - sum(entries[row] for row in named) - sum(priors.values())
-    reasons.append(Reason("history", _rounded(rest)))
-    kept = [reason for reason in reasons if reason.contribution]
-    return tuple(sorted(kept, key=lambda reason: -reason.contribution))
+    others.append(Reason("history", _rounded(rest)))
+    reasons += sorted(others, key=lambda reason: -reason.contribution)
+    reasons.append(Reason("typical", _rounded(typical)))
+    return tuple(reason for reason in reasons if reason.contribution)
 
 
 def _rounded(part: float) -> float:

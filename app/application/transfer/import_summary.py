@@ -30,7 +30,6 @@ class ImportSummary:
     used: dict[str, str] = field(default_factory=dict)
     others: dict[str, None] = field(default_factory=dict)
     files: dict[str, Findings] = field(default_factory=dict)
-    import_id: str | None = None
 
     def add(self, other: ImportSummary) -> None:
         """Count another's rows too."""

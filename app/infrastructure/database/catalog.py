@@ -34,8 +34,7 @@ class SqlCatalogStore(CatalogStore):
         self._bury = rows.tombstone_of_a_user(insert(tombstones))
 
     async def upsert_items(self, items: Sequence[Item]) -> int:
-        if any(item.item_id in RESERVED_ITEM_IDS for item in items):
-            raise InputError("this item id is reserved", "item_id")
+        refuse_reserved_items(items)
         values = [rows.item_row(item) for item in rows.newest(items, lambda item: item.item_id)]
         if not values:
             return 0
@@ -75,6 +74,18 @@ class SqlCatalogStore(CatalogStore):
         async with self._connections.low_latency() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else rows.item_of(row)
+
+    async def replace_item(self, seen: Item | None, new: Item) -> bool:
+        refuse_reserved_items([new])
+        query = sa.select(*rows.ITEM_COLUMNS).where(items_table.c.item_id == new.item_id, _IS_LISTED)
+        async with self._connections.write() as connection:
+            # Every writer of items takes a number first, so that from here on nobody else writes.
+            await advance(connection, self._connections.dialect, _REVISION, 1)
+            row = (await connection.execute(query)).mappings().one_or_none()
+            if (None if row is None else rows.item_of(row)) != seen:
+                return False
+            await self._write_items(connection, [rows.item_row(new)])
+            return True
 
     async def list_items(self, after: str | None, limit: int) -> Sequence[Item]:
         query = sa.select(*rows.ITEM_COLUMNS).where(_IS_LISTED).order_by(items_table.c.item_id).limit(limit)
@@ -148,3 +159,9 @@ class SqlCatalogStore(CatalogStore):
             query = query.where(users.c.user_id > after)
         async with self._connections.read() as connection:
             return [User(**row) for row in (await connection.execute(query)).mappings()]
+
+
+def refuse_reserved_items(items: Sequence[Item]) -> None:
+    """Raise InputError for an item whose id is a word of a route."""
+    if any(item.item_id in RESERVED_ITEM_IDS for item in items):
+        raise InputError("this item id is reserved", "item_id")

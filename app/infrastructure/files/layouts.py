@@ -14,7 +14,7 @@ SAMPLE_LINES = 64
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", "::": "::", " ": "space"}
 _WORDS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 _CANDIDATES = ("::", ",", "\t", ";", "|")
-_FIRST_OF = {".tsv": "\t", ".inter": "\t", ".item": "\t", ".user": "\t", ".csv": ","}
+_FIRST_OF = {".dat": "::", ".tsv": "\t", ".inter": "\t", ".item": "\t", ".user": "\t", ".csv": ","}
 _SEP_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # what Excel writes above the header
 _TYPED = re.compile(r"(.+):(?:token|token_seq|float|float_seq)")  # RecBole's `name:type`
 _SMALLEST_SHARE = 0.5
@@ -59,7 +59,8 @@ def _recognised(lines: Sequence[str], suffix: str) -> str:
     preferred = _FIRST_OF.get(suffix)
     order = sorted(_CANDIDATES, key=lambda one: one != preferred)
     shares = {one: _share(lines, one) for one in order}
-    best = max(order, key=lambda one: shares[one])  # the first of several that are as good
+    # of several that are as good the one that the name promises, then the one that makes most columns
+    best = max(order, key=lambda one: (shares[one], one == preferred, len(cells_of(lines[0], one))))
     if shares[best] >= _SMALLEST_SHARE:
         return best
     if suffix != ".csv" and _share(lines, " ") == 1.0:

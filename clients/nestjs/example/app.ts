@@ -1,7 +1,7 @@
 // A feed with infinite scroll over Encore: `node dist/main.js` in a project of your own, or the tests here.
 import { EncoreError, ProblemError, type EncoreEvent } from "@encore-recs/client";
 import {
-  BadRequestException, Body, Catch, Controller, Get, HttpCode, Inject, Injectable, Module, Param, ParseIntPipe, DefaultValuePipe, Post, Query,
+  Body, Catch, Controller, Get, HttpCode, Inject, Injectable, Module, Param, ParseIntPipe, DefaultValuePipe, Post, Query,
   type ArgumentsHost, type ExceptionFilter, type DynamicModule,
 } from "@nestjs/common";
 import { HealthCheck, HealthCheckService, TerminusModule, type HealthCheckResult } from "@nestjs/terminus";
@@ -16,17 +16,12 @@ export class FeedController {
   ) {}
 
   @Get("feed/:userId")
-  async feed(
+  feed(
     @Param("userId") userId: string,
     @Query("limit", new DefaultValuePipe(10), ParseIntPipe) limit: number,
     @Query("cursor") cursor?: string,
   ): Promise<FeedPage> {
-    try {
-      return await this.encore.getFeed(userId, limit, cursor);
-    } catch (error) {
-      if (error instanceof RangeError) throw new BadRequestException(error.message);
-      throw error;
-    }
+    return this.encore.getFeed(userId, limit, cursor);
   }
 
   @Get("recommendations/:userId")

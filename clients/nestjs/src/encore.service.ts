@@ -1,8 +1,6 @@
 import { EncoreClient, type CallOptions, type ListAnswer, type Recommendation } from "@encore-recs/client";
 import { Inject, Injectable } from "@nestjs/common";
 
-import { FeedCursor } from "./feed-cursor";
-
 /** A page of a feed. */
 export interface FeedPage {
   recommendations: Recommendation[];
@@ -19,22 +17,9 @@ export class EncoreService {
     return pageOf(await this.client.lists.forUser(userId, { limit, offset }, call));
   }
 
-  /**
-   * A page of a feed with infinite scroll: hand `nextCursor` back for the next one. No item comes twice, also when events
-   * change the list between two pages; a page may then be shorter. Throws RangeError for a cursor that is not ours.
-   */
+  /** A page of a feed with infinite scroll: hand `nextCursor` back for the next one. No item comes twice. */
   async getFeed(userId: string, limit = 20, cursor?: string, call: CallOptions = {}): Promise<FeedPage> {
-    const from = cursor === undefined ? new FeedCursor() : FeedCursor.parse(cursor);
-    let { service } = from;
-    for (;;) {
-      const list = await this.client.lists.forUser(userId, service === null ? { limit } : { limit, cursor: service }, call);
-      const recommendations = list.recommendations.filter((line) => !from.has(line.item_id));
-      service = list.pagination.next_cursor;
-      if (recommendations.length === 0 && service !== null) continue; // all of it was shown before: the next one
-      const page = pageOf({ ...list, recommendations });
-      const nextCursor = service === null ? null : from.after(service, recommendations.map((line) => line.item_id));
-      return { ...page, pagination: { ...page.pagination, nextCursor } };
-    }
+    return pageOf(await this.client.lists.forUser(userId, cursor === undefined ? { limit } : { limit, cursor }, call));
   }
 }
 

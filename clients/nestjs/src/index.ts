@@ -1,5 +1,4 @@
 export { EncoreModule } from "./encore.module";
-export { FeedCursor } from "./feed-cursor";
 export { EncoreService, type FeedPage } from "./encore.service";
 export { EncoreHealthIndicator } from "./encore.health";
 export { EventPublisher, HttpEventPublisher } from "./event-publisher";

@@ -56,9 +56,7 @@ describe("a feed with infinite scroll", () => {
   });
 
   test("a cursor that is not ours is a bad request", async () => {
-    for (const cursor of ["nonsense.abc", "a.b.c", ".AAAA"]) {
-      expect((await get(`/feed/${offer.user_id}?cursor=${cursor}`)).status).toBe(400);
-    }
+    expect(await get(`/feed/${offer.user_id}?cursor=nonsense`)).toMatchObject({ status: 400, body: { error: "InvalidRequestError" } });
   });
 
   test("the signature of today: user, limit, offset", async () => {

@@ -107,15 +107,6 @@ def test_retry_after_in_both_forms() -> None:
     assert retry_after(httpx.Response(429)) is None
 
 
-def test_an_item_that_moved_down_between_two_pages_comes_once() -> None:
-    def page(*ids: str, cursor: str | None) -> Answer:
-        lines = [{"item_id": item_id} for item_id in ids]
-        return says(200, {"recommendations": lines, "pagination": {"next_cursor": cursor}})
-
-    client = Script(page("a", "b", cursor="c1"), page("b", "c", cursor=None)).client()
-    assert [line["item_id"] for line in client.each(ops.user_list_entries("u1"))] == ["a", "b", "c"]
-
-
 def test_answers_are_remembered_up_to_a_number() -> None:
     script = Script(says(200, LIST, etag='"1"'))
     client = script.client(etag_entries=1)

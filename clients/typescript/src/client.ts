@@ -106,23 +106,14 @@ class Lists {
     return data(this.calls.api.GET("/api/v1/recs/{user_id}", { params, ...this.calls.init("always", call) }));
   }
 
-  /**
-   * Every page of a user's list, following cursors. No item comes twice: where an event changed the list between two
-   * pages, lines that moved down are left out of the later page, which is then shorter.
-   */
+  /** Every page of a user's list, following cursors. No item comes twice: a cursor carries the rest of its list. */
   async *pages(userId: string, query: Omit<ListQuery, "cursor"> = {}, call: CallOptions = {}): AsyncGenerator<schema.ListAnswer> {
-    const shown = new Set<string>();
-    const fresh = (list: schema.ListAnswer): schema.ListAnswer => {
-      const recommendations = list.recommendations.filter((line) => !shown.has(line.item_id));
-      for (const line of recommendations) shown.add(line.item_id);
-      return { ...list, recommendations };
-    };
     let page = await this.forUser(userId, query, call);
-    yield fresh(page);
+    yield page;
     while (page.pagination.next_cursor !== null) {
       const { offset: _, ...rest } = query; // the cursor says where
       page = await this.forUser(userId, { ...rest, cursor: page.pagination.next_cursor }, call);
-      yield fresh(page);
+      yield page;
     }
   }
 

@@ -121,14 +121,6 @@ test("an answer that is no problem document is a typed error all the same", asyn
   expect(await thrown(list.client.lists.popular())).toBeInstanceOf(RateLimitedError);
 });
 
-test("an item that moved down between two pages comes once", async () => {
-  const page = (ids: string[], next: string | null) => json({ recommendations: ids.map((item_id) => ({ item_id })), pagination: { next_cursor: next } });
-  const { client } = answering([page(["a", "b"], "c1"), page(["b", "c"], null)]);
-  const ids: string[] = [];
-  for await (const line of client.lists.all("u1")) ids.push(line.item_id);
-  expect(ids).toEqual(["a", "b", "c"]);
-});
-
 test("answers are remembered up to a number, per caller", async () => {
   const { client, sent } = answering([json(LIST, 200, { etag: '"1"' })], { etagEntries: 1 });
   await client.lists.popular({ limit: 1 });

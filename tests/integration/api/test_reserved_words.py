@@ -18,9 +18,9 @@ from app.connecting import utc_now
 from app.domain.entities import Item, User
 from app.domain.exceptions import InputError
 from app.infrastructure.database import open_database
-from app.infrastructure.events.memory_source import MemoryRecord
 from app.main import create_app
 from tests.integration.api.running_service import ADMIN, RunningService, is_problem, rated, settings_of
+from tests.memory_source import MemoryRecord
 
 
 def words(parameter: str, folder: Any) -> Iterator[str]:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
-from tests.integration.api.running_service import ADMIN, RunningService, bearer, is_problem, train_again
+from tests.integration.api.running_service import (
+    ADMIN,
+    RunningService,
+    bearer,
+    is_problem,
+    opened_copy,
+    train_again,
+)
 
 TRAIN = "/api/v1/recs/train"
 
@@ -87,3 +95,12 @@ def until_served(running: RunningService, model_id: str) -> None:
     while running.get("/api/v1/recs/crime-fan-1", bearer("crime-fan-1")).json()["model"]["id"] != model_id:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_rollback_without_a_body_is_one_of_the_type_that_serves(built: Path, tmp_path: Path) -> None:
+    with opened_copy(built, tmp_path, train_model_type="content") as running:
+        train_again(running.folder)  # there is a hybrid to go back to, and no content model
+        assert is_problem(running.client.post("/api/v1/recs/models/rollback", headers=ADMIN), 404)
+        assert is_problem(running.client.post("/api/v1/recs/models/rollback", json={}, headers=ADMIN), 404)
+        named = running.client.post("/api/v1/recs/models/rollback", json={"model_type": "hybrid"}, headers=ADMIN)
+        assert named.status_code == 200

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from app.models.folding import Evidence, Ridge, fold
 from app.models.hybrid import effective_lengths
 from app.models.linear import inputs
-from app.models.popularity import popularity_scores
+from app.models.popularity import TrendingParameters, popularity_scores
 from tests.unit.models.data import dataset, history
 
 
@@ -49,3 +51,13 @@ def test_without_a_like_what_is_popular_weighs_as_for_a_newcomer() -> None:
     lengths, likes, signals = np.array([0, 5, 5, 5]), np.array([0, 0, 0, 1]), np.array([0, 0, 5, 5])
     assert effective_lengths("popularity", lengths, likes, signals).tolist() == [0, 0, 0, 5]
     assert effective_lengths("ials", lengths, likes, signals).tolist() == [0, 0, 1, 5]
+
+
+def test_a_like_counts_half_after_a_half_life_for_what_is_trending() -> None:
+    """Two people; item 0 liked now by one, item 1 thirty days ago by one, item 2 sixty days ago by one."""
+    told = dataset([[(0, 1.0), (1, 1.0), (2, 1.0)], []], 3)
+    now, day = told.histories.now, 86_400.0
+    times = np.array([now, now - 30 * day, now - 60 * day])
+    scores = popularity_scores(replace(told, histories=replace(told.histories, times=times)), 30.0)
+    np.testing.assert_allclose(scores, [0.5, 0.25, 0.125], rtol=1e-6)
+    assert TrendingParameters().half_life_days == 30.0

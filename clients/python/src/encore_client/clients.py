@@ -74,12 +74,11 @@ class Encore:
 
     def each(self, pages: Pages[T]) -> Iterator[T]:
         """Every entry of a listing, a page at a time."""
-        shown: set[str] = set()
         page: Any = self.run(pages.first)
-        yield from pages.fresh(page, shown)
+        yield from pages.entries(page)
         while cursor := page["pagination"]["next_cursor"]:
             page = self.run(pages.after(cursor))
-            yield from pages.fresh(page, shown)
+            yield from pages.entries(page)
 
     def close(self) -> None:
         """Close the connections."""
@@ -131,13 +130,12 @@ class AsyncEncore:
 
     async def each(self, pages: Pages[T]) -> AsyncIterator[T]:
         """Every entry of a listing, a page at a time."""
-        shown: set[str] = set()
         page: Any = await self.run(pages.first)
-        for entry in pages.fresh(page, shown):
+        for entry in pages.entries(page):
             yield entry
         while cursor := page["pagination"]["next_cursor"]:
             page = await self.run(pages.after(cursor))
-            for entry in pages.fresh(page, shown):
+            for entry in pages.entries(page):
                 yield entry
 
     async def close(self) -> None:

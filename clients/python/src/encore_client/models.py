@@ -271,7 +271,7 @@ class RollbackBody(TypedDict):
     """
 
     model_type: NotRequired[
-        Literal['hybrid', 'collaborative', 'content', 'sequential', 'popular']
+        Literal['hybrid', 'collaborative', 'content', 'sequential', 'popular'] | None
     ]
 
 

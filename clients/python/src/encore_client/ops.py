@@ -7,7 +7,7 @@ Keyword arguments of lists are those of the service (docs/openapi.json): `limit`
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
@@ -34,20 +34,10 @@ class Op(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Pages(Generic[T]):
-    """A listing: the first request, where the entries are in an answer, and which of them are the same."""
+    """A listing: the first request, and where the entries are in an answer."""
 
     first: Op[Any]
     entries: Callable[[Any], Sequence[T]]
-    identity: Callable[[T], str] | None = None
-
-    def fresh(self, page: Any, shown: set[str]) -> Iterator[T]:
-        """The entries of a page that were not shown before; a listing that cannot change its order shows all."""
-        for entry in self.entries(page):
-            name = None if self.identity is None else self.identity(entry)
-            if name is None or name not in shown:
-                if name is not None:
-                    shown.add(name)
-                yield entry
 
     def after(self, cursor: str) -> Op[Any]:
         """The request that continues at this cursor."""
@@ -68,8 +58,8 @@ def user_list(user_id: str, **query: Any) -> Op[models.ListAnswer]:
 
 
 def user_list_entries(user_id: str, **query: Any) -> Pages[models.Recommendation]:
-    """Every line of a user's list. No item comes twice, also when an event changes the list between two pages."""
-    return Pages(user_list(user_id, **query), lambda page: page["recommendations"], lambda line: line["item_id"])
+    """Every line of a user's list. No item comes twice: a cursor carries the rest of its list."""
+    return Pages(user_list(user_id, **query), lambda page: page["recommendations"])
 
 
 def list_by_rules(user_id: str, rules: Sequence[Mapping[str, Any]], **body: Any) -> Op[models.ListAnswer]:
