@@ -10,6 +10,8 @@ from functools import partial
 from importlib.metadata import version
 
 from app.application.catalog_service import CatalogService
+from app.application.experimentation.experiment_results import ResultsReader
+from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.dead_letter_retention import LetterBounds
 from app.application.ingestion.http_ingestion import EventIngestion
 from app.application.invalidation.list_invalidation import ListInvalidator
@@ -28,7 +30,7 @@ from app.application.serving_stack import ServingStack
 from app.application.training.comparison import TrainingPolicy
 from app.application.training.model_registry import ModelRegistry
 from app.application.training.model_training import Trainer
-from app.config import Settings
+from app.config import Settings, pseudonym_secret
 from app.config_rules import rules_of
 from app.connecting import (
     connect_artifacts,
@@ -90,7 +92,7 @@ def signal_policy(settings: Settings) -> SignalPolicy:
     return SignalPolicy(weights=weights, half_life_days=settings.signal_half_life_days)
 
 
-def make_serving(container: Container) -> ServingStack:
+def make_serving(container: Container, recorder: RequestRecorder) -> ServingStack:
     """Everything behind the routes that serve; `start` it, run `follow` beside it, `close` it."""
     settings, database, cache, clock = container.settings, container.database, container.cache, container.clock
     policy = ListPolicy(
@@ -122,7 +124,7 @@ def make_serving(container: Container) -> ServingStack:
     renewal = ListInvalidator(database.interactions, cache, lists.forget, follow_seconds)
     max_age = timedelta(days=settings.event_max_age_days)
     events = EventIngestion(database.interactions, renewal, clock, max_age=max_age)
-    catalog = CatalogService(database.catalog, renewal, clock, wake_catalog)
+    catalog = CatalogService(database.catalog, renewal, clock, wake_catalog, recorder.erase)
     guardrail = None
     if settings.guardrail:
         bounds = guardrail_policy(settings)
@@ -256,6 +258,7 @@ def make_scheduler(container: Container, slots: dict[str, datetime], since: date
         keep_versions=settings.train_keep_versions,
         reports={name: Cron.parse(schedule) for name, schedule in reports.items() if schedule},
         since=since,
+        request_log_kept=timedelta(days=settings.request_log_days),
         letters=letter_bounds(settings),
     )
     return Scheduler(
@@ -272,3 +275,21 @@ def make_scheduler(container: Container, slots: dict[str, datetime], since: date
 def make_registry(container: Container) -> ModelRegistry:
     """The model registry over this container's ports."""
     return ModelRegistry(container.database, container.artifacts, container.recommenders, container.clock)
+
+
+def make_recorder(container: Container) -> RequestRecorder:
+    """The writer of the request log."""
+    settings = container.settings
+    return RequestRecorder(container.database.request_log, pseudonym_secret(settings), settings.request_log_share)
+
+
+def make_results_reader(container: Container) -> ResultsReader:
+    """The analysis of experiments."""
+    settings, database = container.settings, container.database
+    return ResultsReader(
+        database.request_log,
+        database.interactions,
+        pseudonym_secret(settings),
+        container.clock,
+        timedelta(hours=settings.attribution_hours),
+    )

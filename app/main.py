@@ -28,8 +28,19 @@ from app.api.request_context import RequestLimits
 from app.api.routing import bulk_paths, refuse_unreachable
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
-from app.api.v1 import event_routes, item_routes, model_routes, recommendation_routes, training_routes, user_routes
+from app.api.v1 import (
+    event_routes,
+    experiment_routes,
+    item_routes,
+    model_routes,
+    recommendation_routes,
+    training_routes,
+    user_routes,
+)
 from app.application.credentials import ApiKeys
+from app.application.experimentation.assignments import Assignments
+from app.application.experimentation.experiment_service import ExperimentService
+from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.dead_letter_retention import watch_dead_letters
 from app.application.outgoing.outbox_relay import BackgroundEvents, OutboxRelay
 from app.application.queue_gauges import watch_queues
@@ -39,7 +50,16 @@ from app.application.scheduler import tick_for_ever
 from app.application.serving_stack import ServingStack
 from app.application.supervision import Loop, supervised, watch_lag
 from app.application.training.model_training import request_training, requeue_pending
-from app.bootstrap import Container, letter_bounds, make_registry, make_scheduler, make_serving, open_container
+from app.bootstrap import (
+    Container,
+    letter_bounds,
+    make_recorder,
+    make_registry,
+    make_results_reader,
+    make_scheduler,
+    make_serving,
+    open_container,
+)
 from app.config import Settings, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
@@ -94,7 +114,15 @@ def create_admin_app(app: FastAPI, settings: Settings) -> FastAPI:
 def every_router(shows_operations: bool = True) -> list[APIRouter]:
     """The routers, in the order in which they are asked."""
     # More particular paths first: `/recs/train` is not a user.
-    modules = [training_routes, model_routes, recommendation_routes, item_routes, user_routes, event_routes]
+    modules = [
+        training_routes,
+        model_routes,
+        experiment_routes,
+        recommendation_routes,
+        item_routes,
+        user_routes,
+        event_routes,
+    ]
     shown = [health.operations] if shows_operations else []
     return [*(module.routes for module in modules), health.probes, *shown]
 
@@ -126,10 +154,13 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         if tracing is not None:
             stack.push_async_callback(tracing.close)
         container = await stack.enter_async_context(open_container(settings))
-        serving = make_serving(container)
+        assignments = Assignments(container.database.experiments, settings.model_poll_seconds)
+        recorder = make_recorder(container)
+        stack.push_async_callback(recorder.flush, FLUSH_SECONDS)
+        serving = make_serving(container, recorder)
         stack.push_async_callback(serving.close)
         await serving.start()
-        wire_app_state(app, container, serving, keys, tracing)
+        wire_app_state(app, container, serving, keys, tracing, assignments, recorder)
         await requeue_pending_trainings(container)
         relay = OutboxRelay(
             container.database.outbox, container.database.dead_letters, container.publisher, container.clock
@@ -144,6 +175,8 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
             "outbox": partial(relay.run, asyncio.Event()),
             "background_events": partial(told.run, asyncio.Event()),
             "lag": watch_lag,
+            "experiments": assignments.follow,
+            "request_log": recorder.run,
             "queue_gauges": partial(watch_queues, container.database, container.jobs),
             "dead_letters": partial(watch_dead_letters, container.database, letter_bounds(settings), container.clock),
             "report_gauges": partial(watch_reports, container.database),
@@ -157,7 +190,13 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
 
 
 def wire_app_state(
-    app: FastAPI, container: Container, serving: ServingStack, keys: KeySource, tracing: Tracing | None
+    app: FastAPI,
+    container: Container,
+    serving: ServingStack,
+    keys: KeySource,
+    tracing: Tracing | None,
+    assignments: Assignments,
+    recorder: RequestRecorder,
 ) -> None:
     """Hand the routes their use cases, and the boundary what it decides with."""
     settings = container.settings
@@ -168,7 +207,7 @@ def wire_app_state(
         replicas=settings.replicas,
     )
     cursors = Cursors(cursor_secret(settings))
-    lists = UserLists(serving.lists, limiter, cursors, settings.page_cache_bytes)
+    lists = UserLists(serving.lists, limiter, cursors, assignments, recorder, settings.page_cache_bytes)
     database = container.database
     readiness = ReadinessCheck(serving.server, {"database": database.ping, "cache": container.cache.ping})
     app.state.readiness = readiness
@@ -187,6 +226,10 @@ def wire_app_state(
         cursors=cursors,
         clock=container.clock,
         readiness=readiness,
+        experiments=ExperimentService(database.experiments, container.clock),
+        experiments_changed=assignments.wake,
+        results=make_results_reader(container),
+        recorder=recorder,
     )
     policy = TokenPolicy(
         settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway_seconds, settings.jwt_max_lifetime_seconds

@@ -14,6 +14,51 @@ class Alive(TypedDict):
     status: NotRequired[str]
 
 
+class ArmAnswer(TypedDict):
+    """
+    One variant.
+    """
+
+    name: str
+    share: float
+    type: str | None
+    diversity: float | None
+
+
+class ArmBody(TypedDict):
+    """
+    One variant. What is left out is as for everybody else.
+    """
+
+    name: str
+    share: float
+    type: NotRequired[
+        Literal[
+            'hybrid',
+            'collaborative',
+            'content',
+            'sequential',
+            'popular',
+            'als',
+            'bpr',
+            'lightfm',
+        ]
+        | None
+    ]
+    diversity: NotRequired[float | None]
+
+
+class ArmResultAnswer(TypedDict):
+    """
+    What one arm did.
+    """
+
+    name: str
+    users: int
+    lists: int
+    metrics: dict[str, float | None]
+
+
 class Assignment(TypedDict):
     """
     The experiment and the variant that the caller is in.
@@ -118,6 +163,46 @@ class EventsAnswer(TypedDict):
     request_id: str
 
 
+class ExperimentAnswer(TypedDict):
+    """
+    An experiment as it stands.
+    """
+
+    id: str
+    name: str
+    hypothesis: str
+    layer: str
+    status: str
+    share: float
+    arms: list[ArmAnswer]
+    primary_metric: str
+    guardrail_metrics: list[str]
+    created_at: str
+    started_at: str | None
+    planned_end: str | None
+    stopped_at: str | None
+    revision: int
+
+
+class ExperimentChange(TypedDict):
+    """
+    Another state, a larger share, or both. `revision`: the one you have seen; 409 if it is not the newest.
+    """
+
+    status: NotRequired[Literal['running', 'paused', 'stopped'] | None]
+    share: NotRequired[float | None]
+    revision: NotRequired[int | None]
+
+
+class ExperimentsAnswer(TypedDict):
+    """
+    Experiments, newest first.
+    """
+
+    experiments: list[ExperimentAnswer]
+    pagination: CursorPage
+
+
 class Health(TypedDict):
     """
     The state of the service and of each part of it.
@@ -126,6 +211,16 @@ class Health(TypedDict):
     status: str
     version: str
     checks: dict[str, Any]
+
+
+class IntervalAnswer(TypedDict):
+    """
+    A 95 % interval of the difference, and the p-value of no difference.
+    """
+
+    low: float
+    high: float
+    p_value: float
 
 
 class ItemAnswer(TypedDict):
@@ -189,6 +284,16 @@ class ItemsAnswer(TypedDict):
 
     items: list[ItemAnswer]
     pagination: CursorPage
+
+
+Metric = Literal[
+    'hit_rate',
+    'watch_ratio',
+    'likes_per_list',
+    'purchases_per_list',
+    'fallback_share',
+    'empty_share',
+]
 
 
 class ModelAnswer(TypedDict):
@@ -271,7 +376,17 @@ class RollbackBody(TypedDict):
     """
 
     model_type: NotRequired[
-        Literal['hybrid', 'collaborative', 'content', 'sequential', 'popular'] | None
+        Literal[
+            'hybrid',
+            'collaborative',
+            'content',
+            'sequential',
+            'popular',
+            'als',
+            'bpr',
+            'lightfm',
+        ]
+        | None
     ]
 
 
@@ -308,7 +423,16 @@ class TrainBody(TypedDict):
     What to train, and from which window of events (start_date ≤ event < end_date).
     """
 
-    model_type: Literal['hybrid', 'collaborative', 'content', 'sequential', 'popular']
+    model_type: Literal[
+        'hybrid',
+        'collaborative',
+        'content',
+        'sequential',
+        'popular',
+        'als',
+        'bpr',
+        'lightfm',
+    ]
     start_date: NotRequired[str | None]
     end_date: NotRequired[str | None]
 
@@ -510,6 +634,39 @@ class ChampionAnswer(TypedDict):
     epoch: int
 
 
+class ComparisonAnswer(TypedDict):
+    """
+    One arm against control. `fixed_horizon` is valid at a moment fixed before; `always_valid` at any time.
+    """
+
+    arm: str
+    metric: str
+    control: float
+    treatment: float
+    difference: float
+    relative: float | None
+    standard_error: float
+    variance_kept: float
+    fixed_horizon: IntervalAnswer
+    always_valid: IntervalAnswer
+    corrected_p_value: float
+
+
+class ExperimentBody(TypedDict):
+    """
+    What to find out. The first arm must be named `control`.
+    """
+
+    name: str
+    hypothesis: NotRequired[str]
+    layer: NotRequired[str]
+    share: float
+    arms: list[ArmBody]
+    primary_metric: NotRequired[Metric]
+    guardrail_metrics: NotRequired[list[Metric]]
+    planned_end: NotRequired[str | None]
+
+
 class ListAnswer(TypedDict):
     """
     A page of a ranked list.
@@ -555,6 +712,19 @@ class QuotaBody(TypedDict):
     at_least: NotRequired[int | None]
 
 
+class ResultsAnswer(TypedDict):
+    """
+    Which arm is better, up to now. Comparisons are left out while the split is broken or arms have few users.
+    """
+
+    experiment: ExperimentAnswer
+    as_of: str
+    sample_ratio_p_value: float
+    is_split_broken: bool
+    arms: list[ArmResultAnswer]
+    comparisons: list[ComparisonAnswer]
+
+
 Rules = PinBody | BoostBody | BlockBody | WindowBody | QuotaBody
 
 
@@ -566,7 +736,16 @@ class RuledBody(TypedDict):
     rules: NotRequired[list[Rules]]
     diversity: NotRequired[float | None]
     type: NotRequired[
-        Literal['hybrid', 'collaborative', 'content', 'sequential', 'popular']
+        Literal[
+            'hybrid',
+            'collaborative',
+            'content',
+            'sequential',
+            'popular',
+            'als',
+            'bpr',
+            'lightfm',
+        ]
     ]
     limit: NotRequired[int]
     offset: NotRequired[int]
@@ -585,7 +764,16 @@ class SessionBody(TypedDict):
 
     history: list[str | SessionItem]
     type: NotRequired[
-        Literal['hybrid', 'collaborative', 'content', 'sequential', 'popular']
+        Literal[
+            'hybrid',
+            'collaborative',
+            'content',
+            'sequential',
+            'popular',
+            'als',
+            'bpr',
+            'lightfm',
+        ]
     ]
     limit: NotRequired[int]
     exclude_seen: NotRequired[bool]
