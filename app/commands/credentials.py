@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.commands.audit import trail_of
 from app.commands.shared import JsonFlag, exit_on_error, output, prepare, run
 
 if TYPE_CHECKING:  # importing the container loads every adapter, which `encore --help` must not wait for
@@ -71,7 +72,10 @@ def create_key(
     """Make an API key. It is shown once: only its hash is kept."""
 
     async def work(container: Container) -> tuple[ApiKey, str]:
-        return await keys_of(container).create(client, listed(scope) or ["recs:read"], days)
+        async with trail_of(container).act("api_key.create", client) as act:
+            made = await keys_of(container).create(client, listed(scope) or ["recs:read"], days)
+            act.after = facts_of(made[0])
+        return made
 
     key, text = run(work)
     output(as_json).result({"key": text, **facts_of(key)}, text)
@@ -95,7 +99,12 @@ def revoke_key(
     """End a key. Servers notice within a minute."""
 
     async def work(container: Container) -> None:
-        await keys_of(container).revoke(key_id)
+        keys = keys_of(container)
+        known = await container.database.api_keys.get(key_id)
+        async with trail_of(container).act("api_key.revoke", key_id, None if known is None else facts_of(known)) as act:
+            await keys.revoke(key_id)
+            now = await container.database.api_keys.get(key_id)
+            act.after = None if now is None else facts_of(now)
 
     run(work)
     output(as_json).result({"revoked": key_id}, f"revoked {key_id}")

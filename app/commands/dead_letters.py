@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.commands.audit import trail_of
 from app.commands.shared import JsonFlag, output, run
 from app.domain.exceptions import NotFoundError
 
@@ -73,7 +74,11 @@ def replay_letters(
 
         max_age = timedelta(days=container.settings.event_max_age_days)
         replay = DeadLetterReplay(container.database, container.cache, container.clock, max_age)
-        return await (replay.run_ids(ids) if ids else replay.run_all(reason))
+        target = " ".join(map(str, ids)) if ids else f"reason {reason}" if reason else "all"
+        async with trail_of(container).act("dead_letters.replay", target) as act:
+            done = await (replay.run_ids(ids) if ids else replay.run_all(reason))
+            act.after = {"replayed": list(done.replayed), "refused": dict(done.refused)}
+        return done
 
     done = run(work)
     refused = ", ".join(f"{number:,} {why}" for why, number in sorted(done.refused.items()))

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from app.domain.audit import AuditStore
 from app.domain.entities import (
     DeadLetter,
     EventColumns,
@@ -187,6 +188,7 @@ class Database(Protocol):
     experiments: ExperimentStore
     request_log: RequestLogStore
     imports: ImportStore
+    audit: AuditStore
 
     @abstractmethod
     async def ping(self) -> None:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from app.domain.stores import Database
 from app.infrastructure.breaker import Breaker
 from app.infrastructure.database.api_keys import SqlApiKeyStore
+from app.infrastructure.database.audit import SqlAuditStore
 from app.infrastructure.database.catalog import SqlCatalogStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.dead_letters import SqlDeadLetterStore
@@ -37,6 +38,7 @@ class SqlDatabase(Database):
         self.experiments = SqlExperimentStore(connections)
         self.request_log = SqlRequestLogStore(connections)
         self.imports = SqlImportStore(connections)
+        self.audit = SqlAuditStore(connections)
 
     async def ping(self) -> None:
         async with self._connections.low_latency() as connection:

@@ -1,0 +1,50 @@
+"""The audit log as stored: one writer at a time, so that sequences have no gap and every row knows the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
+
+from app.domain.audit import FIRST_PREVIOUS, AuditEntry, AuditRow, AuditStore, Outcome, next_row
+from app.infrastructure.database.audit_table import audit_log
+from app.infrastructure.database.connections import Connections
+
+_CHAIN = ("sequence", "previous", "hash")
+
+
+class SqlAuditStore(AuditStore):
+    """AuditStore on SQL."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def append(self, entry: AuditEntry) -> AuditRow:
+        newest = sa.select(audit_log.c.sequence, audit_log.c.hash).order_by(audit_log.c.sequence.desc()).limit(1)
+        async with self._connections.write() as connection:
+            await self._connections.dialect.advisory_lock(connection, "audit_log")
+            last = (await connection.execute(newest)).one_or_none()
+            sequence, previous = (0, FIRST_PREVIOUS) if last is None else (last.sequence, last.hash)
+            row = next_row(sequence, previous, entry)
+            place = {name: getattr(row, name) for name in _CHAIN}
+            await connection.execute(sa.insert(audit_log), {**place, **asdict(entry), "outcome": entry.outcome.value})
+        return row
+
+    async def read(self, after: int, limit: int) -> Sequence[AuditRow]:
+        query = sa.select(audit_log).where(audit_log.c.sequence > after).order_by(audit_log.c.sequence).limit(limit)
+        return await self._rows(query)
+
+    async def newest(self, limit: int) -> Sequence[AuditRow]:
+        return await self._rows(sa.select(audit_log).order_by(audit_log.c.sequence.desc()).limit(limit))
+
+    async def _rows(self, query: sa.Select[tuple[object, ...]]) -> Sequence[AuditRow]:
+        async with self._connections.read() as connection:
+            return [_row(found) for found in (await connection.execute(query)).mappings()]
+
+
+def _row(found: RowMapping) -> AuditRow:
+    values = {name: value for name, value in found.items() if name not in _CHAIN}
+    entry = AuditEntry(**{**values, "outcome": Outcome(found["outcome"])})
+    return AuditRow(found["sequence"], found["previous"], found["hash"], entry)
