@@ -55,7 +55,7 @@ class RecommendationService:
         rank: Ranker = rank_list,
         refreshed: RefreshListener = no_op_listener,
     ) -> None:
-        """`by_type`: servers of models trained for one type alone. `refreshed` hears of each personal list that is made."""
+        """`by_type`: servers of models trained for one type alone. `refreshed` hears of each personal list made."""
         self._interactions = database.interactions
         self._cache = cache
         self._server = server
