@@ -10,6 +10,8 @@ from functools import partial
 from importlib.metadata import version
 
 from app.application.catalog_service import CatalogService
+from app.application.experimentation.experiment_results import ResultsReader
+from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.dead_letter_retention import LetterBounds
 from app.application.ingestion.http_ingestion import EventIngestion
 from app.application.invalidation.list_invalidation import ListInvalidator
@@ -29,7 +31,7 @@ from app.application.serving_stack import ServingStack
 from app.application.training.comparison import TrainingPolicy
 from app.application.training.model_registry import ModelRegistry
 from app.application.training.model_training import Trainer
-from app.config import Settings
+from app.config import Settings, pseudonym_secret
 from app.config_rules import rules_of
 from app.connecting import (
     connect_artifacts,
@@ -91,11 +93,10 @@ def signal_policy(settings: Settings) -> SignalPolicy:
     return SignalPolicy(weights=weights, half_life_days=settings.signal_half_life_days)
 
 
-def make_serving(container: Container, refreshed: RefreshListener = no_op_listener) -> ServingStack:
-    """Everything behind the routes that serve; `start` it, run `follow` beside it, `close` it.
-
-    `refreshed` hears of each personal list that was made.
-    """
+def make_serving(
+    container: Container, recorder: RequestRecorder, refreshed: RefreshListener = no_op_listener
+) -> ServingStack:
+    """Everything behind the routes that serve; `refreshed` hears of each personal list that was made."""
     settings, database, cache, clock = container.settings, container.database, container.cache, container.clock
     policy = ListPolicy(
         size=settings.list_size,
@@ -126,23 +127,20 @@ def make_serving(container: Container, refreshed: RefreshListener = no_op_listen
     renewal = ListInvalidator(database.interactions, cache, lists.forget, follow_seconds)
     max_age = timedelta(days=settings.event_max_age_days)
     events = EventIngestion(database.interactions, renewal, clock, max_age=max_age)
-    catalog = CatalogService(database.catalog, renewal, clock, wake_catalog)
+    catalog = CatalogService(database.catalog, renewal, clock, wake_catalog, recorder.erase)
     return ServingStack(server, by_type, lists, renewal, events, catalog, guardrail, shadow)
 
 
 def _rankers(container: Container, server: ModelServer) -> tuple[Ranker, Guardrail | None, Shadow | None]:
     """What ranks lists, with what watches it: the guardrail counts, the shadow compares."""
-    settings, registry = container.settings, make_registry(container)
+    settings, registry, guardrail, shadow = container.settings, make_registry(container), None, None
     rank: Ranker = rank_list
-    guardrail = shadow = None
     if settings.guardrail:
-        bounds = guardrail_policy(settings)
-        counting = CountingRanker(bounds.window_seconds)
-        guardrail, rank = Guardrail(server, counting, registry, bounds), counting.rank
+        counting = CountingRanker(settings.guardrail_window_seconds)
+        guardrail, rank = Guardrail(server, counting, registry, guardrail_policy(settings)), counting.rank
     if settings.shadow_model:
-        candidate = _model_server(
-            container, settings.train_model_type, only_with_model=True, pinned=settings.shadow_model
-        )
+        model_type, pinned = settings.train_model_type, settings.shadow_model
+        candidate = _model_server(container, model_type, only_with_model=True, pinned=pinned)
         shadow = Shadow(candidate, settings.shadow_share, rank, registry.note_shadow)
         rank = shadow.rank
     return rank, guardrail, shadow
@@ -265,6 +263,7 @@ def make_scheduler(container: Container, slots: dict[str, datetime], since: date
         keep_versions=settings.train_keep_versions,
         reports={name: Cron.parse(schedule) for name, schedule in reports.items() if schedule},
         since=since,
+        request_log_kept=timedelta(days=settings.request_log_days),
         letters=letter_bounds(settings),
     )
     return Scheduler(
@@ -281,3 +280,21 @@ def make_scheduler(container: Container, slots: dict[str, datetime], since: date
 def make_registry(container: Container) -> ModelRegistry:
     """The model registry over this container's ports."""
     return ModelRegistry(container.database, container.artifacts, container.recommenders, container.clock)
+
+
+def make_recorder(container: Container) -> RequestRecorder:
+    """The writer of the request log."""
+    settings = container.settings
+    return RequestRecorder(container.database.request_log, pseudonym_secret(settings), settings.request_log_share)
+
+
+def make_results_reader(container: Container) -> ResultsReader:
+    """The analysis of experiments."""
+    settings, database = container.settings, container.database
+    return ResultsReader(
+        database.request_log,
+        database.interactions,
+        pseudonym_secret(settings),
+        container.clock,
+        timedelta(hours=settings.attribution_hours),
+    )

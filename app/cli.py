@@ -36,6 +36,8 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "evaluate": CommandEntry("evaluate", "Measure a model, or the default pipeline on anybody's data."),
     "kpis": CommandEntry("kpis", "Show what people did in the last days."),
     "models": CommandEntry("models", "List, show, promote and roll back models."),
+    "experiments": CommandEntry("experiments", "Compare arms: create, start, pause, stop, results."),
+    "requests": CommandEntry("experiments", "Show a list as it was shown."),
     "recommend": CommandEntry("recommend", "Show a user's list."),
     "similar": CommandEntry("recommend", "Show what is like an item."),
     "token": CommandEntry("credentials", "Make a token for a user or an operator (HS256 secrets only)."),

@@ -16,8 +16,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app.config_checks import refuse_impossible
 from app.config_names import (
     FILE_SETTING,
-    FILE_SUFFIX,
-    may_come_from_a_file,
     read_file,
     read_secret_files,
     refuse_unknown_names,
@@ -27,7 +25,6 @@ from app.config_rules import rules_of
 from app.config_secrets import MIN_SECRET_BYTES
 from app.domain.cron import Cron
 from app.domain.exceptions import ConfigurationError, InputError
-from app.domain.masking import MASK, masked
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
@@ -130,6 +127,14 @@ class Settings(BaseSettings):
     vector_index_above: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 100_000
     vector_index_approximate_above: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 500_000
     vector_index_min_recall: Annotated[float, Field(ge=0, le=1)] = 0.9
+
+    # experiments and the request log
+    request_log_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of users whose lists are logged, each of them whole."""
+    request_log_days: Annotated[int, Field(ge=1, le=3_650)] = 90
+    attribution_hours: Annotated[float, Field(gt=0, le=8_760)] = 24
+    pseudonym_secret: SecretStr | None = None
+    """What users are hashed with in the request log; the token secret is used where there is one."""
 
     # signals: the weight of each kind of interaction, before decay
     weight_watch: Weight = 1.0
@@ -253,29 +258,15 @@ def require_credentials(settings: Settings) -> None:
         )
 
 
-def described(settings: Settings) -> dict[str, dict[str, object]]:
-    """Every setting with its value (secrets masked) and its source: environment, secret file, file or default."""
-    in_file = read_file(Settings.model_fields)
+def pseudonym_secret(settings: Settings) -> bytes:
+    """What users are hashed with in the request log: its own setting, else the token secret.
 
-    def source(field: str) -> str:
-        if setting_name(field) in os.environ:
-            return "environment"
-        if setting_name(field) + FILE_SUFFIX in os.environ and may_come_from_a_file(field):
-            return "secret file"
-        return "file" if field in in_file else "default"
-
-    return {
-        setting_name(field): {"value": _shown(getattr(settings, field)), "source": source(field)}
-        for field in Settings.model_fields
-    }
-
-
-def _shown(value: object) -> object:
-    if isinstance(value, SecretStr):
-        return MASK
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return masked(str(value))
+    Without either it is no secret: whoever has the database can then tell whether a user they can name is in it.
+    """
+    for secret in (settings.pseudonym_secret, settings.jwt_secret):
+        if secret is not None:
+            return secret.get_secret_value().encode()
+    return b"encore"
 
 
 def _first_problem(error: ValidationError) -> ConfigurationError:

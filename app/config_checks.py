@@ -38,7 +38,7 @@ def refuse_impossible(settings: Settings) -> None:
 
 def _secrets(settings: Settings) -> Iterator[tuple[str, str]]:
     is_example_allowed = settings.environment in _EXAMPLES_ALLOWED
-    for name in ("jwt_secret", "cursor_secret"):
+    for name in ("jwt_secret", "cursor_secret", "pseudonym_secret"):
         secret = getattr(settings, name)
         if secret is None:
             continue

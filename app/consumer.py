@@ -19,6 +19,7 @@ from app.application.outgoing.outbox_relay import OutboxRelay
 from app.config import Settings, load_settings
 from app.connecting import connect_cache, connect_database, connect_publisher, connect_source, utc_now
 from app.infrastructure.health_port import HealthPort
+from app.log_format import configure_logging
 
 log = telemetry.get_logger(__name__)
 
@@ -109,7 +110,7 @@ def _ready(consumer: StreamConsumer) -> tuple[bool, Mapping[str, object]]:
 def main() -> None:
     """Load the settings and consume."""
     settings = load_settings()
-    telemetry.configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format)
     asyncio.run(consume(settings))
 
 

@@ -27,8 +27,19 @@ from app.api.request_context import RequestLimits
 from app.api.routing import bulk_paths, refuse_unreachable
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
-from app.api.v1 import event_routes, item_routes, model_routes, recommendation_routes, training_routes, user_routes
+from app.api.v1 import (
+    event_routes,
+    experiment_routes,
+    item_routes,
+    model_routes,
+    recommendation_routes,
+    training_routes,
+    user_routes,
+)
 from app.application.credentials import ApiKeys
+from app.application.experimentation.assignments import Assignments
+from app.application.experimentation.experiment_service import ExperimentService
+from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.dead_letter_retention import watch_dead_letters
 from app.application.outgoing.outbox_relay import BackgroundEvents, OutboxRelay
 from app.application.queue_gauges import watch_queues
@@ -38,7 +49,16 @@ from app.application.scheduler import tick_for_ever
 from app.application.serving_stack import ServingStack
 from app.application.supervision import Loop, supervised, watch_lag
 from app.application.training.model_training import request_training, requeue_pending
-from app.bootstrap import Container, letter_bounds, make_registry, make_scheduler, make_serving, open_container
+from app.bootstrap import (
+    Container,
+    letter_bounds,
+    make_recorder,
+    make_registry,
+    make_results_reader,
+    make_scheduler,
+    make_serving,
+    open_container,
+)
 from app.config import Settings, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
@@ -68,7 +88,15 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         lifespan=lambda app: lifespan(app, settings, keys, tracing),
     )
-    routers = [training_routes, model_routes, recommendation_routes, item_routes, user_routes, event_routes]
+    routers = [
+        training_routes,
+        model_routes,
+        experiment_routes,
+        recommendation_routes,
+        item_routes,
+        user_routes,
+        event_routes,
+    ]
     shown = [health.operations] if settings.shows_operations else []
     app.assemble([*(module.routes for module in routers), health.probes, *shown], partial(bounds_of, settings))
     refuse_unreachable(app.routes, {"user_id": RESERVED_USER_IDS, "item_id": RESERVED_ITEM_IDS})
@@ -111,11 +139,14 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         if tracing is not None:
             stack.push_async_callback(tracing.close)
         container = await stack.enter_async_context(open_container(settings))
+        assignments = Assignments(container.database.experiments, settings.model_poll_seconds)
+        recorder = make_recorder(container)
+        stack.push_async_callback(recorder.flush, FLUSH_SECONDS)
         background_events = BackgroundEvents(container.publisher, container.clock)
-        serving = make_serving(container, publish_to(background_events))
+        serving = make_serving(container, recorder, publish_to(background_events))
         stack.push_async_callback(serving.close)
         await serving.start()
-        wire_app_state(app, container, serving, keys, tracing)
+        wire_app_state(app, container, serving, keys, tracing, assignments, recorder)
         await requeue_pending_trainings(container)
         relay = OutboxRelay(
             container.database.outbox, container.database.dead_letters, container.publisher, container.clock
@@ -128,6 +159,8 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
             "outbox": partial(relay.run, asyncio.Event()),
             "background_events": partial(background_events.run, asyncio.Event()),
             "lag": watch_lag,
+            "experiments": assignments.follow,
+            "request_log": recorder.run,
             "queue_gauges": partial(watch_queues, container.database, container.jobs),
             "dead_letters": partial(watch_dead_letters, container.database, letter_bounds(settings), container.clock),
             "report_gauges": partial(watch_reports, container.database),
@@ -141,7 +174,13 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
 
 
 def wire_app_state(
-    app: FastAPI, container: Container, serving: ServingStack, keys: KeySource, tracing: Tracing | None
+    app: FastAPI,
+    container: Container,
+    serving: ServingStack,
+    keys: KeySource,
+    tracing: Tracing | None,
+    assignments: Assignments,
+    recorder: RequestRecorder,
 ) -> None:
     """Hand the routes their use cases, and the boundary what it decides with."""
     settings = container.settings
@@ -152,7 +191,7 @@ def wire_app_state(
         replicas=settings.replicas,
     )
     cursors = Cursors(cursor_secret(settings))
-    lists = UserLists(serving.lists, limiter, cursors, settings.page_cache_bytes)
+    lists = UserLists(serving.lists, limiter, cursors, assignments, recorder, settings.page_cache_bytes)
     database = container.database
     readiness = ReadinessCheck(serving.server, {"database": database.ping, "cache": container.cache.ping})
     app.state.readiness = readiness
@@ -171,6 +210,10 @@ def wire_app_state(
         cursors=cursors,
         clock=container.clock,
         readiness=readiness,
+        experiments=ExperimentService(database.experiments, container.clock),
+        experiments_changed=assignments.wake,
+        results=make_results_reader(container),
+        recorder=recorder,
     )
     policy = TokenPolicy(
         settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway_seconds, settings.jwt_max_lifetime_seconds

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
 import os
 import secrets
-import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, TextIO
 
 import structlog
 from opentelemetry import context, trace
@@ -24,8 +20,6 @@ from prometheus_client import (
     Gauge,
     Histogram,
 )
-
-from app.domain.masking import MASK, masked, names_a_secret
 
 REGISTRY = CollectorRegistry(auto_describe=True)
 """What /metrics shows: ours and the process's own figures."""
@@ -99,10 +93,7 @@ OUTBOX_PENDING = _gauge("outbox_pending", "Outbox messages waiting to go out.")
 TRAININGS = _counter("trainings_total", "Trainings by final status.", "model_type", "status")
 TRAINING_SECONDS = _histogram("training_seconds", "One training, start to verdict.", "model_type", buckets=_LONG)
 LAST_TRAINING = _gauge(
-    "last_training_timestamp_seconds",
-    "When the newest training with this outcome ended, as the database knows it.",
-    "model_type",
-    "status",
+    "last_training_timestamp_seconds", "When the newest training with this outcome ended.", "model_type", "status"
 )
 TRAINING_RUNNING = _gauge("training_running", "1 while a training of this type runs here.", "model_type")
 JOB_QUEUE_DEPTH = _gauge(
@@ -140,6 +131,12 @@ VECTOR_INDEXES_REFUSED = _counter(
 ARTIFACT_REFUSALS = _counter("artifact_refusals_total", "Artifacts refused before parsing, by check.", "problem")
 ARTIFACT_COPIES = _counter("artifact_copies_total", "Local copies of artifacts used, damaged or failed.", "outcome")
 
+# ── experiments and the request log ──────────────────────────────────────────────────────────────────────────────────
+EXPERIMENTS_RUNNING = _gauge("experiments_running", "Experiments that assign users now.")
+REQUESTS_LOGGED = _counter("requests_logged_total", "Lists written to the request log.")
+REQUESTS_PRUNED = _counter("requests_pruned_total", "Entries of the request log removed because of their age.")
+REQUESTS_NOT_LOGGED = _counter("requests_not_logged_total", "Lists dropped because too many waited to be logged.")
+
 # ── health ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 DEPENDENCY_UP = _gauge("dependency_up", "1 if the last use of a dependency worked.", "dependency")
 BREAKER_OPEN = _gauge("breaker_open", "1 while the breaker of a dependency is open.", "dependency")
@@ -148,10 +145,6 @@ MISPLACED_ROWS = _gauge("default_partition_rows", "Interactions that no month's 
 BACKGROUND_FAILURES = _counter("background_failures_total", "Failures of background loops, which go on.", "task")
 
 # ── logging ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-MAX_LOGGED_CHARACTERS = 8_192
-"""Longer values are cut: a log line must not become the way to fill a disk."""
-
-Event = MutableMapping[str, object]
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
@@ -202,84 +195,3 @@ def _new_trace() -> trace.SpanContext:
 def user_hash(user_id: str) -> str:
     """What stands for a user in logs and traces: stable, and not the id."""
     return hashlib.blake2b(user_id.encode("utf-8", "surrogatepass"), digest_size=8, person=b"encore-log").hexdigest()
-
-
-def configure_logging(
-    level: str = "INFO", style: Literal["json", "console"] = "json", stream: TextIO | None = None
-) -> None:
-    """Send structlog and stdlib logging through one handler: a JSON object a line, or readable text for a terminal."""
-    shared = _shared_processors()
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,  # tests and the command line configure more than once
-    )
-    render = (
-        _render_json
-        if style == "json"
-        else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-    )
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.format_exc_info,
-            _without_secrets,
-            render,
-        ],
-    )
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(formatter)
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
-    for chatty in ("alembic", "asyncio"):  # they announce their own start, in every process
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-def _shared_processors() -> list[structlog.typing.Processor]:
-    return [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.ExtraAdder(),
-        _without_colour,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        _with_trace,
-    ]
-
-
-def _with_trace(_logger: object, _method: str, event: Event) -> Event:
-    span = trace.get_current_span().get_span_context()
-    if span.is_valid:
-        event["trace_id"] = trace.format_trace_id(span.trace_id)
-        event["span_id"] = trace.format_span_id(span.span_id)
-    return event
-
-
-def _without_colour(_logger: object, _method: str, event: Event) -> Event:
-    """uvicorn sends each of its messages twice: once more for terminals, with escape sequences."""
-    event.pop("color_message", None)
-    return event
-
-
-def _without_secrets(_logger: object, _method: str, event: Event) -> Event:
-    return {key: MASK if names_a_secret(key) else _safe(value) for key, value in event.items()}
-
-
-def _safe(value: object) -> object:
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, dict):
-        return {str(key): MASK if names_a_secret(str(key)) else _safe(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_safe(inner) for inner in value]
-    text = masked(value if isinstance(value, str) else str(value))
-    return text if len(text) <= MAX_LOGGED_CHARACTERS else text[:MAX_LOGGED_CHARACTERS] + "…"
-
-
-def _render_json(_logger: object, _method: str, event: Event) -> str:
-    # ASCII only, so that no control character, line separator or terminal sequence of an input reaches the stream;
-    # DEL is the one control character that JSON lets through.
-    return json.dumps(event, ensure_ascii=True, default=str).replace("\x7f", "\\u007f")

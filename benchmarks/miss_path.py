@@ -26,7 +26,7 @@ import scipy.sparse as sp
 
 from app.application.artifacts.model_artifacts import save_model
 from app.application.ranking.list_ranking import RankingTask, rank_list
-from app.bootstrap import Container, make_serving, open_container
+from app.bootstrap import Container, make_recorder, make_serving, open_container
 from app.config import Settings
 from app.domain.dataset import Dataset, Features, Histories, IdMap
 from app.domain.entities import Interaction, Kind, ModelStatus, ModelVersion
@@ -129,7 +129,7 @@ async def measure(n_items: int, folder: Path) -> None:
     async with AsyncExitStack() as stack:
         container = await stack.enter_async_context(open_container(settings, lambda: NOW))
         await prepare(container, n_items)
-        serving = make_serving(container)
+        serving = make_serving(container, make_recorder(container))
         stack.push_async_callback(serving.close)
         await serving.start()
         gc.collect()

@@ -12,9 +12,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import structlog
 
-from app.telemetry import configure_logging
+from app.log_format import configure_logging
 
-pytest_plugins = ["tests.servers.plugin"]
+pytest_plugins = ["pytester", "tests.servers.plugin", "tests.leak_guard"]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,13 +16,17 @@ from app.api.list_responses import UserLists
 from app.api.request_context import RequestContext, request_context_of
 from app.api.security import Principal
 from app.application.catalog_service import CatalogService
+from app.application.experimentation.experiment_results import ResultsReader
+from app.application.experimentation.experiment_service import ExperimentService
+from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.http_ingestion import EventIngestion
 from app.application.recommending.recommendation_service import RecommendationService
 from app.application.training.model_registry import ModelRegistry
 from app.application.training.model_training import TrainingRequest
 from app.domain.entities import TrainingJob
 from app.domain.exceptions import AuthenticationError
-from app.domain.stores import TrainingStore
+from app.domain.list_query import Page
+from app.domain.training_stores import TrainingStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,15 @@ class Services:
     cursors: Cursors
     clock: Callable[[], datetime]
     readiness: Callable[[], Awaitable[Readiness]]
+    experiments: ExperimentService
+    experiments_changed: Callable[[], None]
+    results: ResultsReader
+    recorder: RequestRecorder
+
+    def record(self, call: RequestContext, surface: str, page: Page, started: float) -> None:
+        """Log a list that is nobody's own; `started`: of `time.perf_counter`."""
+        seconds = time.perf_counter() - started
+        self.recorder.record(call.request_id, time.time(), None, surface, page, seconds=seconds)
 
 
 async def services_of(request: Request) -> Services:

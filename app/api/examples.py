@@ -51,6 +51,57 @@ _TRAINING: Mapping[str, Any] = {
     "model_id": None,
     "metrics": {},
 }
+_EXPERIMENT_BODY: Mapping[str, Any] = {
+    "name": "More variety",
+    "hypothesis": "Variety keeps people watching.",
+    "share": 0.2,
+    "arms": [{"name": "control", "share": 0.5}, {"name": "variety", "share": 0.5, "diversity": 0.3}],
+    "primary_metric": "hit_rate",
+    "guardrail_metrics": ["empty_share"],
+}
+_EXPERIMENT: Mapping[str, Any] = {
+    "id": "9b2d7c1e-5a64-4f0b-8e3d-2f1a6c7b8d90",
+    "name": "More variety",
+    "hypothesis": "Variety keeps people watching.",
+    "layer": "lists",
+    "status": "running",
+    "share": 0.2,
+    "arms": [
+        {"name": "control", "share": 0.5, "type": None, "diversity": None},
+        {"name": "variety", "share": 0.5, "type": None, "diversity": 0.3},
+    ],
+    "primary_metric": "hit_rate",
+    "guardrail_metrics": ["empty_share"],
+    "created_at": "2026-11-21T08:00:00Z",
+    "started_at": "2026-11-21T08:30:00Z",
+    "planned_end": None,
+    "stopped_at": None,
+    "revision": 2,
+}
+_COMPARISON: Mapping[str, Any] = {
+    "arm": "variety",
+    "metric": "hit_rate",
+    "control": 0.31,
+    "treatment": 0.33,
+    "difference": 0.02,
+    "relative": 0.0645,
+    "standard_error": 0.005,
+    "variance_kept": 0.71,
+    "fixed_horizon": {"low": 0.0102, "high": 0.0298, "p_value": 0.0001},
+    "always_valid": {"low": 0.0036, "high": 0.0364, "p_value": 0.009},
+    "corrected_p_value": 0.009,
+}
+_RESULTS: Mapping[str, Any] = {
+    "experiment": _EXPERIMENT,
+    "as_of": "2026-11-28T08:30:00Z",
+    "sample_ratio_p_value": 0.42,
+    "is_split_broken": False,
+    "arms": [
+        {"name": "control", "users": 4980, "lists": 20110, "metrics": {"hit_rate": 0.31, "empty_share": 0.0}},
+        {"name": "variety", "users": 5020, "lists": 20402, "metrics": {"hit_rate": 0.33, "empty_share": 0.0}},
+    ],
+    "comparisons": [_COMPARISON],
+}
 _LAST_PAGE: Mapping[str, Any] = {"limit": 50, "has_more": False, "next_cursor": None}
 _LIST: Mapping[str, Any] = {
     "user_id": None,
@@ -101,6 +152,8 @@ REQUESTS: Mapping[str, Any] = {
     "putUsers": {"users": [{"user_id": "u1", "attributes": {"country": "NL"}}]},
     "startTraining": {"model_type": "hybrid"},
     "rollbackModel": {"model_type": "hybrid"},
+    "createExperiment": _EXPERIMENT_BODY,
+    "changeExperiment": {"status": "running", "revision": 1},
 }
 """Operation → a body that it takes."""
 
@@ -142,6 +195,11 @@ ANSWERS: Mapping[str, Any] = {
     "getModel": {**_MODEL, "notes": {}},
     "promoteModel": {"model": _MODEL, "epoch": 12},
     "rollbackModel": {"model": {**_MODEL, "version": 11}, "epoch": 13},
+    "createExperiment": {**_EXPERIMENT, "status": "draft", "started_at": None, "revision": 1},
+    "listExperiments": {"experiments": [_EXPERIMENT], "pagination": {**_LAST_PAGE, "limit": 20}},
+    "getExperiment": _EXPERIMENT,
+    "changeExperiment": _EXPERIMENT,
+    "getExperimentResults": _RESULTS,
     "isAlive": {"status": "alive"},
     "isReady": _HEALTH,
     "getHealth": _HEALTH,

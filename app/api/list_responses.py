@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
 
 from starlette.responses import Response
 
@@ -13,10 +16,14 @@ from app.api.limits import RateLimiter
 from app.api.rendering import complete_body, render_page_head
 from app.api.request_context import RequestContext
 from app.api.v1.schemas.list_schemas import ListParams
+from app.application.experimentation.assignments import Assignments
+from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.recommending.recommendation_service import RecommendationService
-from app.domain.exceptions import RateLimitedError
+from app.domain.exceptions import NotFoundError, PermissionDeniedError, RateLimitedError
+from app.domain.experiments import Assignment
 from app.domain.keys import key_text
 from app.domain.list_query import ListQuery, Page
+from app.domain.rules import RerankOptions
 
 HeaderList = list[tuple[bytes, bytes]]
 PAGE_BYTES, ITEM_BYTES = 700, 200
@@ -36,11 +43,19 @@ class UserLists:
     """`GET /api/v1/recs/{user_id}` once the caller is known and allowed."""
 
     def __init__(
-        self, service: RecommendationService, limiter: RateLimiter, cursors: Cursors, cache_bytes: int
+        self,
+        service: RecommendationService,
+        limiter: RateLimiter,
+        cursors: Cursors,
+        assignments: Assignments,
+        recorder: RequestRecorder,
+        cache_bytes: int,
     ) -> None:
         self._service = service
         self._limiter = limiter
         self._cursors = cursors
+        self._assignments = assignments
+        self._recorder = recorder
         self._heads: ByteCache[int, tuple[Page, str, bytes]] = ByteCache(cache_bytes)
 
     async def answer(
@@ -48,17 +63,43 @@ class UserLists:
     ) -> RawResponse:
         """One page, counted against the caller unless that is done already.
 
-        Raises CursorError, RateLimitedError and what the service raises.
+        Raises CursorError, NotFoundError, RateLimitedError and what the service raises.
         """
+        started = time.perf_counter()
+        assignment = self._assignment(user_id, params, call)
         binding = key_text(user_id, params.binding)
-        query = ListQuery(
-            user_id, params.type, params.limit, params.offset, params.filters, params.explain, params.shape
-        )
+        query = _query(user_id, params, assignment)
         if params.cursor is None:
             page = await self._page(query, call)
         else:
             page = await self._next_page(query, self._cursors.open_bytes(binding, params.cursor), call)
-        return conditional_response(page.etag, self._head(page, user_id, binding), call, headers)
+        self._recorder.record(
+            call.request_id,
+            time.time(),
+            user_id,
+            "recs",
+            page,
+            seconds=time.perf_counter() - started,
+            assignment=assignment,
+            is_preview=params.variant is not None,
+        )
+        etag = page.etag if assignment is None else f"{page.etag}.{_arm_tag(assignment)}"
+        return conditional_response(etag, self._head(page, user_id, binding, assignment), call, headers)
+
+    def _assignment(self, user_id: str, params: ListParams, call: RequestContext) -> Assignment | None:
+        """The user's own arm; for services that look at one, the arm they ask for. Raises NotFoundError."""
+        if params.experiment_id is None:
+            return self._assignments.of(user_id)
+        if params.variant is not None:
+            if call.principal is None or not call.principal.is_service:
+                raise PermissionDeniedError
+            arm = self._assignments.arm(params.experiment_id, params.variant)
+            if arm is None:
+                raise NotFoundError("experiment")
+            return arm
+        if not self._assignments.is_running(params.experiment_id):
+            raise NotFoundError("experiment")
+        return self._assignments.of(user_id)
 
     async def by_rules(self, query: ListQuery, call: RequestContext) -> RawResponse:
         """One page by rules that came with the request; nothing of it is kept here."""
@@ -72,12 +113,12 @@ class UserLists:
             page.etag, self._kept(page, "", lambda: render_page_head(page, subject, None)), call, headers
         )
 
-    def _head(self, page: Page, user_id: str, binding: str) -> bytes:
+    def _head(self, page: Page, user_id: str, binding: str, assignment: Assignment | None) -> bytes:
         def render() -> bytes:
             cursor = self._cursors.seal_bytes(binding, page.rest) if page.rest else None
-            return render_page_head(page, ("user_id", user_id), cursor)
+            return render_page_head(page, ("user_id", user_id), cursor, assignment)
 
-        return self._kept(page, binding, render)
+        return self._kept(page, key_text(binding, "" if assignment is None else _arm_tag(assignment)), render)
 
     def _kept(self, page: Page, binding: str, render: Callable[[], bytes]) -> bytes:
         """The page's bytes. The service hands out the same object while a list is fresh: rendered once, then kept."""
@@ -105,6 +146,24 @@ class UserLists:
         if found.page is None:
             raise RateLimitedError(call.quota.reset_seconds)
         return found.page
+
+
+def _query(user_id: str, params: ListParams, assignment: Assignment | None) -> ListQuery:
+    """What is asked, changed by the arm where the caller has left it open."""
+    wanted: str = params.type
+    shape = params.shape
+    if assignment is not None:
+        if assignment.arm.list_type is not None and "type" not in params.model_fields_set:
+            wanted = assignment.arm.list_type
+        if assignment.arm.diversity is not None and params.diversity is None:
+            shape = RerankOptions(assignment.arm.diversity)
+    return ListQuery(user_id, wanted, params.limit, params.offset, params.filters, params.explain, shape)
+
+
+@lru_cache(maxsize=1_024)
+def _arm_tag(assignment: Assignment) -> str:
+    arm = key_text(assignment.experiment_id, assignment.arm.name)
+    return blake2b(arm.encode(), digest_size=6).hexdigest()
 
 
 def public_response(

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import msgspec
 
+from app.domain.experiments import Assignment
 from app.domain.list_query import Page, RankedItem, Reason
 
 _text = json.encoder.encode_basestring
@@ -18,10 +19,12 @@ def complete_body(head: bytes, request_id: str) -> bytes:
     return b"".join((head, _text(request_id).encode(), b"}"))
 
 
-def render_page_head(page: Page, subject: tuple[str, str] | None, next_cursor: str | None) -> bytes:
+def render_page_head(
+    page: Page, subject: tuple[str, str] | None, next_cursor: str | None, assignment: Assignment | None = None
+) -> bytes:
     """Everything but the request id, which comes last: what a page's next answer can use again.
 
-    `subject` is ("user_id", …) or ("item_id", …): whose list it is, None for everybody's.
+    `subject` is ("user_id", …) or ("item_id", …): whose list it is, None for everybody's; `assignment`: of which arm.
     """
     owner = "" if subject is None else f'"{subject[0]}":{_text(subject[1])},'
     model = page.model
@@ -38,11 +41,18 @@ def render_page_head(page: Page, subject: tuple[str, str] | None, next_cursor: s
             (
                 f'],"pagination":{{"total":{page.total},"limit":{page.limit},"offset":{page.offset},'
                 f'"has_more":{has_more},"next_cursor":{_optional(next_cursor)}}},'
-                f'"model":{named},"experiment":null,"is_fallback":{"true" if page.is_fallback else "false"},'
+                f'"model":{named},"experiment":{_experiment(assignment)},'
+                f'"is_fallback":{"true" if page.is_fallback else "false"},'
                 f'"fallback_reason":{_optional(page.fallback_reason)},"as_of":"{rfc3339(page.as_of)}","request_id":'
             ).encode(),
         )
     )
+
+
+def _experiment(assignment: Assignment | None) -> str:
+    if assignment is None:
+        return "null"
+    return f'{{"id":{_text(assignment.experiment_id)},"variant":{_text(assignment.arm.name)}}}'
 
 
 def _line(item: RankedItem) -> bytes:

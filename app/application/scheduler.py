@@ -17,7 +17,7 @@ from app.domain.exceptions import TrainingRunningError, UnavailableError
 from app.domain.interfaces import ArtifactStore, JobQueue
 from app.domain.recommender import Recommenders
 from app.domain.stores import Database
-from app.telemetry import BACKGROUND_FAILURES, get_logger
+from app.telemetry import BACKGROUND_FAILURES, REQUESTS_PRUNED, get_logger
 
 log = get_logger(__name__)
 
@@ -29,6 +29,7 @@ _OLDEST = timedelta(days=2)
 """A slot that was missed for longer is left alone; the next one comes soon enough."""
 
 _REPORTS_KEPT = timedelta(days=90)
+_PRUNED_AT_ONCE = 5_000
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -42,6 +43,7 @@ class Timetable:
     keep_versions: int
     reports: Mapping[str, Cron] = field(default_factory=dict)
     since: datetime = LONG_AGO
+    request_log_kept: timedelta = timedelta(days=90)
     letters: LetterBounds = field(default_factory=LetterBounds)
 
 
@@ -113,8 +115,16 @@ class Scheduler:
             await remove_old_artifacts(self.database, self.artifacts, model_type, self.timetable.keep_versions)
         for name in self.timetable.reports:
             await self.database.reports.prune(name, slot - _REPORTS_KEPT)
+        await self._prune_request_log(slot - self.timetable.request_log_kept)
         await prune(self.database, self.timetable.letters, self.clock())
         self.slots["retention"] = slot
+
+    async def _prune_request_log(self, before: datetime) -> None:
+        """In small batches, so that no writer waits long."""
+        removed = _PRUNED_AT_ONCE
+        while removed == _PRUNED_AT_ONCE:
+            removed = await self.database.request_log.prune(before, _PRUNED_AT_ONCE)
+            REQUESTS_PRUNED.inc(removed)
 
 
 async def tick_for_ever(scheduler: Scheduler, period_seconds: float) -> None:

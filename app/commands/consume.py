@@ -26,7 +26,7 @@ def consume_events() -> None:
     with exit_on_error():
         from app.config import load_settings
         from app.consumer import consume
-        from app.telemetry import configure_logging
+        from app.log_format import configure_logging
 
         settings = load_settings()
         configure_logging(settings.log_level, settings.log_format)

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 def show_config(as_json: JsonFlag = False) -> None:
     """Show the settings in force and where each comes from, secrets masked."""
     with exit_on_error():
-        from app.config import described
+        from app.config_listing import described
 
         settings = described(prepare())
         rows = [(name, entry["value"], entry["source"]) for name, entry in settings.items()]

@@ -29,6 +29,9 @@ class ListTypeOption(StrEnum):
     CONTENT = "content"
     SEQUENTIAL = "sequential"
     POPULAR = "popular"
+    ALS = "als"
+    BPR = "bpr"
+    LIGHTFM = "lightfm"
 
 
 def register(app: typer.Typer) -> None:
@@ -65,9 +68,9 @@ def similar(
 
 async def ask(container: Container, question: Callable[[RecommendationService], Awaitable[Page]]) -> Page:
     """Load model and catalog as a server does, ask once, and let go of them."""
-    from app.bootstrap import make_serving
+    from app.bootstrap import make_recorder, make_serving
 
-    serving = make_serving(container)
+    serving = make_serving(container, make_recorder(container))
     await serving.start()
     try:
         return await question(serving.lists)

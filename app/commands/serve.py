@@ -43,7 +43,7 @@ def serve(
     """Serve lists over HTTP until told to stop. SIGTERM: not ready, drain, finish what runs, exit 0."""
     with exit_on_error():
         from app.config import load_settings
-        from app.telemetry import configure_logging
+        from app.log_format import configure_logging
 
         overrides = {"host": host, "port": port}
         settings = load_settings(**{name: value for name, value in overrides.items() if value is not None})

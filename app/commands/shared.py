@@ -62,7 +62,7 @@ async def _with_container(settings: Settings, work: Callable[[Container], Awaita
 def prepare(**overrides: object) -> Settings:
     """Load the settings and send logs to stderr; commands log warnings only, unless ENCORE_LOG_LEVEL says more."""
     from app.config import load_settings
-    from app.telemetry import configure_logging
+    from app.log_format import configure_logging
 
     settings = load_settings(**overrides)
     level = settings.log_level if "ENCORE_LOG_LEVEL" in os.environ else "WARNING"

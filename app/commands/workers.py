@@ -55,7 +55,7 @@ def beat() -> None:
 
 def _prepared() -> Settings:
     from app.config import load_settings
-    from app.telemetry import configure_logging
+    from app.log_format import configure_logging
 
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)

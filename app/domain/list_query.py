@@ -21,7 +21,7 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """One request for a list. `type` is hybrid, collaborative, content, sequential or popular."""
+    """One request for a list. `type` is hybrid, collaborative, content, sequential, popular, als, bpr or lightfm."""
 
     user_id: str
     type: str = "hybrid"

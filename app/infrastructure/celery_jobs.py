@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from celery import Celery
+from kombu import pools
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
 from app.domain.exceptions import BrokerUnavailableError
 from app.domain.interfaces import JobQueue
+from app.infrastructure.uninterrupted import BlockingCalls, uninterrupted
 from app.telemetry import traceparent
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ class CeleryJobQueue(JobQueue):
     def __init__(self, app: Celery, *, timeout_seconds: float = 5.0) -> None:
         self._app = app
         self._timeout = timeout_seconds
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="celery")
+        self._calls = BlockingCalls(1, "celery")
 
     async def submit(self, training_id: str) -> None:
         parent = traceparent()
@@ -97,8 +98,11 @@ class CeleryJobQueue(JobQueue):
         return await self._run(self._depth)
 
     async def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        await asyncio.to_thread(self._app.close)
+        await uninterrupted(self._close())
+
+    async def _close(self) -> None:
+        await self._calls.close(self._timeout)
+        await asyncio.to_thread(_close, self._app)
 
     def _depth(self) -> int:
         with self._app.connection_for_read() as connection, connection.channel() as channel:
@@ -108,10 +112,16 @@ class CeleryJobQueue(JobQueue):
         """Run blocking work; the one place where broker errors become ours."""
         try:
             async with asyncio.timeout(self._timeout):
-                return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+                return await self._calls.run(work)
         except TimeoutError as error:
             raise BrokerUnavailableError("the job broker did not answer in time") from error
         except (OperationalError, KombuError, RedisError, OSError) as error:
             raise BrokerUnavailableError("the job broker cannot be reached") from error
         except RuntimeError as error:  # the pool is closed
             raise BrokerUnavailableError("the job queue is closed") from error
+
+
+def _close(app: Celery) -> None:
+    """With its connections, which kombu keeps for the whole process; the next queue makes pools of its own."""
+    pools.reset()  # type: ignore[no-untyped-call]  # kombu has no types
+    app.close()

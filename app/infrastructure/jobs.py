@@ -9,6 +9,7 @@ from collections import deque
 
 from app.domain.exceptions import BrokerUnavailableError, ConfigurationError
 from app.domain.interfaces import JobQueue
+from app.infrastructure.uninterrupted import uninterrupted
 from app.telemetry import get_logger, traceparent, with_trace
 
 log = get_logger(__name__)
@@ -80,8 +81,7 @@ class LocalJobQueue(JobQueue):
         self._parents.clear()
         if self._runner is not None:
             self._runner.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._runner
+            await uninterrupted(asyncio.wait({self._runner}))  # it ends the training in order
 
     async def _run(self) -> None:
         while self._waiting:

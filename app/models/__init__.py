@@ -52,6 +52,8 @@ _MAKERS: Mapping[str, _Maker] = {
     "trending": Popularity,
     "profile": ProfileRecommender,
     "ials": FactorRecommender,
+    "als": FactorRecommender,
+    "bpr": FactorRecommender,
     "lightfm": LightfmRecommender,
     "content": ContentRecommender,
     "rp3": NeighbourRecommender,

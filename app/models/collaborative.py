@@ -25,6 +25,8 @@ from app.models.cold_items import ColdItems
 from app.models.engines import FactorParameters, factorize
 from app.models.folding import Evidence, Ridge, clipped, fold, fold_without_each
 
+_ENGINE_OF: Mapping[str, Mapping[str, object]] = {"als": {"engine": "implicit"}, "bpr": {"engine": "implicit-bpr"}}
+
 
 class FactorRecommender(Recommender, Tower, PlacesNew):
     """iALS as a tower: `item_vectors` and a fold-in by NumPy."""

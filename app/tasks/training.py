@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from app.config import Settings, load_settings
 from app.domain.entities import TrainingStatus
 from app.domain.exceptions import ConfigurationError, EncoreError
-from app.telemetry import configure_logging, get_logger, traced
+from app.log_format import configure_logging
+from app.telemetry import get_logger, traced
 
 log = get_logger(__name__)
 

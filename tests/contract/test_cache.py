@@ -10,11 +10,15 @@ import pytest
 from app.domain.interfaces import Cache
 from app.infrastructure.cache import open_cache
 
+REAL = ("redis", "redis_sentinel", "redis_cluster")
 
-@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.real_servers)])
+
+@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.real_servers) for name in REAL)])
 def cache_url(request: pytest.FixtureRequest) -> str:
+    if request.param == "memory":
+        return "memory://"
     # Patient: this suite is not about time.
-    return "memory://" if request.param == "memory" else f"{request.getfixturevalue('redis_url')}?timeout_ms=5000"
+    return f"{request.getfixturevalue(f'{request.param}_url')}?timeout_ms=5000"
 
 
 @pytest.fixture

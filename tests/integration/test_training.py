@@ -200,6 +200,20 @@ async def test_start_and_end_are_told_once_and_in_order(service: TrainingService
     assert msgspec.json.decode(started.payload)["model_id"] == job.model_id
 
 
+@pytest.mark.parametrize("name", ["als", "bpr", "lightfm"])
+async def test_models_of_the_libraries_are_trained_judged_and_restored(service: TrainingService, name: str) -> None:
+    ended = await service.train(TrainingRequest(name))
+
+    assert ended.status in {TrainingStatus.PROMOTED, TrainingStatus.REJECTED}, ended.reason
+    assert ended.model_id is not None
+    model = await service.database.models.get(ended.model_id)
+    assert model is not None
+    assert model.model_type == name
+    if ended.status is TrainingStatus.PROMOTED:
+        loaded = await load_model(service.artifacts, model, RECOMMENDERS)
+        assert loaded.recommender.name == name
+
+
 async def test_the_same_seed_gives_the_same_artifact_hash_twice(service: TrainingService) -> None:
     hashes = [await artifact_hash(service, await service.train()) for _ in range(2)]
 

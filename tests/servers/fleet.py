@@ -57,6 +57,10 @@ class Fleet:
         self.begin([name])
         return self._servers[name].result()
 
+    def is_starting(self) -> bool:
+        """True while one is not up yet, and has not failed."""
+        return not all(one.done() for one in self._servers.values())
+
     def stop(self) -> None:
         """Stop all, at once."""
         wait(self._servers.values())

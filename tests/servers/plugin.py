@@ -7,6 +7,7 @@ collected tests start together in the background before the first test runs. To 
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import uuid
@@ -22,6 +23,7 @@ from tests.servers.kafka import start_kafka
 from tests.servers.postgres import execute, on_database, start_postgres
 from tests.servers.process import ServerMissingError
 from tests.servers.redis import start_redis
+from tests.servers.redis_topologies import Topology, start_cluster, start_sentinel
 from tests.servers.s3 import start_s3
 from tests.servers.server import Server
 
@@ -44,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start what the collected tests name."""
     if not session.config.option.collectonly:
+        gc.collect()
+        gc.freeze()  # modules and tests: the collection after each test need not look at them again
         session.config.stash[_FLEET].begin(name for name in START if any(_names(item, name) for item in session.items))
 
 
@@ -53,6 +57,20 @@ def _names(item: pytest.Item, server: str) -> bool:
         return True
     parameters = getattr(item, "callspec", None)
     return parameters is not None and any(value == server for value in _words(parameters.params))
+
+
+_OTHERS = ("world", "own_redis_sentinel")
+
+
+def uses_server(item: pytest.Item) -> bool:
+    """True if a test takes one of the servers, shared or its own."""
+    named = getattr(item, "fixturenames", ())
+    return any(_names(item, name) or f"own_{name}" in named for name in START) or any(one in named for one in _OTHERS)
+
+
+def is_starting(config: pytest.Config) -> bool:
+    """True while shared servers come up in the background."""
+    return config.stash[_FLEET].is_starting()
 
 
 def _words(parameters: Mapping[str, object]) -> Iterator[str]:
@@ -78,6 +96,16 @@ def _shared(config: pytest.Config, name: str) -> Server:
     except ServerMissingError as exc:
         missing(exc)
         raise
+
+
+def _topology(start: Callable[[], Topology]) -> Iterator[Topology]:
+    try:
+        topology = start()
+    except ServerMissingError as exc:
+        missing(exc)
+        raise
+    yield topology
+    topology.stop()
 
 
 def _of_our_own(start: Callable[[], Server]) -> Iterator[Server]:
@@ -167,6 +195,38 @@ def redis_url(redis_server: Server) -> str:
     with redis_client.Redis.from_url(url, socket_timeout=5) as connection:
         connection.flushdb()
     return url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_servers() -> Iterator[Topology]:
+    """Valkey in three nodes."""
+    yield from _topology(start_cluster)
+
+
+@pytest.fixture(scope="session")
+def redis_sentinel_servers() -> Iterator[Topology]:
+    """A primary, two replicas, three sentinels: not to be broken."""
+    yield from _topology(start_sentinel)
+
+
+@pytest.fixture
+def redis_cluster_url(redis_cluster_servers: Topology) -> str:
+    """The cluster, emptied."""
+    redis_cluster_servers.empty()
+    return redis_cluster_servers.url
+
+
+@pytest.fixture
+def redis_sentinel_url(redis_sentinel_servers: Topology) -> str:
+    """The sentinels' address, what they watch emptied."""
+    redis_sentinel_servers.empty()
+    return redis_sentinel_servers.url
+
+
+@pytest.fixture
+def own_redis_sentinel() -> Iterator[Topology]:
+    """Sentinels and what they watch for one test, whose primary may be killed."""
+    yield from _topology(start_sentinel)
 
 
 @pytest.fixture

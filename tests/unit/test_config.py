@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config import Settings, described, load_settings, require_credentials
+from app.config import Settings, load_settings, require_credentials
+from app.config_listing import described
 from app.config_names import refuse_unknown_names
 from app.config_secrets import weakness
 from app.domain.entities import Kind

@@ -141,7 +141,13 @@ def test_without_a_history_only_priors_speak() -> None:
     assert blend.score(nobody).std() > 0
 
 
-@pytest.mark.parametrize(("asked", "name"), [("collaborative", "ials"), ("popular", "popularity"), ("rp3", "rp3")])
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        *(("collaborative", "ials"), ("popular", "popularity"), ("rp3", "rp3")),
+        *(("als", "als"), ("bpr", "bpr"), ("transitions", "transitions")),
+    ],
+)
 def test_a_single_type_is_chosen_alone(asked: str, name: str) -> None:
     assert choose(tastes(), asked)[0] == name
 
@@ -191,6 +197,19 @@ def test_large_catalogs_get_no_squares() -> None:
     tried = {family.name: family for family in families(huge)}
     assert "ease" not in tried
     assert all(rung["factors"] for rung in tried["sequence"].ladder)
+
+
+def test_what_learns_example_by_example_is_tried_where_the_budget_allows_it() -> None:
+    def tried(n_pairs: int, budget: float) -> set[str]:
+        shape = DatasetShape(
+            900, 1_600, n_pairs, timed=False, clocked=False, weighted=False, item_features=True, user_features=True
+        )
+        return {family.name for family in families(shape, (), budget)}
+
+    assert {"bpr", "lightfm"} <= tried(100_000, 120.0)
+    assert not {"bpr", "lightfm"} & tried(1_000_000, 120.0)
+    assert {"bpr", "lightfm"} <= tried(1_000_000, 1_200.0)
+    assert "als" not in tried(100_000, 120.0)
 
 
 def test_the_transformer_is_tried_last_where_it_was_asked_for_and_times_tell() -> None:

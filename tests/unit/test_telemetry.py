@@ -14,7 +14,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from app import telemetry
 from app.domain.masking import masked, names_a_secret
-from app.telemetry import MAX_LOGGED_CHARACTERS, REGISTRY, get_logger, tracer, user_hash
+from app.log_format import MAX_LOGGED_CHARACTERS
+from app.telemetry import REGISTRY, get_logger, tracer, user_hash
 
 CANARY = "canary-5f1c"
 

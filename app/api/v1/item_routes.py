@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
@@ -42,7 +43,9 @@ async def list_popular_items(
     params: Annotated[PopularParams, Query()], uses: ServicesDep, call: ContextDep, request: Request
 ) -> Response:
     """What most people use: in all, of one genre, or lately (`window`)."""
+    started = time.perf_counter()
     page = await uses.recommendation.popular(params.genre, params.period, params.limit)
+    uses.record(call, "popular", page, started)
     return to_response(uses.user_lists.public(page, None, call, request.scope["headers"]))
 
 
@@ -177,7 +180,9 @@ async def list_similar_items(
     request: Request,
 ) -> Response:
     """Items like this one."""
+    started = time.perf_counter()
     page = await uses.recommendation.similar(item_id, params.limit)
+    uses.record(call, "similar", page, started)
     return to_response(uses.user_lists.public(page, ("item_id", item_id), call, request.scope["headers"]))
 
 

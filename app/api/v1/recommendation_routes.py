@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 from fastapi import Query, Request, Response
@@ -35,7 +36,9 @@ async def recommend_for_session(body: SessionBody, uses: ServicesDep, call: Cont
         for entry in body.history
     )
     filters = Filters(body.exclude_seen, frozenset(body.exclude), frozenset(body.genres), body.year_min, body.year_max)
+    started = time.perf_counter()
     page = await uses.recommendation.session(SessionQuery(history, body.type, body.limit, filters, body.explain))
+    uses.record(call, "session", page, started)
     return to_response(public_response(page, None, call, ()))
 
 

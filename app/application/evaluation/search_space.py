@@ -32,6 +32,9 @@ _USUAL_BUDGET, _SLOW_SHARE = 120.0, 0.1
 _LIGHTFM_SECONDS = 2.5e-6
 """Per pair and epoch with 32 components."""
 
+_BPR_SECONDS = 2.5e-5
+"""Per pair, with 64 factors and all its epochs: one fit for selection and one in the end."""
+
 FACTORS = (64, 128, 256, 512)
 """Dimensions of towers: quality rises with them as long as there are pairs to learn from."""
 
@@ -121,8 +124,13 @@ def families(
     tried += [
         Family("rp3", [{"beta": beta} for beta in (0.15, 0.3, 0.6)], 1, readings=fading),
         Family("graph", [{"factors": factors, "power": 0.5} for factors in (32, *FACTORS)], 2),
-        _ials(shape),
+        _factors(shape, "ials"),
     ]
+    # implicit's ALS minimises what iALS does, more slowly: it is for those who ask for it. BPR learns another thing.
+    if "als" in optional:
+        tried.append(_factors(shape, "als"))
+    if "bpr" in optional or _BPR_SECONDS * shape.n_pairs <= _SLOW_SHARE * budget_seconds:
+        tried.append(_bpr(shape))
     if shape.n_items <= _DENSE_ITEMS:
         # Four times what an item has on average: 1,000 for a million pairs of 3,700 items.
         per_item = shape.n_pairs / max(shape.n_items, 1)
@@ -168,7 +176,13 @@ def _transformer(shape: DatasetShape) -> Family:
     return Family("transformer", [{"epochs": epochs}])
 
 
-def _ials(shape: DatasetShape) -> Family:
+def _bpr(shape: DatasetShape) -> Family:
+    """Pairs in order of preference, sampled. λ matters in folding in alone, as for iALS: one fit, several readings."""
+    *stronger, first = _factors(shape, "ials").ladder[:4]
+    return Family("bpr", [first], readings=[{"regularization": one["regularization"]} for one in stronger])
+
+
+def _factors(shape: DatasetShape, name: str) -> Family:
     """Unobserved weight and regularisation in proportion to the data.
 
     alpha follows the root of the density. The ladder is over λ of a typical user, λ = regularization · (n + alpha ·
@@ -179,7 +193,7 @@ def _ials(shape: DatasetShape) -> Family:
     alpha = round(float(np.clip(0.8 * np.sqrt(per_user / max(shape.n_items, 1)), 0.005, 0.3)), 4)
     unit = per_user + alpha * shape.n_items
     return Family(
-        "ials",
+        name,
         [
             {"factors": FACTORS[0], "alpha": alpha, "regularization": round(strength / unit, 6)}
             for strength in (0.7, 1.2, 2.0, 3.5, 6.0, 10.0, 17.0)

@@ -12,7 +12,7 @@ from app.application.training.background_computation import ProgressTracker
 from app.application.waiting import Backoff
 from app.domain.entities import TrainingJob
 from app.domain.exceptions import StaleTokenError, TrainingCancelledError, UnavailableError
-from app.domain.stores import TrainingStore
+from app.domain.training_stores import TrainingStore
 from app.telemetry import BACKGROUND_FAILURES
 
 _WATCH_SECONDS = 0.1

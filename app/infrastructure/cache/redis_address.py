@@ -1,4 +1,11 @@
-"""What a Redis URL says: `redis[s]://[user:password@]host[:port][/database][?prefix=encore:&timeout_ms=50]`."""
+"""What a Redis URL says: one server, a primary that Sentinel names, or a cluster.
+
+    redis[s]://[user:password@]host[:port][/database]
+    redis[s]+sentinel://[user:password@]host[:port][,host[:port]…]/service[/database][&sentinel_username=…&sentinel_password=…]
+    redis[s]+cluster://[user:password@]host[:port][,host[:port]…]
+
+each with [?prefix=encore:&timeout_ms=50].
+"""
 
 from __future__ import annotations
 
@@ -8,44 +15,84 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from app.domain.exceptions import ConfigurationError
 
 MAX_TIMEOUT_MS = 5_000
+SINGLE, SENTINEL, CLUSTER = "", "sentinel", "cluster"
+_SCHEMES = {
+    f"{scheme}{'+' * bool(kind)}{kind}": kind for scheme in ("redis", "rediss") for kind in (SINGLE, SENTINEL, CLUSTER)
+}
+_PORTS = {SINGLE: 6379, SENTINEL: 26379, CLUSTER: 6379}
+_FORMS = (
+    "expected redis[s]://host[:port][/database], redis[s]+sentinel://host[:port],…/service[/database]"
+    " or redis[s]+cluster://host[:port],…, with [?prefix=…&timeout_ms=…]"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """Where the server is and how long it may take for one answer."""
+    """Where the server is and how long it may take for one answer.
 
-    host: str
-    port: int
+    `nodes` are sentinels or nodes of a cluster where the kind says so, else the one server.
+    """
+
+    nodes: tuple[tuple[str, int], ...]
     database: int
     username: str | None = field(repr=False)
     password: str | None = field(repr=False)
     is_tls: bool
     prefix: str
     timeout_seconds: float
+    kind: str = SINGLE
+    service: str = ""
+    sentinel_username: str | None = field(default=None, repr=False)
+    sentinel_password: str | None = field(default=None, repr=False)
 
 
 def parse_redis_address(url: str, setting: str = "ENCORE_CACHE_URL") -> RedisAddress:
     """Raises ConfigurationError naming `setting`, never the URL: it may hold a password."""
     try:
         parts = urlsplit(url)
+        kind = _SCHEMES[parts.scheme]
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
         prefix = options.pop("prefix", "encore:")
         timeout_ms = float(options.pop("timeout_ms", "50"))
-        database = int(parts.path.strip("/") or "0")
-        port = parts.port or 6379
-    except ValueError as exc:
-        raise ConfigurationError(setting, "the port, the database or an option is not a number") from exc
-    if parts.scheme not in ("redis", "rediss") or not parts.hostname or options or parts.fragment:
-        raise ConfigurationError(setting, "expected redis[s]://host[:port][/database][?prefix=…&timeout_ms=…]")
+        login, _, hosts = parts.netloc.rpartition("@")
+        nodes = tuple(_node(host, _PORTS[kind]) for host in hosts.split(","))
+        service, database = _path(parts.path, kind)
+    except (ValueError, KeyError) as exc:
+        raise ConfigurationError(setting, f"the scheme, a port, the database or an option is wrong: {_FORMS}") from exc
+    sentinel = {name: options.pop(name) for name in ("sentinel_username", "sentinel_password") if name in options}
+    if options or parts.fragment or (len(nodes) > 1 and kind == SINGLE) or (sentinel and kind != SENTINEL):
+        raise ConfigurationError(setting, _FORMS)
     if not 1 <= timeout_ms <= MAX_TIMEOUT_MS or database < 0 or not prefix.isprintable():
         raise ConfigurationError(setting, f"timeout_ms must be 1–{MAX_TIMEOUT_MS}, the database ≥ 0")
+    username, _, password = login.partition(":")
     return RedisAddress(
-        host=parts.hostname,
-        port=port,
+        nodes=nodes,
         database=database,
-        username=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password) if parts.password else None,
-        is_tls=parts.scheme == "rediss",
+        username=unquote(username) or None,
+        password=unquote(password) or None,
+        is_tls=parts.scheme.startswith("rediss"),
         prefix=prefix,
         timeout_seconds=timeout_ms / 1_000,
+        kind=kind,
+        service=service,
+        **sentinel,
     )
+
+
+def _node(text: str, default_port: int) -> tuple[str, int]:
+    """Raises ValueError unless it is `host`, `host:port` or `[address]:port`."""
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname or parts.path or parts.query:
+        raise ValueError(text)
+    return parts.hostname, default_port if parts.port is None else parts.port
+
+
+def _path(path: str, kind: str) -> tuple[str, int]:
+    """(service, database). Raises ValueError for a path that this kind of address does not have."""
+    segments = [unquote(segment) for segment in path.strip("/").split("/")] if path.strip("/") else []
+    if kind == SENTINEL and not segments:
+        raise ValueError(path)
+    service = segments.pop(0) if kind == SENTINEL else ""
+    if len(segments) > (0 if kind == CLUSTER else 1):
+        raise ValueError(path)
+    return service, int(segments[0]) if segments else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,10 +12,17 @@ import hiredis
 
 from app.domain.exceptions import CacheUnavailableError
 from app.infrastructure.breaker import Breaker
-from app.infrastructure.cache.redis_address import RedisAddress
+from app.infrastructure.cache.redis_address import CLUSTER, SENTINEL, SINGLE, RedisAddress
 from app.infrastructure.cache.redis_connection import Command, ConnectionLostError, RedisConnection
+from app.infrastructure.uninterrupted import ended, uninterrupted
 
-_OUTDATED = ("NOSCRIPT", "READONLY", "LOADING", "MASTERDOWN", "NOAUTH")
+_TLS_PATIENCE = 10
+"""TLS needs several round trips and some processor time on both sides."""
+
+_HISTORY_CHARACTERS = 12
+"""Of forty random ones."""
+
+_OUTDATED = ("NOSCRIPT", "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "NOAUTH")
 """Error replies after which another connection may do better: it loads the scripts and may reach another server."""
 
 
@@ -25,24 +33,59 @@ async def connect(
     on_message: Callable[[bytes], None] | None = None,
     on_lost: Callable[[], None] | None = None,
 ) -> RedisConnection:
-    """Open, authenticate, choose the database and run `preparation`. Raises OSError or ConnectionLostError."""
+    """Open, authenticate, choose the database and run `preparation`. Raises OSError or ConnectionLostError.
+
+    Where Sentinel names the server, it must be a primary by its own account too, and the connection knows whose data
+    it serves (`history`). Of a cluster it is any node.
+    """
+    host, port = await _place(address)
     connection = RedisConnection(address.timeout_seconds, on_message=on_message, on_lost=on_lost)
     secure = ssl.create_default_context() if address.is_tls else None
-    commands: list[Command] = [("SELECT", address.database), ("CLIENT", "SETNAME", "encore"), *preparation]
+    commands: list[Command] = [("SELECT", address.database), ("CLIENT", "SETNAME", "encore")]
     if address.password is not None:
         commands.insert(0, ("AUTH", address.username or "default", address.password))
     try:
-        # TLS needs several round trips and some CPU time on both sides.
-        async with asyncio.timeout(address.timeout_seconds * (10 if secure else 1)):
-            await asyncio.get_running_loop().create_connection(
-                lambda: connection, address.host, address.port, ssl=secure
-            )
-        for future in connection.send(commands):
-            _raise_if_bad(await future)
+        async with asyncio.timeout(address.timeout_seconds * (_TLS_PATIENCE if secure else 1)):
+            await asyncio.get_running_loop().create_connection(lambda: connection, host, port, ssl=secure)
+        await _sent(connection, commands)
+        if address.kind == SENTINEL:
+            connection.history = await _history(connection)
+        await _sent(connection, preparation)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+async def _sent(connection: RedisConnection, commands: Sequence[Command]) -> None:
+    for future in connection.send(commands):
+        _raise_if_bad(await future)
+
+
+async def _place(address: RedisAddress) -> tuple[str, int]:
+    if address.kind == SINGLE:
+        return address.nodes[0]
+    if address.kind == CLUSTER:
+        return random.choice(address.nodes)  # noqa: S311 - spreads listeners, no secret
+    # imported here: one server needs no general client
+    from app.infrastructure.cache.redis_sentinel import find_primary
+
+    return await find_primary(address)
+
+
+async def _history(connection: RedisConnection) -> str:
+    """The replication id of a primary, which changes when a replica takes over. Raises ConnectionLostError for others.
+
+    Replication is asynchronous: what takes over may lack the last bumps and hold lists that were made before them. Keys
+    of another history are never looked at.
+    """
+    [asked] = connection.send([("INFO", "replication")])
+    reply = await asked
+    _raise_if_bad(reply)
+    facts = dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
+    if facts.get("role") != "master":
+        raise ConnectionLostError("not a primary")
+    return f"{facts['master_replid'][:_HISTORY_CHARACTERS]}:"
 
 
 def _raise_if_bad(reply: Any) -> None:
@@ -51,6 +94,11 @@ def _raise_if_bad(reply: Any) -> None:
     if isinstance(reply, hiredis.ReplyError):
         # Only the code word: the rest of the text may quote keys.
         raise ConnectionLostError(str(reply).partition(" ")[0])
+
+
+def _check(connection: RedisConnection, history: str | None) -> None:
+    if history is not None and connection.history != history:
+        raise ConnectionLostError("another history")
 
 
 class RedisClient:
@@ -63,15 +111,36 @@ class RedisClient:
         self._connection: RedisConnection | None = None
         self._opening: asyncio.Task[RedisConnection] | None = None
         self._closed = False
+        self._patience = address.timeout_seconds * (_TLS_PATIENCE if address.is_tls else 2)
 
-    async def run(self, *commands: Command) -> Sequence[Any]:
-        """The replies, in order, to commands sent in one write. Raises CacheUnavailableError if any has none."""
+    @property
+    def history(self) -> str | None:
+        """Whose data the present connection serves, as a prefix of keys; None where that is not known."""
+        if self._address.kind != SENTINEL:
+            return ""
+        connection = self._connection
+        return None if connection is None or connection.is_lost else connection.history
+
+    async def connected(self) -> str:
+        """`history`, of a new connection if need be. Raises CacheUnavailableError."""
+        await self.run(("PING",))
+        history = self.history
+        if history is None:
+            raise CacheUnavailableError("the cache refused or did not answer in time")
+        return history
+
+    async def run(self, *commands: Command, history: str | None = None) -> Sequence[Any]:
+        """The replies, in order, to commands sent in one write. Raises CacheUnavailableError if any has none.
+
+        And if the server is not one of that `history`, which the keys in the commands were made for.
+        """
         if self._closed or not self._breaker.admits():
             raise CacheUnavailableError("the cache is not asked while it fails")
         try:
             connection = self._connection
             if connection is None or connection.is_lost:
                 connection = await self._open()
+            _check(connection, history)
             replies = [await future for future in connection.send(commands)]
             for reply in replies:
                 self._replace_if_outdated(reply, connection)
@@ -85,9 +154,10 @@ class RedisClient:
     async def close(self) -> None:
         """Close the connection; later calls raise CacheUnavailableError."""
         self._closed = True
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.gather(self._opening, return_exceptions=True)
+        await uninterrupted(self._close())
+
+    async def _close(self) -> None:
+        await ended(self._opening, timeout_seconds=self._address.timeout_seconds)
         if self._connection is not None:
             self._connection.close()
         await asyncio.sleep(0)  # sockets are closed in the next turn of the loop; there may be none after this
@@ -96,10 +166,17 @@ class RedisClient:
         """Whoever comes while a connection is being opened waits for that one; being cancelled does not stop it."""
         if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(connect(self._address, self._preparation))
-            # Look at the outcome here too: every waiter may have been cancelled by then.
-            self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
-        self._connection = await asyncio.shield(self._opening)
-        return self._connection
+            self._opening.add_done_callback(self._opened)
+        # who waits is not held by sentinels that are silent: those who ask later have the connection
+        async with asyncio.timeout(self._patience):
+            return await asyncio.shield(self._opening)
+
+    def _opened(self, opening: asyncio.Task[RedisConnection]) -> None:
+        """Here and not where it is waited for: every waiter may have been cancelled by then."""
+        if not opening.cancelled() and opening.exception() is None:
+            self._connection = opening.result()
+            if self._closed:
+                self._connection.close()
 
     def _replace_if_outdated(self, reply: Any, connection: RedisConnection) -> None:
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_OUTDATED):

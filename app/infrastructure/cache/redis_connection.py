@@ -54,6 +54,7 @@ class RedisConnection(asyncio.Protocol):
         self._suspect: asyncio.Future[Any] | None = None
         self._is_retired = False
         self.is_lost = False
+        self.history = ""
 
     @property
     def in_flight(self) -> int:

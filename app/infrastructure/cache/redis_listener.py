@@ -11,6 +11,7 @@ from app.infrastructure.cache.broadcast import Broadcast
 from app.infrastructure.cache.redis_address import RedisAddress
 from app.infrastructure.cache.redis_client import connect
 from app.infrastructure.cache.redis_connection import ConnectionLostError, RedisConnection
+from app.infrastructure.uninterrupted import ended, uninterrupted
 
 _PING_SECONDS = 1.0
 """A frozen server sends nothing: asking regularly is the only way to tell that from silence."""
@@ -44,9 +45,11 @@ class RedisListener:
         """Stop listening; whoever waits in `started` returns."""
         self._closed = True
         self._ready.set()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await uninterrupted(self._close())
+
+    async def _close(self) -> None:
+        await ended(self._task, timeout_seconds=self._address.timeout_seconds)
+        await asyncio.sleep(0)  # its socket is closed in the next turn of the loop
 
     async def _follow(self) -> None:
         pause = _MIN_PAUSE_SECONDS

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.entities import Champion, ModelStatus, ModelVersion, OutboxMessage, TrainingJob
 from app.domain.exceptions import ConflictError, NotFoundError, StaleTokenError
-from app.domain.stores import ModelStore
+from app.domain.training_stores import ModelStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.counting import advance, latest
 from app.infrastructure.database.model_rows import (

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql.schema import SchemaItem
 
+from app.infrastructure.database import experiment_tables  # noqa: F401  # its tables belong to the metadata
 from app.infrastructure.database.tables import SCHEMAS, metadata
 
 _PARTITION = re.compile(r"interactions_(default|\d{6})$")

@@ -11,10 +11,12 @@ from app.infrastructure.database.catalog import SqlCatalogStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.dead_letters import SqlDeadLetterStore
 from app.infrastructure.database.dialects import choose_dialect
+from app.infrastructure.database.experiments import SqlExperimentStore
 from app.infrastructure.database.interactions import SqlInteractionStore
 from app.infrastructure.database.model_versions import SqlModelStore
 from app.infrastructure.database.outbox import SqlOutboxStore
 from app.infrastructure.database.reports import SqlReportStore
+from app.infrastructure.database.request_log import SqlRequestLogStore
 from app.infrastructure.database.trainings import SqlTrainingStore
 
 
@@ -31,6 +33,8 @@ class SqlDatabase(Database):
         self.dead_letters = SqlDeadLetterStore(connections)
         self.api_keys = SqlApiKeyStore(connections)
         self.reports = SqlReportStore(connections)
+        self.experiments = SqlExperimentStore(connections)
+        self.request_log = SqlRequestLogStore(connections)
 
     async def ping(self) -> None:
         async with self._connections.low_latency() as connection:

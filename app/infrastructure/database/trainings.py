@@ -20,7 +20,7 @@ from app.domain.exceptions import (
     StaleTokenError,
     TrainingRunningError,
 )
-from app.domain.stores import TrainingStore
+from app.domain.training_stores import TrainingStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.counting import advance
 from app.infrastructure.database.model_rows import insert_version, token_counter

@@ -7,7 +7,9 @@ from collections.abc import Collection
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from app.infrastructure.events.kafka_driver import adopt
 from app.infrastructure.events.kafka_url import KafkaAddress
+from app.infrastructure.uninterrupted import uninterrupted
 
 BROKER_DEFAULT = -1
 
@@ -18,6 +20,7 @@ async def create_missing_topics(address: KafkaAddress, topics: Collection[str], 
     Without this one missing dead letter topic would hold up every message behind it. Raises the driver's KafkaError.
     """
     admin = AIOKafkaAdminClient(**address.client_options(), request_timeout_ms=int(timeout_seconds * 1_000))
+    adopt(admin._client)
     try:
         await admin.start()
         missing = set(topics) - set(await admin.list_topics())
@@ -25,7 +28,7 @@ async def create_missing_topics(address: KafkaAddress, topics: Collection[str], 
             new = [NewTopic(topic, BROKER_DEFAULT, BROKER_DEFAULT, replica_assignments={}) for topic in sorted(missing)]
             _raise_first_error(await admin.create_topics(new))
     finally:
-        await admin.close()
+        await uninterrupted(admin.close())
 
 
 def _raise_first_error(response: object) -> None:

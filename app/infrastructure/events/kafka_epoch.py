@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping
 from io import BytesIO
 from typing import Any
 
-from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
@@ -24,7 +23,9 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from app.infrastructure.events.kafka_driver import Client
 from app.infrastructure.events.kafka_url import KafkaAddress
+from app.infrastructure.uninterrupted import uninterrupted
 
 NO_TOPIC_ID = bytes(16)
 
@@ -115,12 +116,12 @@ TopicIdsRequest._CLASSES = (MetadataRequestV12,)
 
 async def topic_epochs(address: KafkaAddress, topics: Collection[str], timeout_seconds: float) -> Mapping[str, str]:
     """Topic → `cluster id/topic id`; a broker that gives no ids makes every topic the same epoch. Raises KafkaError."""
-    client = AIOKafkaClient(**address.client_options(), request_timeout_ms=int(timeout_seconds * 1_000))
+    client = Client(**address.client_options(), request_timeout_ms=int(timeout_seconds * 1_000))
     try:
         await client.bootstrap()
         response = await client.send(client.get_random_node(), TopicIdsRequest(topics))
     except (IncompatibleBrokerVersion, NotImplementedError):
         return dict.fromkeys(topics, "unknown")
     finally:
-        await client.close()
+        await uninterrupted(client.close())
     return {name: f"{response.cluster_id}/{topic_id.hex()}" for _error, name, topic_id, *_rest in response.topics}

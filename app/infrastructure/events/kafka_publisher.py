@@ -14,7 +14,9 @@ from app.domain.exceptions import BrokerUnavailableError, InputError
 from app.domain.interfaces import EventPublisher
 from app.infrastructure.events.cloudevents import binary_headers
 from app.infrastructure.events.kafka_admin import create_missing_topics
+from app.infrastructure.events.kafka_driver import adopt, end_producer
 from app.infrastructure.events.kafka_url import KafkaAddress
+from app.infrastructure.uninterrupted import ended, uninterrupted
 
 
 class KafkaPublisher(EventPublisher):
@@ -43,6 +45,9 @@ class KafkaPublisher(EventPublisher):
             await self._bounded(self._refresh_metadata())
 
     async def close(self) -> None:
+        await uninterrupted(self._close())
+
+    async def _close(self) -> None:
         async with self._lock:
             await self._discard()
 
@@ -79,6 +84,7 @@ class KafkaPublisher(EventPublisher):
                 linger_ms=2,
                 request_timeout_ms=int(self._timeout * 1_000),
             )
+            adopt(self._producer.client)
             await self._producer.start()
         return self._producer
 
@@ -100,13 +106,16 @@ class KafkaPublisher(EventPublisher):
             raise
         finally:
             if not is_healthy:
-                task.cancel()
-                await self._discard()
+                await uninterrupted(self._given_up(task))
+
+    async def _given_up(self, task: asyncio.Future[None]) -> None:
+        await ended(task, timeout_seconds=self._timeout / 2)
+        await self._discard()
 
     async def _discard(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            await stop_producer(producer, self._timeout / 2)
+            await end_producer(producer, self._timeout / 2)
 
 
 def _raise_failure(task: asyncio.Future[None]) -> None:
@@ -119,16 +128,3 @@ def _raise_failure(task: asyncio.Future[None]) -> None:
         raise InputError("a message is too large for the broker") from exc
     except (KafkaError, OSError) as exc:
         raise BrokerUnavailableError("the broker refused") from exc
-
-
-async def stop_producer(producer: AIOKafkaProducer, timeout_seconds: float) -> None:
-    """Flush and close within the time; then close without flushing. The driver's own `stop` waits for ever."""
-    stopping = asyncio.ensure_future(producer.stop())
-    await asyncio.wait({stopping}, timeout=timeout_seconds)
-    if stopping.done() and stopping.exception() is None:
-        return
-    stopping.cancel()
-    # no public way to stop the sender without flushing; without this it would reconnect and send for ever
-    sender = asyncio.ensure_future(producer._sender.close())
-    await producer.client.close()
-    await asyncio.wait({stopping, sender}, timeout=timeout_seconds)

@@ -15,8 +15,10 @@ from app import telemetry
 from app.domain.exceptions import BrokerUnavailableError
 from app.domain.interfaces import EventSource, Partition, PartitionFacts, SourceRecord
 from app.infrastructure.events.groups import GroupPolicy
+from app.infrastructure.events.kafka_driver import adopt, end_consumer
 from app.infrastructure.events.kafka_epoch import topic_epochs
 from app.infrastructure.events.kafka_url import KafkaAddress
+from app.infrastructure.uninterrupted import ended, uninterrupted
 
 log = telemetry.get_logger(__name__)
 
@@ -126,11 +128,13 @@ class KafkaSource(EventSource):
         polling, self._polling = self._polling, None
         self._listener.on_partitions_revoked(())
         self._epochs.clear()
-        if consumer is None:
-            return
-        if polling is not None:
-            polling.cancel()  # its records are lost with the consumer, whose positions nobody uses again
-        await _stopped(consumer, self._timeout)
+        if consumer is not None:
+            await uninterrupted(self._end(consumer, polling))
+
+    async def _end(self, consumer: AIOKafkaConsumer, polling: asyncio.Future[Any] | None = None) -> None:
+        # records that are being polled are lost with the consumer, whose positions nobody uses again
+        await ended(polling, timeout_seconds=self._timeout)
+        await end_consumer(consumer, self._timeout)
 
     async def _joined(self) -> AIOKafkaConsumer:
         if self._consumer is not None:
@@ -154,12 +158,13 @@ class KafkaSource(EventSource):
         )
         # a pattern, because a topic that does not exist yet must neither fail the start nor be missed when it comes
         pattern = "^(" + "|".join(re.escape(topic) for topic in sorted(self._topics)) + ")$"
+        adopt(consumer._client)
         consumer.subscribe(pattern=pattern, listener=self._listener)
         try:
             await self._asked(consumer.start())
         except (BrokerUnavailableError, asyncio.CancelledError):
             # Half started it would go on beating its heart, and hold partitions that nobody reads.
-            await _stopped(consumer, self._timeout)
+            await uninterrupted(self._end(consumer))
             raise
         self._consumer = consumer
         return consumer
@@ -184,7 +189,8 @@ class KafkaSource(EventSource):
         except (KafkaError, OSError) as exc:
             raise BrokerUnavailableError("the broker refused") from exc
         finally:
-            task.cancel()  # where we are cancelled ourselves; nothing where it is done
+            if not task.done():
+                await uninterrupted(ended(task, timeout_seconds=self._timeout))
 
     def _held(self) -> AIOKafkaConsumer:
         if self._consumer is None:
@@ -212,14 +218,3 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the driver 
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         self.is_rebalancing = False
         self.positions_lost()
-
-
-async def _stopped(consumer: AIOKafkaConsumer, timeout_seconds: float) -> None:
-    """Leave the group and close. A broker that does not answer loses us by the session timeout instead."""
-    stopping = asyncio.ensure_future(consumer.stop())
-    await asyncio.wait({stopping}, timeout=timeout_seconds)
-    if not stopping.done():
-        stopping.cancel()
-        await consumer._client.close()  # `stop` was cut short before it came to this
-    elif (error := stopping.exception()) is not None:
-        log.warning("consumer_stop_failed", error=type(error).__name__)

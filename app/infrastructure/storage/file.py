@@ -14,7 +14,6 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
@@ -30,6 +29,7 @@ from app.domain.exceptions import (
 from app.domain.interfaces import ArtifactStore
 from app.infrastructure.private_files import make_private_folder
 from app.infrastructure.storage.keys import split_key
+from app.infrastructure.uninterrupted import BlockingCalls
 
 _Result = TypeVar("_Result")
 
@@ -59,7 +59,7 @@ class FileArtifactStore(ArtifactStore):
     def __init__(self, root: Path, *, timeout_seconds: float) -> None:
         self._root = root.absolute()
         self._timeout = timeout_seconds
-        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="artifacts")
+        self._calls = BlockingCalls(4, "artifacts")
 
     async def prepare(self) -> None:
         """Make the folder and sweep what crashed writers left behind."""
@@ -84,13 +84,13 @@ class FileArtifactStore(ArtifactStore):
         await self._run(self._ping)
 
     async def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        await self._calls.close(self._timeout)
 
     async def _run(self, work: Callable[[], _Result]) -> _Result:
         """Run blocking work in the pool; the one place where operating system errors become ours."""
         try:
             async with asyncio.timeout(self._timeout):
-                return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+                return await self._calls.run(work)
         except TimeoutError as error:
             raise ArtifactsUnavailableError("the artifact folder did not answer in time") from error
         except OSError as error:

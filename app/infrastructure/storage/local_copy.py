@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from app import telemetry
 from app.domain.exceptions import ArtifactError, ArtifactsUnavailableError, ObjectExistsError
 from app.domain.interfaces import ArtifactStore
+from app.infrastructure.uninterrupted import uninterrupted
 
 DIGEST_BYTES = 32
 KEPT_FOLDERS = 3
@@ -52,6 +53,9 @@ class LocalCopy(ArtifactStore):
         await self._remote.ping()
 
     async def close(self) -> None:
+        await uninterrupted(self._close())
+
+    async def _close(self) -> None:
         await self._remote.close()
         await self._local.close()
 

@@ -17,7 +17,6 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -38,6 +37,7 @@ from app.domain.exceptions import (
 )
 from app.domain.interfaces import ArtifactStore
 from app.infrastructure.storage.keys import split_key
+from app.infrastructure.uninterrupted import BlockingCalls, uninterrupted
 
 _Result = TypeVar("_Result")
 
@@ -120,7 +120,7 @@ class S3ArtifactStore(ArtifactStore):
     def __init__(self, client: Any, address: S3Address) -> None:
         self._client = client
         self._address = address
-        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="s3")
+        self._calls = BlockingCalls(8, "s3")
         self._trying = threading.Lock()
         self._is_tried = False
 
@@ -144,7 +144,11 @@ class S3ArtifactStore(ArtifactStore):
         await self._run(lambda _deadline: self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1))
 
     async def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        await uninterrupted(self._close())
+
+    async def _close(self) -> None:
+        # in this order: a call still running would connect again
+        await self._calls.close(self._address.timeout_seconds)
         self._client.close()
 
     async def _run(self, work: Callable[[float], _Result]) -> _Result:
@@ -152,7 +156,7 @@ class S3ArtifactStore(ArtifactStore):
         deadline = time.monotonic() + self._address.timeout_seconds
         try:
             async with asyncio.timeout(self._address.timeout_seconds):
-                return await asyncio.get_running_loop().run_in_executor(self._pool, work, deadline)
+                return await self._calls.run(work, deadline)
         except ClientError as exc:
             raise _translated(exc) from exc
         except (BotoCoreError, OSError) as exc:  # TimeoutError is an OSError
@@ -205,7 +209,8 @@ class S3ArtifactStore(ArtifactStore):
             if size > max_bytes:
                 raise ArtifactDamagedError(key.rpartition("/")[2], "larger than allowed")
             data, digest = bytearray(), hashlib.sha256()
-            while chunk := body.read(_CHUNK_BYTES):
+            # what has come so far, not all that was asked for: a body that drips must not hold this thread
+            while chunk := body._raw_stream.read1(_CHUNK_BYTES):
                 data += chunk
                 digest.update(chunk)
                 if len(data) > max_bytes or time.monotonic() > deadline:

@@ -54,6 +54,11 @@ EXPECTED: Mapping[tuple[str, str], tuple[set[str], bool]] = {
     ("GET", "/api/v1/recs/models/{model_id}"): ({"recs:admin", "recs:train"}, False),
     ("POST", "/api/v1/recs/models/{model_id}/promote"): ({"recs:admin"}, False),
     ("POST", "/api/v1/recs/models/rollback"): ({"recs:admin"}, False),
+    ("GET", "/api/v1/recs/experiments"): ({"recs:admin"}, False),
+    ("POST", "/api/v1/recs/experiments"): ({"recs:admin"}, False),
+    ("GET", "/api/v1/recs/experiments/{experiment_id}"): ({"recs:admin"}, False),
+    ("PATCH", "/api/v1/recs/experiments/{experiment_id}"): ({"recs:admin"}, False),
+    ("GET", "/api/v1/recs/experiments/{experiment_id}/results"): ({"recs:admin"}, False),
     ("GET", "/api/v1/items"): ({"recs:read", "catalog:write"}, False),
     ("GET", "/api/v1/items/popular"): ({"recs:read", "catalog:write"}, False),
     ("GET", "/api/v1/items/{item_id}"): ({"recs:read", "catalog:write"}, False),
@@ -74,6 +79,12 @@ BODIES: Mapping[tuple[str, str], Any] = {
     ("POST", "/api/v1/recs/{user_id}"): {"rules": []},
     ("POST", "/api/v1/recs/train"): {"model_type": "hybrid"},
     ("POST", "/api/v1/recs/models/rollback"): {"model_type": "hybrid"},
+    ("POST", "/api/v1/recs/experiments"): {
+        "name": "x",
+        "share": 0.1,
+        "arms": [{"name": "control", "share": 0.5}, {"name": "b", "share": 0.5}],
+    },
+    ("PATCH", "/api/v1/recs/experiments/{experiment_id}"): {"status": "paused"},
     ("PUT", "/api/v1/items/{item_id}"): {"title": "x"},
     ("PATCH", "/api/v1/items/{item_id}"): {"title": "x"},
     ("POST", "/api/v1/items/bulk"): {"items": [{"item_id": "i1"}]},
@@ -101,7 +112,9 @@ def ask(running: RunningService, operation: tuple[str, str], user_id: str, heade
     body = BODIES.get(operation)
     if operation == ("POST", "/api/v1/events"):
         body = rated(user_id, "crime-05")
-    address = path.format(user_id=user_id, item_id="crime-19", training_id="none", model_id="none")
+    address = path.format(
+        user_id=user_id, item_id="crime-19", training_id="none", model_id="none", experiment_id="none"
+    )
     return running.client.request(method, address, headers=headers, json=body)
 
 

@@ -57,6 +57,15 @@ def test_a_training_is_started_once_watched_and_cancelled(running: RunningServic
     assert rest["pagination"]["has_more"] is False
 
 
+def test_the_models_of_the_libraries_are_asked_for_by_name(running: RunningService) -> None:
+    started = start(running, "bpr")
+    assert started.status_code == 202
+    assert running.client.delete(started.headers["location"], headers=ADMIN).status_code == 202
+    for name in ("als", "bpr", "lightfm"):
+        assert running.get(f"/api/v1/recs/1?type={name}").status_code == 200
+    assert is_problem(running.get("/api/v1/recs/1?type=magic"), 422)
+
+
 def test_trainings_that_cannot_be_are_refused(shared: RunningService) -> None:
     for body in (
         {"model_type": "root"},

@@ -42,6 +42,8 @@ PARAMETERS: Mapping[str, Mapping[str, object]] = {
     "lightfm": {"components": 8, "epochs": 20},
     "ease": {"regularization": 2.0},
     "ials": {"factors": 2, "epochs": 8},
+    "als": {"factors": 2, "epochs": 8},
+    "bpr": {"factors": 2, "epochs": 8},
     "content": {"factors": 8},
     "rp3": {},
     "item-item": {},

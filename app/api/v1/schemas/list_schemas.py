@@ -25,7 +25,7 @@ from app.api.v1.schemas.common import (
 from app.domain.list_query import Filters
 from app.domain.rules import DEFAULT_RERANK, RerankOptions
 
-ListType = Literal["hybrid", "collaborative", "content", "sequential", "popular"]
+ListType = Literal["hybrid", "collaborative", "content", "sequential", "popular", "als", "bpr", "lightfm"]
 MAX_OFFSET = 1_000
 """As long as the longest list (setting list_size)."""
 
@@ -73,7 +73,12 @@ class ListParams(FilterParams):
         ),
     ] = None
     type: ListType = "hybrid"
-    experiment_id: Annotated[Id | None, Field(description="Ask for the list of one experiment.")] = None
+    experiment_id: Annotated[
+        Id | None, Field(description="The experiment that is meant; 404 if it does not run. Changes nobody's arm.")
+    ] = None
+    variant: Annotated[
+        Label | None, Field(description="With experiment_id, for services: look at this arm. Never counted.")
+    ] = None
     explain: QueryBool = False
     diversity: Annotated[
         QueryShare | None,
@@ -89,6 +94,12 @@ class ListParams(FilterParams):
     def _one_position(self) -> Self:
         if self.cursor is not None and self.offset:
             raise PydanticCustomError("cursor_and_offset", "give a cursor or an offset")
+        return self
+
+    @model_validator(mode="after")
+    def _variant_of_something(self) -> Self:
+        if self.variant is not None and self.experiment_id is None:
+            raise PydanticCustomError("variant_alone", "give the experiment_id too")
         return self
 
     @cached_property

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from app.api.v1.schemas.common import Cursor, CursorPage, Moment, QueryInt, RequestModel, ResponseModel
 from app.domain.entities import Champion, ModelVersion, TrainingJob
 
-ModelType = Literal["hybrid", "collaborative", "content", "sequential", "popular"]
+ModelType = Literal["hybrid", "collaborative", "content", "sequential", "popular", "als", "bpr", "lightfm"]
 
 
 class TrainBody(RequestModel):

@@ -6,16 +6,18 @@ of each row; for a history of 200 rows that costs more than the reading.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from app.domain.exceptions import DatabaseUnavailableError
+from app.infrastructure.uninterrupted import BlockingCalls
 
 Row = tuple[object, ...]
+
+_CLOSE_SECONDS = 60.0
+"""For small reads: what takes longer is stuck in the file system."""
 
 
 class LowLatencyReader:
@@ -24,7 +26,7 @@ class LowLatencyReader:
     def __init__(self, path: str, *, threads: int, timeout_seconds: float) -> None:
         self._path = path
         self._timeout = timeout_seconds
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="swift")
+        self._threads = BlockingCalls(threads, "swift")
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._is_closed = False
@@ -33,7 +35,7 @@ class LowLatencyReader:
         """All rows, values as SQLite has them. Raises sqlite3.Error, DatabaseUnavailableError after `close`."""
         if self._is_closed:
             raise DatabaseUnavailableError("the database is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._rows, sql, parameters)
+        return await self._threads.run(self._rows, sql, parameters)
 
     def _rows(self, sql: str, parameters: Mapping[str, object]) -> Sequence[Row]:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -53,7 +55,7 @@ class LowLatencyReader:
     async def close(self) -> None:
         """Wait for what is being read, then let go of the file."""
         self._is_closed = True
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._threads.close(_CLOSE_SECONDS)
         for connection in self._opened:
             connection.close()
         self._opened.clear()

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
+import asyncpg
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
@@ -23,12 +24,15 @@ from app.domain.interaction_table import moments_of
 from app.infrastructure.database import staging
 from app.infrastructure.database.dialects.base import Dialect, Insert, StagedColumns, TimeRange
 from app.infrastructure.database.dialects.binary_copy import RowBuffer
+from app.infrastructure.database.dialects.leases import closes_whole, dispose, leased
 from app.infrastructure.database.dialects.partitions import Months
 from app.infrastructure.database.json_text import dump_json
+from app.infrastructure.uninterrupted import uninterrupted
 
 _CLIENT_PATIENCE_SECONDS = 0.5  # how much longer than the server's limit the client waits
 _LOW_LATENCY_SECONDS = 0.6
 _LOW_LATENCY_PATIENCE_SECONDS = 0.2  # together 0.8 s: every answer within 1.5 s while the server is frozen (D1)
+_CLOSE_SECONDS = 2.0
 _BULK_TIMEOUT_SECONDS = 600.0  # reading everything for a training may take minutes; it holds no lock that others need
 _BLOCK_BITS = 20
 MAX_BATCH = 1 << _BLOCK_BITS
@@ -68,6 +72,7 @@ class PostgresDialect(Dialect):
     bulk_rows = 10_000  # each statement ends well within its timeout, on a slow disk too
 
     def __init__(self, url: URL, *, pool_size: int, timeout_seconds: float) -> None:
+        self._timeout = timeout_seconds
         low_latency_size = max(pool_size // 2, 1)
         self._engine = _engine(url, max(pool_size - low_latency_size, 1), timeout_seconds, _CLIENT_PATIENCE_SECONDS)
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -79,12 +84,12 @@ class PostgresDialect(Dialect):
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        async with self._reader.connect() as connection:
+        async with leased(self._reader) as connection:
             yield connection
 
     @asynccontextmanager
     async def low_latency(self) -> AsyncIterator[AsyncConnection]:
-        async with self._low_latency_reader.connect() as connection:
+        async with leased(self._low_latency_reader) as connection:
             yield connection
 
     async def low_latency_rows(
@@ -99,7 +104,7 @@ class PostgresDialect(Dialect):
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        async with self._engine.begin() as connection:
+        async with leased(self._engine) as connection, connection.begin():
             yield connection
 
     def insert(self, table: sa.Table) -> Insert:
@@ -112,12 +117,12 @@ class PostgresDialect(Dialect):
         connection = self._life.get(name)
         if connection is None:
             # A connection of its own: the lock lives and dies with it, on the server's side too.
-            self._life[name] = connection = await self._reader.connect()
+            self._life[name] = connection = await uninterrupted(self._connected())
         try:
             # Holding it again is allowed, and shows that the connection still lives.
             await connection.execute(sa.select(sa.func.pg_try_advisory_lock(_lock_key(name))))
-        except Exception:
-            await self.release(name)
+        except BaseException:
+            await uninterrupted(self.release(name))
             raise
 
     async def release(self, name: str) -> None:
@@ -192,11 +197,17 @@ class PostgresDialect(Dialect):
             )
         return buffer.rows()
 
+    async def _connected(self) -> AsyncConnection:
+        return await self._reader.connect()
+
     async def close(self) -> None:
+        await uninterrupted(self._close())
+
+    async def _close(self) -> None:
         for name in tuple(self._life):
             await self.release(name)
-        await self._engine.dispose()
-        await self._low_latency_engine.dispose()
+        await dispose(self._engine, self._timeout)
+        await dispose(self._low_latency_engine, self._timeout)
 
 
 def _lock_key(name: str) -> sa.ColumnElement[int]:
@@ -231,7 +242,16 @@ def _engine(url: URL, pool_size: int, timeout_seconds: float, patience_seconds: 
         },
     )
     sa.event.listen(engine.sync_engine, "handle_error", _hang_up)
+    closes_whole(engine, _close)
     return engine
+
+
+async def _close(driver: Any) -> None:
+    """Politely: the server is told to end the statement."""
+    try:
+        await driver.close(timeout=_CLOSE_SECONDS)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # TimeoutError is an OSError
+        driver.terminate()
 
 
 def _hang_up(context: sa.engine.ExceptionContext) -> None:

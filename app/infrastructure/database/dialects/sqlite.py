@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
@@ -17,7 +18,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+from weakref import WeakSet
 
+import aiosqlite
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
@@ -26,18 +29,19 @@ from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.util.concurrency import in_greenlet
 
 from app.infrastructure.database import staging
 from app.infrastructure.database.columns import EPOCH, micros
 from app.infrastructure.database.counting import advance
 from app.infrastructure.database.dialects.base import RAW_COLUMNS, Dialect, Insert, StagedColumns, TimeRange
+from app.infrastructure.database.dialects.leases import closes_whole, dispose, leased
 from app.infrastructure.database.dialects.liveness_locks import FileLivenessLocks
 from app.infrastructure.database.dialects.low_latency_reader import LowLatencyReader
 from app.infrastructure.database.dialects.sqlite_staging import staging_inserts
 from app.infrastructure.database.json_text import dump_json
 from app.infrastructure.database.tables import SCHEMAS, counters
 from app.infrastructure.private_files import close_to_others, make_private_file
+from app.infrastructure.uninterrupted import BlockingCalls, uninterrupted
 
 _SEQUENCE = "interactions"
 _WRITE_WAIT_SECONDS = 0.005  # SQLite's own waiting backs off to 100 ms and starves beside a bulk import: wait ourselves
@@ -46,6 +50,9 @@ _COLUMNS = (
     "SELECT user_key, item_key, kind, ifnull(value, 9e999), ifnull(duration, 9e999), occurred_at, event_id"
     " FROM interactions WHERE occurred_at >= ? AND occurred_at < ?"
 )
+_STEPS = 100_000
+"""Of SQLite's machine, between two looks at whether a bulk read is still wanted: about a millisecond."""
+
 _MIN_MICROS, _MAX_MICROS = -(2**63), 2**63 - 1
 
 
@@ -64,16 +71,18 @@ class SqliteDialect(Dialect):
         self._low_latency = LowLatencyReader(
             self._path, threads=max(pool_size // 2, 1), timeout_seconds=timeout_seconds
         )
+        self._bulk = BlockingCalls(2, "bulk-read")
+        self._is_closing = threading.Event()
         self._writer = _engine(url, 1, timeout_seconds, busy_timeout_seconds=_WRITE_WAIT_SECONDS)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        async with self._reader.connect() as connection:
+        async with leased(self._reader) as connection:
             yield connection
 
     @asynccontextmanager
     async def low_latency(self) -> AsyncIterator[AsyncConnection]:
-        async with self._reader.connect() as connection:
+        async with leased(self._reader) as connection:
             yield connection
 
     async def low_latency_rows(
@@ -87,12 +96,12 @@ class SqliteDialect(Dialect):
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        async with self._writer.connect() as connection:
+        async with leased(self._writer) as connection:
             await self._begin(connection)
             try:
                 yield connection
             except BaseException:
-                await connection.rollback()
+                await uninterrupted(connection.rollback())
                 raise
             await connection.commit()
 
@@ -160,23 +169,29 @@ class SqliteDialect(Dialect):
         return (await connection.execute(query)).scalar() or 0
 
     async def read_columns(self, window: TimeRange) -> NDArray[np.void]:
-        return await asyncio.to_thread(self._read_columns, window)
+        return await self._bulk.run(self._read_columns, window)
 
     def _read_columns(self, window: TimeRange) -> NDArray[np.void]:
         since = _MIN_MICROS if window.since is None else micros(window.since)
         until = _MAX_MICROS if window.until is None else micros(window.until)
         uri = f"{Path(self._path).absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=self._timeout)) as connection:
+            connection.set_progress_handler(self._is_closing.is_set, _STEPS)
             rows = np.fromiter(connection.execute(_COLUMNS, (since, until)), dtype=RAW_COLUMNS)
         for name in ("value", "duration"):  # SQLite has no NaN: infinity stood for NULL on the way
             rows[name][np.isinf(rows[name])] = np.nan
         return rows
 
     async def close(self) -> None:
+        await uninterrupted(self._close())
+
+    async def _close(self) -> None:
+        self._is_closing.set()
         self._life.close()
         await self._low_latency.close()
-        await self._reader.dispose()
-        await self._writer.dispose()
+        await self._bulk.close(self._timeout)
+        await dispose(self._reader, self._timeout)
+        await dispose(self._writer, self._timeout)
 
 
 @lru_cache(maxsize=32)
@@ -196,11 +211,12 @@ def _engine(url: URL, pool_size: int, timeout_seconds: float, *, busy_timeout_se
         max_overflow=0,
         pool_timeout=timeout_seconds,
         json_serializer=dump_json,
+        connect_args={"factory": _Connection},
         execution_options={"schema_translate_map": _NO_SCHEMAS},
     )
     sa.event.listen(engine.sync_engine, "do_connect", _closed_to_others(url))
     sa.event.listen(engine.sync_engine, "connect", _pragmas(busy_timeout_seconds))
-    sa.event.listen(engine.sync_engine, "invalidate", _roll_back)
+    closes_whole(engine, aiosqlite.Connection.close)
     return engine
 
 
@@ -217,14 +233,24 @@ def _closed_to_others(url: URL) -> Callable[..., None]:
     return close
 
 
-def _roll_back(connection: DBAPIConnection, _record: object, _exc: BaseException | None) -> None:
-    """Before a connection is closed because its task was cancelled in the midst of a statement.
-
-    SQLite only closes it for good when nobody holds its cursors any more, and whoever keeps the error keeps them: until
-    then nobody else could write (https://www.sqlite.org/c3ref/close.html).
+class _Connection(sqlite3.Connection):
+    """Closed for good by `close`: SQLite waits for the cursors, and whoever keeps the error of a cancelled statement
+    keeps its cursor; until then the file stays open, and locked (https://www.sqlite.org/c3ref/close.html).
     """
-    if in_greenlet():
-        connection.rollback()
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+
+    def cursor(self, *arguments: Any, **options: Any) -> Any:
+        cursor = super().cursor(*arguments, **options)
+        self._cursors.add(cursor)
+        return cursor
+
+    def close(self) -> None:
+        for cursor in self._cursors:
+            cursor.close()
+        super().close()
 
 
 def _pragmas(busy_timeout_seconds: float) -> Callable[[DBAPIConnection, object], None]:
