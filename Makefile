@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev demo test check format bench bench-quality proofs outages chaos mutants servers stack lock clean
+.PHONY: help install dev demo test check format bench bench-quality proofs outages clients chaos mutants servers stack lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,19 @@ lock: dev ## Compile requirements/*.txt anew (needs a package index)
 	@$(COMPILE) pyproject.toml $(LOCKED:%=--extra %) --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
 	@$(COMPILE) pyproject.toml $(SERVING:%=--extra %) --constraint requirements/runtime.txt --output-file requirements/serving.txt
 	@$(COMPILE) requirements/bootstrap.in --constraint requirements/dev.txt --output-file requirements/bootstrap.txt
+
+clients: dev ## The clients in TypeScript, NestJS and Python: build, check, test against the real service, pack
+	@command -v npm > /dev/null || { echo "make clients needs Node.js 20 or newer with npm" >&2; exit 1; }
+	@cd clients && npm ci --silent --prefer-offline
+	@cd clients/typescript && npm run --silent build && npm run --silent check && npm run --silent test
+	@cd clients/nestjs && npm run --silent build && npm run --silent check && npm run --silent test
+	@node clients/pack-test.mjs
+	@$(MAKE) --no-print-directory client-python
+
+client-python: dev
+	@cd clients/python && { [ -x .venv/bin/python ] || ../../$(BIN)/uv venv --quiet --python ../../$(BIN)/python .venv; }
+	@cd clients/python && ../../$(BIN)/uv pip install --quiet --python .venv/bin/python --editable . --group dev
+	@cd clients/python && .venv/bin/mypy && .venv/bin/python -m pytest -q --cov
 
 clean: ## Remove the environment, caches and the demo's data
 	@rm -rf $(VENV) var/demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov

@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "api-keys": CommandEntry("credentials", "Create, list and revoke service credentials."),
     "dead-letters": CommandEntry("dead_letters", "List, show and replay what could not be taken in."),
     "outbox": CommandEntry("consume", "Show, or send, what waits to go out."),
+    "openapi": CommandEntry("serve", "Print the OpenAPI document of the HTTP interface."),
     "asyncapi": CommandEntry("consume", "Print the AsyncAPI document of the topics."),
     "config": CommandEntry("ops", "Show the settings in force, secrets masked."),
     "doctor": CommandEntry("ops", "Try every dependency and say what to do."),

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from importlib.metadata import version
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from app import telemetry
-from app.api import health
+from app.api import health, openapi
 from app.api.application import Application
 from app.api.cursors import Cursors
 from app.api.dependencies import Batches, Services
@@ -88,17 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         lifespan=lambda app: lifespan(app, settings, keys, tracing),
     )
-    routers = [
-        training_routes,
-        model_routes,
-        experiment_routes,
-        recommendation_routes,
-        item_routes,
-        user_routes,
-        event_routes,
-    ]
-    shown = [health.operations] if settings.shows_operations else []
-    app.assemble([*(module.routes for module in routers), health.probes, *shown], partial(bounds_of, settings))
+    app.assemble(every_router(settings.shows_operations), partial(bounds_of, settings))
     refuse_unreachable(app.routes, {"user_id": RESERVED_USER_IDS, "item_id": RESERVED_ITEM_IDS})
     if tracing is not None:
         tracing.instrument(app)
@@ -118,6 +109,30 @@ def create_admin_app(app: FastAPI, settings: Settings) -> FastAPI:
     paths = {str(getattr(route, "path", "")) for router in routers for route in router.routes}
     admin.assemble(routers, partial(bounds_of, settings), uncounted=paths | health.ASSET_PATHS)
     return admin
+
+
+def every_router(shows_operations: bool = True) -> list[APIRouter]:
+    """The routers, in the order in which they are asked."""
+    # More particular paths first: `/recs/train` is not a user.
+    modules = [
+        training_routes,
+        model_routes,
+        experiment_routes,
+        recommendation_routes,
+        item_routes,
+        user_routes,
+        event_routes,
+    ]
+    shown = [health.operations] if shows_operations else []
+    return [*(module.routes for module in modules), health.probes, *shown]
+
+
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document of every route. Opens nothing and needs no setting."""
+    app = FastAPI(title="Encore", version=version("encore-recs"))
+    for router in every_router():
+        app.router.routes.extend(router.routes)
+    return openapi.document(app)
 
 
 def bounds_of(settings: Settings, app: FastAPI) -> RequestLimits:

@@ -1,4 +1,4 @@
-"""`encore serve`: the HTTP process. uvicorn with deadlines and bounds, one process, a stop that drops nobody."""
+"""`encore serve`: the HTTP process; `encore openapi`: its document. Deadlines, and a stop that drops nobody."""
 
 from __future__ import annotations
 
@@ -32,8 +32,18 @@ GC_THRESHOLDS = (100_000, 50, 1_000)
 
 
 def register(app: typer.Typer) -> None:
-    """Add `encore serve`."""
+    """Add `encore serve` and `encore openapi`."""
     app.command("serve")(serve)
+    app.command("openapi")(openapi)
+
+
+def openapi() -> None:
+    """Print the OpenAPI document of the HTTP interface: what clients are generated from."""
+    import json
+
+    from app.main import openapi_document
+
+    typer.echo(json.dumps(openapi_document(), indent=1, ensure_ascii=False))
 
 
 def serve(
