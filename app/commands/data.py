@@ -22,6 +22,7 @@ from app.commands.file_options import (
     WhereOption,
     kinds_of,
 )
+from app.commands.import_undo import list_imports, undo
 from app.commands.shared import JsonFlag, exit_on_error, output, prepare
 from app.commands.transfers import (
     DryRunOption,
@@ -37,6 +38,7 @@ from app.commands.transfers import (
 )
 from app.domain.entities import Kind
 from app.domain.exceptions import InputError
+from app.domain.import_store import ImportKind
 
 if TYPE_CHECKING:  # loading the adapters is the work of the command, not of `encore --help`
     from app.application.transfer.movielens import Part
@@ -48,11 +50,17 @@ OutFile = Annotated[Path, typer.Argument(help="CSV, JSONL or Parquet, by suffix;
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("migrate")(migrate)
-    imports = typer.Typer(no_args_is_help=True, help="Take in interactions, items or users from files.")
+    imports = typer.Typer(
+        no_args_is_help=True,
+        invoke_without_command=True,
+        callback=undo,
+        help="Take in interactions, items or users from files; --undo takes an import back.",
+    )
     imports.command("movielens")(import_movielens)
     imports.command("interactions")(import_interactions)
     imports.command("items")(import_items)
     imports.command("users")(import_users)
+    imports.command("list")(list_imports)
     app.add_typer(imports, name="import")
     exports = typer.Typer(no_args_is_help=True, help="Write interactions, items or users to a file.")
     exports.command("interactions")(export_interactions)
@@ -98,7 +106,7 @@ def import_movielens(
 
         return await import_folder(job.importer, layout, open_part, job.now)
 
-    run_import(work, Manner(rejects, max_rejects, dry_run), output(as_json))
+    run_import(work, Manner(rejects, max_rejects, dry_run), output(as_json), ImportKind.MOVIELENS, [folder])
 
 
 def import_interactions(
@@ -147,7 +155,9 @@ def import_interactions(
         take = each_file(files, given.read_options(), lambda reader: job.importer.interactions(reader, rows))
         return {"interactions": await take}
 
-    run_import(work, Manner(rejects, max_rejects, dry_run, given.conditions), output(as_json))
+    run_import(
+        work, Manner(rejects, max_rejects, dry_run, given.conditions), output(as_json), ImportKind.INTERACTIONS, files
+    )
 
 
 def import_items(
@@ -183,7 +193,7 @@ def import_items(
         )
         return {"items": await take}
 
-    run_import(work, Manner(rejects, max_rejects, dry_run, given.conditions), output(as_json))
+    run_import(work, Manner(rejects, max_rejects, dry_run, given.conditions), output(as_json), ImportKind.ITEMS, files)
 
 
 def import_users(
@@ -215,7 +225,7 @@ def import_users(
         )
         return {"users": await take}
 
-    run_import(work, Manner(rejects, max_rejects, dry_run, given.conditions), output(as_json))
+    run_import(work, Manner(rejects, max_rejects, dry_run, given.conditions), output(as_json), ImportKind.USERS, files)
 
 
 def export_interactions(file: OutFile, as_json: JsonFlag = False) -> None:

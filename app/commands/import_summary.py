@@ -18,20 +18,30 @@ _NUMBERS = ("read", "accepted", "duplicates", "older", "rejected")
 _MOST_CELL = 40
 
 
-def summarise(tallies: Mapping[str, ImportSummary], seconds: float, out: Output, *, is_rehearsal: bool = False) -> None:
-    """Rows read, accepted, duplicate, older, rejected; columns, times, encodings; seconds and rows a second."""
+def summarise(tallies: Mapping[str, ImportSummary], seconds: float, out: Output, import_id: str | None) -> None:
+    """Rows read, accepted, duplicate, older, rejected; columns, times, encodings; seconds and rows a second.
+
+    `import_id` is None for a rehearsal.
+    """
     read = sum(tally.read for tally in tallies.values())
     rate = read / seconds if seconds else 0.0
     data: dict[str, object] = {name: _as_data(name, tally) for name, tally in tallies.items()}
-    data |= {"dry_run": is_rehearsal, "seconds": round(seconds, 3), "rows_per_second": round(rate)}
+    data |= {
+        "import_id": import_id,
+        "dry_run": import_id is None,
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(rate),
+    }
     rows = [(name, *(f"{getattr(tally, field):,}" for field in _NUMBERS)) for name, tally in tallies.items()]
     out.table(data, ("", *_NUMBERS), rows)
     for name, tally in tallies.items():
         for note in _notes(name, tally):
             out.note(f"{name}: {note}")
-    if is_rehearsal:
+    if import_id is None:
         out.note("nothing was written; duplicates and older rows are only found by a real import")
     out.note(f"{read:,} rows in {seconds:.1f} s ({rate:,.0f} rows/s)")
+    if "interactions" in tallies and import_id is not None:
+        out.note(f"import {import_id}: encore import --undo {import_id} takes its interactions back")
 
 
 def _as_data(name: str, tally: ImportSummary) -> Mapping[str, object]:

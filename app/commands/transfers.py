@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # loading the adapters is the work of the command, not of `en
     from app.application.transfer.importing import Rehearsal, Taker
     from app.bootstrap import Container
     from app.domain.files import ReadOptions, RowReader, RowWriter
+    from app.domain.import_store import ImportKind
+
+CACHE_SILENT = "the cache did not answer: lists of these users may be old until they expire"
 
 Tallies = Mapping[str, "ImportSummary"]
 
@@ -54,42 +57,58 @@ class Manner:
     conditions: Callable[[], Sequence[Condition]] = tuple
 
 
-def run_import(work: Callable[[TransferContext], Awaitable[Tallies]], manner: Manner, out: Output) -> None:
+def run_import(
+    work: Callable[[TransferContext], Awaitable[Tallies]],
+    manner: Manner,
+    out: Output,
+    kind: ImportKind,
+    files: Sequence[Path],
+) -> None:
     """Open everything, do the work, print the summary; exit 1 if too much was refused."""
+    import_id = None
     with exit_on_error():
         most = share_of(manner.max_rejects)
     if manner.dry_run:
         rehearsal, tallies, seconds = _rehearse(work, manner)
         preview(rehearsal.shown, out)
     else:
-        tallies, seconds = _take_in(work, manner, out)
-    summarise(tallies, seconds, out, is_rehearsal=manner.dry_run)
+        tallies, seconds, import_id = _take_in(work, manner, out, kind, [file.name for file in files])
+    summarise(tallies, seconds, out, import_id)
     end(tallies, most)
 
 
 def _take_in(
-    work: Callable[[TransferContext], Awaitable[Tallies]], manner: Manner, out: Output
-) -> tuple[Tallies, float]:
+    work: Callable[[TransferContext], Awaitable[Tallies]],
+    manner: Manner,
+    out: Output,
+    kind: ImportKind,
+    names: Sequence[str],
+) -> tuple[Tallies, float, str]:
     from app.application.invalidation.generation_bumps import PendingBumps
+    from app.application.transfer.import_log import begin_import, end_import
     from app.application.transfer.import_summary import Rejects
     from app.application.transfer.importing import Importer
     from app.commands.serve import tune_collector
 
-    async def inside(container: Container) -> tuple[Tallies, float]:
+    async def inside(container: Container) -> tuple[Tallies, float, str]:
         tune_collector()  # rows come and go by the hundred thousand, and none of them is in a cycle
         started = time.perf_counter()
         writer = _rejects_writer(manner.rejects)
         bumps = PendingBumps(container.cache)
+        imports = container.database.imports
         with progress("importing") as bar:
             try:
-                importer = Importer(container.database, bumps, Rejects(writer), bar.update, manner.conditions())
+                conditions = manner.conditions()
+                import_id = await begin_import(imports, kind, names, container.clock())
+                importer = Importer(container.database, bumps, Rejects(writer), bar.update, conditions, import_id)
                 tallies = await work(TransferContext(importer, container.clock()))
             finally:  # what was rejected before an error or Ctrl-C is worth keeping
                 if writer is not None:
                     writer.close()
+        await end_import(imports, import_id, kind, tallies, container.clock())
         if not await bumps.flush():
-            out.note("the cache did not answer: lists of these users may be old until they expire")
-        return tallies, time.perf_counter() - started
+            out.note(CACHE_SILENT)
+        return tallies, time.perf_counter() - started, import_id
 
     return run(inside)
 

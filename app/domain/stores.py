@@ -24,6 +24,7 @@ from app.domain.entities import (
     User,
 )
 from app.domain.experiment_store import ExperimentStore
+from app.domain.import_store import ImportStore
 from app.domain.key_store import ApiKeyStore
 from app.domain.queue_stores import DeadLetterStore, OutboxStore
 from app.domain.reports import ReportStore
@@ -38,7 +39,7 @@ class IngestBatch:
     `offsets` are fenced: (next offset stored before the batch, 0 where none is stored; what is stored after it) per
     partition. Where something else is stored, somebody else has written and the batch is refused with StaleTokenError,
     nothing of it stored. `messages` go to the outbox. `on_conflict(i)` says what to keep of the i-th interaction if
-    its id is known with other content.
+    its id is known with other content. `import_id`: the import that owns the rows; ConflictError if it is being undone.
     """
 
     interactions: Sequence[Interaction]
@@ -46,13 +47,11 @@ class IngestBatch:
     offsets: Sequence[tuple[int, SourceOffset]] = ()
     messages: Sequence[OutboxMessage] = ()
     on_conflict: Callable[[int], tuple[DeadLetter | None, Sequence[OutboxMessage]]] | None = None
+    import_id: str | None = None
 
 
 class InteractionStore(Protocol):
-    """The append-only history and the user×item state derived from it.
-
-    `bulk_rows`: how many interactions a batch of an import should hold; more cost less each, and keep others waiting.
-    """
+    """The append-only history and the user×item state derived from it. `bulk_rows`: rows of an import's batch."""
 
     bulk_rows: int
 
@@ -167,8 +166,7 @@ class CatalogStore(Protocol):
     async def readmit_users(
         self, user_ids: Collection[str], now: datetime, until: Callable[[datetime], datetime]
     ) -> int:
-        """Somebody has come back: where what occurs at `now` would be dropped, `until(stored)` holds instead of what is
-        stored, if it is earlier. Returns for how many users that changed anything."""
+        """Where what occurs at `now` would be dropped, drop up to `until(stored)`, if earlier; for how many users."""
 
     @abstractmethod
     async def list_users(self, after: str | None, limit: int) -> Sequence[User]:
@@ -188,6 +186,7 @@ class Database(Protocol):
     reports: ReportStore
     experiments: ExperimentStore
     request_log: RequestLogStore
+    imports: ImportStore
 
     @abstractmethod
     async def ping(self) -> None:

@@ -39,7 +39,7 @@ _REFUSALS = {
 class Importer:
     """Files into a database. `progress` is told the file and how much of it is done, 0–1.
 
-    Only rows in which all `conditions` hold are taken.
+    Only rows in which all `conditions` hold are taken. Interactions are noted as those of `import_id`.
     """
 
     def __init__(
@@ -49,8 +49,10 @@ class Importer:
         rejects: Rejects,
         progress: FileProgress,
         conditions: Sequence[Condition] = (),
+        import_id: str | None = None,
     ) -> None:
         self._database = database
+        self._import_id = import_id
         self._bumps = bumps
         self._rejects = rejects
         self._progress = progress
@@ -64,7 +66,7 @@ class Importer:
         async for decoded in ahead(decoded_events(reader, rows, self._conditions, size)):
             await self._note(tally, reader, decoded)
             events = decoded.good
-            result = await self._database.interactions.ingest(IngestBatch(events))
+            result = await self._database.interactions.ingest(IngestBatch(events, import_id=self._import_id))
             self._count(tally, reader.name, events, result.outcomes)
             self._bumps.add(result.touched)
             await self._bumps.flush()

@@ -134,24 +134,27 @@ def _resolve() -> sa.Insert:
     """Nearly everybody is known: one look finds them, and what is done about the others costs only for them."""
     same = ("sequence", "user_id", "item_id", "kind", "is_alone", "occurred_at", "event_id", *_CONTENT[2:])
     rows = (
-        sa.select(users.c.user_key, items.c.item_key, _slot(), _strength(), *(staged.c[name] for name in same))
+        sa.select(
+            users.c.user_key, items.c.item_key, slot_of(staged), strength_of(staged), *(staged.c[name] for name in same)
+        )
         .join_from(staged, users, users.c.user_id == staged.c.user_id, isouter=True)
         .join(items, items.c.item_id == staged.c.item_id, isouter=True)
     )
     return sa.insert(resolved).from_select(["user_key", "item_key", "slot", "strength", *same], rows)
 
 
-def _slot() -> sa.ColumnElement[int]:
+def slot_of(table: sa.Table) -> sa.ColumnElement[int]:
+    """The slot of a row's kind."""
     shared = {KIND_CODES[kind]: slot for kind, slot in SLOT_CODES.items() if KIND_CODES[kind] != slot}
-    return sa.case(shared, value=staged.c.kind, else_=staged.c.kind)
+    return sa.case(shared, value=table.c.kind, else_=table.c.kind)
 
 
-def _strength() -> sa.ColumnElement[float]:
+def strength_of(table: sa.Table) -> sa.ColumnElement[float]:
     """What `peak` is the maximum of: the watched ratio (0–1) for watch, else the value, 1.0 where there is none."""
-    value, duration = staged.c.value, staged.c.duration
+    value, duration = table.c.value, table.c.duration
     return sa.case(
         (value.is_(None), 1.0),
-        (staged.c.kind != KIND_CODES[Kind.WATCH], value),
+        (table.c.kind != KIND_CODES[Kind.WATCH], value),
         (duration.is_(None) | (duration == 0) | (value >= duration), 1.0),
         else_=value / duration,
     )

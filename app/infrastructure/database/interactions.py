@@ -155,8 +155,6 @@ class SqlInteractionStore(InteractionStore):
             settled = await self._connections.dialect.settled_sequence(connection)
             if sequence < 0:
                 return set(), settled
-            if sequence < 0:
-                return frozenset(), settled
             window = {"after": sequence, "settled": settled, "limit": limit}
             rows = (await connection.execute(_USERS_SINCE, window)).all()
         return {user_id for user_id, _ in rows}, max((newest for _, newest in rows), default=sequence)

@@ -12,6 +12,7 @@ from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.dead_letters import SqlDeadLetterStore
 from app.infrastructure.database.dialects import choose_dialect
 from app.infrastructure.database.experiments import SqlExperimentStore
+from app.infrastructure.database.imports import SqlImportStore
 from app.infrastructure.database.interactions import SqlInteractionStore
 from app.infrastructure.database.model_versions import SqlModelStore
 from app.infrastructure.database.outbox import SqlOutboxStore
@@ -35,6 +36,7 @@ class SqlDatabase(Database):
         self.reports = SqlReportStore(connections)
         self.experiments = SqlExperimentStore(connections)
         self.request_log = SqlRequestLogStore(connections)
+        self.imports = SqlImportStore(connections)
 
     async def ping(self) -> None:
         async with self._connections.low_latency() as connection:

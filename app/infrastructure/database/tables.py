@@ -126,6 +126,30 @@ pair_states = sa.Table(  # what is known of one (user, item, kind); like and dis
     sqlite_with_rowid=False,
 )
 
+imports = sa.Table(
+    "imports",
+    metadata,
+    sa.Column("import_id", Id, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("files", sa.JSON, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("finished_at", UtcDateTime),
+    sa.Column("undone_at", UtcDateTime),
+    schema="features",
+)
+
+import_ranges = sa.Table(  # one a batch: nobody else's interactions lie between the two
+    "import_ranges",
+    metadata,
+    sa.Column("import_id", Id, primary_key=True),
+    sa.Column("first_sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("last_sequence", sa.BigInteger, nullable=False),
+    schema="features",
+    sqlite_with_rowid=False,
+)
+
 consumer_offsets = sa.Table(
     "consumer_offsets",
     metadata,

@@ -9,13 +9,15 @@ import pytest
 from tests.integration.api.running_service import ADMIN, RunningService, bearer, is_problem, rated
 
 IDS = ["José", "Half Life 2", "a/b", "https://e.org/1", "(12)", ".dot", "日本", "x" * 256]
+WORDS = ["x/similar", "similar/x", "train/5", "bulk/1", "popular/x", "session/1", "models/7", "x/history", "x/bulk"]
+"""What would be another route if a quoted slash parted segments."""
 
 
 def path_of(room: str, identity: str) -> str:
     return f"/api/v1/{room}/{quote(identity, safe='')}"
 
 
-@pytest.mark.parametrize("identity", IDS)
+@pytest.mark.parametrize("identity", IDS + WORDS)
 def test_an_item_of_this_id_is_kept_found_and_removed(shared: RunningService, identity: str) -> None:
     path = path_of("items", identity)
 
@@ -29,7 +31,7 @@ def test_an_item_of_this_id_is_kept_found_and_removed(shared: RunningService, id
     assert is_problem(shared.client.get(path, headers=ADMIN), 404)
 
 
-@pytest.mark.parametrize("identity", IDS)
+@pytest.mark.parametrize("identity", IDS + WORDS)
 def test_a_user_of_this_id_has_lists_and_events_of_their_own(shared: RunningService, identity: str) -> None:
     mine = bearer(identity, "recs:read", "events:write")
 
@@ -40,6 +42,23 @@ def test_a_user_of_this_id_has_lists_and_events_of_their_own(shared: RunningServ
     assert (listed.status_code, listed.json()["user_id"]) == (200, identity)
     assert told.status_code == 202
     assert is_problem(foreign, 403)
+
+
+def test_a_quoted_slash_never_leads_to_the_route_behind_it(shared: RunningService) -> None:
+    for identity in ("x", "x/similar"):
+        shared.client.put(path_of("items", identity), json={"title": identity}, headers=ADMIN)
+
+    item = shared.client.get("/api/v1/items/x%2Fsimilar", headers=ADMIN)
+    similar = shared.client.get("/api/v1/items/x/similar", headers=ADMIN)
+    both = shared.client.get("/api/v1/items/x%2Fsimilar/similar", headers=ADMIN)
+
+    assert (item.status_code, item.json()["item_id"]) == (200, "x/similar")
+    assert similar.status_code == 200
+    assert "title" not in similar.json()
+    assert both.status_code == 200
+    assert "title" not in both.json()
+    assert is_problem(shared.client.delete("/api/v1/items/x%2Fsimilar/similar", headers=ADMIN), 405)
+    assert shared.client.get("/api/v1/items/x", headers=ADMIN).json()["title"] == "x"
 
 
 def test_one_letter_is_one_id_however_it_was_typed(shared: RunningService) -> None:
