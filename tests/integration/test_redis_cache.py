@@ -81,7 +81,7 @@ async def test_a_request_counts_until_a_minute_after_it_was_allowed(cache: Cache
         for hit in hits:
             fields += [hit // 1_000, 1_000 + hit % 1_000]
         await client.delete("encore:w:u1")
-        await client.execute_command("HSET", "encore:w:u1", *fields)
+        await client.execute_command("HSET", "encore:w:u1", *fields)  # type: ignore[no-untyped-call]  # redis-py has no types for it
 
     first, second = await cache.hit("u1", 3), await cache.hit("u1", 3)
 
