@@ -16,9 +16,10 @@ from app.application.ingestion.dead_letter_retention import LetterBounds
 from app.application.ingestion.http_ingestion import EventIngestion
 from app.application.invalidation.list_invalidation import ListInvalidator
 from app.application.ranking.candidate_generation import OpenIndex
-from app.application.ranking.serving_state import MEMBERS
+from app.application.ranking.list_ranking import Ranker, rank_list
 from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.recommendation_service import RecommendationService
+from app.application.recommending.refresh_events import RefreshListener, no_op_listener
 from app.application.reporting.model_quality import ModelEvaluator
 from app.application.reporting.reporter import EVALUATION, KPIS, Reporter
 from app.application.scheduler import LONG_AGO, Scheduler, Timetable
@@ -46,7 +47,7 @@ from app.domain.exploration import Exploration
 from app.domain.gate import GatePolicy
 from app.domain.guardrail_policy import GuardrailPolicy
 from app.domain.interfaces import ArtifactStore, Cache, EventPublisher, JobQueue
-from app.domain.recommender import Recommenders
+from app.domain.recommender import MEMBER_OF_TYPE, Recommenders
 from app.domain.reranking import RankingPolicy
 from app.domain.signals import SignalPolicy
 from app.domain.stores import Database
@@ -92,8 +93,10 @@ def signal_policy(settings: Settings) -> SignalPolicy:
     return SignalPolicy(weights=weights, half_life_days=settings.signal_half_life_days)
 
 
-def make_serving(container: Container, recorder: RequestRecorder) -> ServingStack:
-    """Everything behind the routes that serve; `start` it, run `follow` beside it, `close` it."""
+def make_serving(
+    container: Container, recorder: RequestRecorder, refreshed: RefreshListener = no_op_listener
+) -> ServingStack:
+    """Everything behind the routes that serve; `refreshed` hears of each personal list that was made."""
     settings, database, cache, clock = container.settings, container.database, container.cache, container.clock
     policy = ListPolicy(
         size=settings.list_size,
@@ -109,36 +112,38 @@ def make_serving(container: Container, recorder: RequestRecorder) -> ServingStac
     server = _model_server(container, settings.train_model_type, only_with_model=False)
     by_type = {
         wanted: _model_server(container, wanted, only_with_model=True)
-        for wanted in MEMBERS
+        for wanted in MEMBER_OF_TYPE
         if wanted != settings.train_model_type
     }
-    lists = RecommendationService(database, cache, server, clock, policy, by_type)
+    rank, guardrail, shadow = _rankers(container, server)
+    lists = RecommendationService(database, cache, server, clock, policy, by_type, rank, refreshed)
 
     def wake_catalog() -> None:
         for follower in (server, *by_type.values()):
             follower.wake_catalog()
 
     # A cache of our own hears nothing of what other processes write: then the database is asked.
-    alone = settings.cache_url.startswith("memory:")
-    follow_seconds = settings.catalog_poll_seconds if alone else None
+    follow_seconds = None if cache.is_shared else settings.catalog_poll_seconds
     renewal = ListInvalidator(database.interactions, cache, lists.forget, follow_seconds)
     max_age = timedelta(days=settings.event_max_age_days)
     events = EventIngestion(database.interactions, renewal, clock, max_age=max_age)
     catalog = CatalogService(database.catalog, renewal, clock, wake_catalog, recorder.erase)
-    guardrail = None
-    if settings.guardrail:
-        bounds = guardrail_policy(settings)
-        served = CountingRanker(bounds.window_seconds)
-        lists.rank = served.rank
-        guardrail = Guardrail(server, served, make_registry(container), bounds)
-    shadow = None
-    if settings.shadow_model:
-        candidate = _model_server(
-            container, settings.train_model_type, only_with_model=True, pinned=settings.shadow_model
-        )
-        shadow = Shadow(candidate, settings.shadow_share, lists.rank, make_registry(container).note_shadow)
-        lists.rank = shadow.rank
     return ServingStack(server, by_type, lists, renewal, events, catalog, guardrail, shadow)
+
+
+def _rankers(container: Container, server: ModelServer) -> tuple[Ranker, Guardrail | None, Shadow | None]:
+    """What ranks lists, with what watches it: the guardrail counts, the shadow compares."""
+    settings, registry, guardrail, shadow = container.settings, make_registry(container), None, None
+    rank: Ranker = rank_list
+    if settings.guardrail:
+        counting = CountingRanker(settings.guardrail_window_seconds)
+        guardrail, rank = Guardrail(server, counting, registry, guardrail_policy(settings)), counting.rank
+    if settings.shadow_model:
+        model_type, pinned = settings.train_model_type, settings.shadow_model
+        candidate = _model_server(container, model_type, only_with_model=True, pinned=pinned)
+        shadow = Shadow(candidate, settings.shadow_share, rank, registry.note_shadow)
+        rank = shadow.rank
+    return rank, guardrail, shadow
 
 
 def guardrail_policy(settings: Settings) -> GuardrailPolicy:

@@ -157,7 +157,8 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         assignments = Assignments(container.database.experiments, settings.model_poll_seconds)
         recorder = make_recorder(container)
         stack.push_async_callback(recorder.flush, FLUSH_SECONDS)
-        serving = make_serving(container, recorder)
+        background_events = BackgroundEvents(container.publisher, container.clock)
+        serving = make_serving(container, recorder, publish_to(background_events))
         stack.push_async_callback(serving.close)
         await serving.start()
         wire_app_state(app, container, serving, keys, tracing, assignments, recorder)
@@ -165,15 +166,13 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         relay = OutboxRelay(
             container.database.outbox, container.database.dead_letters, container.publisher, container.clock
         )
-        told = BackgroundEvents(container.publisher, container.clock)
-        stack.push_async_callback(told.flush, FLUSH_SECONDS)
-        serving.lists.refreshed = publish_to(told)
+        stack.push_async_callback(background_events.flush, FLUSH_SECONDS)
         loops: dict[str, Loop] = {
             "serving": serving.follow,
             "keys": keys.follow,
             # Cancelled at the end like the others: what it has claimed goes out again when its lease is over.
             "outbox": partial(relay.run, asyncio.Event()),
-            "background_events": partial(told.run, asyncio.Event()),
+            "background_events": partial(background_events.run, asyncio.Event()),
             "lag": watch_lag,
             "experiments": assignments.follow,
             "request_log": recorder.run,
@@ -181,7 +180,7 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
             "dead_letters": partial(watch_dead_letters, container.database, letter_bounds(settings), container.clock),
             "report_gauges": partial(watch_reports, container.database),
         }
-        if settings.jobs_url.startswith("local:"):
+        if container.jobs.needs_ticks:
             # No Beat here, so this process ticks; what was due before it started is left alone.
             scheduler = make_scheduler(container, {}, container.clock())
             loops["schedule"] = partial(tick_for_ever, scheduler, settings.schedule_tick_seconds)

@@ -3,7 +3,7 @@
     python -m benchmarks.ablation [shop-190k tags one-target posts-1 …] [--scale 0.2] [--seed 0]
 
 One JSON line per shape and setting. A mechanism is switched off where selection asks for it: its family is not
-tried, its question is not asked, its ladder has one rung. docs/adr/0005 has the table.
+tried, its question is not asked, its ladder has one rung. docs/adr/0003 has the table.
 """
 
 from __future__ import annotations

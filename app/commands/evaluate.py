@@ -122,7 +122,7 @@ def show(result: Mapping[str, object]) -> None:
         [label, *(_cell(_mapping(_mapping(one)["metrics"])[name]) for name in names)] for label, one in judged.items()
     ]
     print_table(["recommender", *names], rows)
-    for label in ("data", "recipe", "fold_in", "seconds", "peak_megabytes"):
+    for label in ("data", "recipe", "fold_in", "seconds", "peak_megabytes", "threads"):
         if label in result:
             typer.echo(f"{label}: {result[label]}")
 
@@ -137,7 +137,16 @@ def _show_benchmark(result: Mapping[str, object]) -> None:
         published = _sequence(values)
         rows.append([label, *published, *([None] * (len(measured) - len(published)))])
     print_table(columns, rows)
-    for label in ("seconds", "seconds_limit", "peak_megabytes", "megabytes_limit", "stages", "recipe", "missed"):
+    for label in (
+        "seconds",
+        "seconds_limit",
+        "peak_megabytes",
+        "megabytes_limit",
+        "stages",
+        "threads",
+        "recipe",
+        "missed",
+    ):
         typer.echo(f"{label}: {result[label]}")
 
 

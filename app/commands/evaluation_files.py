@@ -22,6 +22,7 @@ from app.domain.entities import EventColumns, Item, User
 from app.domain.exceptions import InputError
 from app.domain.metrics import compute_metrics
 from app.domain.recommender import ProgressCallback, Recommender, Scorer
+from app.domain.threads import threads_told
 from app.infrastructure.files import open_reader
 from app.models import RECOMMENDERS
 
@@ -74,6 +75,7 @@ def run_on_files(
         **_together(runs),
         "data": {**_facts(dataset, held_out, seen), "rejected_rows": rejected},
         "peak_megabytes": round(peak_megabytes()),
+        "threads": threads_told(),
     }
     if fold_in:
         result["fold_in"] = judge_fold_in(dataset, RECOMMENDERS, trained.recipe, seed=0, progress=progress)

@@ -51,7 +51,10 @@ class Cache(Protocol):
     """Ready lists by (user, variant), generations by user, and rate limits. Everything in it may be lost at any time.
 
     A *generation* counts changes of a user's history. A value written under an older generation is never returned.
+    `is_shared`: other processes see what this one writes, and its invalidations reach them.
     """
+
+    is_shared: bool
 
     @abstractmethod
     async def read(self, user_id: str, variant: str, limit_per_minute: int | None, limit_key: str = "") -> CacheReply:
@@ -155,7 +158,12 @@ class VectorIndex(Protocol):
 
 
 class JobQueue(Protocol):
-    """The doorbell: tells some worker that work waits. The truth is in TrainingStore and ReportStore."""
+    """Tells some worker that work waits; the truth is in TrainingStore and ReportStore.
+
+    `needs_ticks`: no scheduler runs beside it, so the process that opened it has to tick.
+    """
+
+    needs_ticks: bool
 
     @abstractmethod
     async def submit(self, training_id: str) -> None:

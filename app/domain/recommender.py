@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +16,11 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from app.domain.dataset import Dataset, Histories
+
+MEMBER_OF_TYPE: Mapping[str, str] = MappingProxyType(
+    {"collaborative": "ials", "content": "content", "sequential": "sequence", "popular": "popularity"}
+)
+"""The `type` of the HTTP API and the command line → the recommender that answers it; `hybrid` is the whole blend."""
 
 
 class ProgressCallback(Protocol):

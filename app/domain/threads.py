@@ -22,6 +22,16 @@ def thread_limit() -> int:
     return int(told) if told.isdigit() and int(told) > 0 else os.cpu_count() or 1
 
 
+def threads_told() -> str:
+    """How many threads compute, and whether the same seed gives the same figures: for reports."""
+    limit = thread_limit()
+    if limit == 1:
+        return "1: the same seed gives the same figures"
+    return (
+        f"{limit}: one seed may differ in the fourth digit (irspack sums as threads finish); OMP_NUM_THREADS=1 repeats"
+    )
+
+
 @contextmanager
 def at_most(threads: int) -> Iterator[None]:
     """Within this block, in this thread, `allowed()` is `threads`."""

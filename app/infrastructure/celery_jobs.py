@@ -80,6 +80,8 @@ async def open_celery_queue(url: str) -> JobQueue:
 class CeleryJobQueue(JobQueue):
     """Rings by sending a Celery task. One thread, as a doorbell is rung rarely; every call ends within a deadline."""
 
+    needs_ticks = False
+
     def __init__(self, app: Celery, *, timeout_seconds: float = 5.0) -> None:
         self._app = app
         self._timeout = timeout_seconds

@@ -43,6 +43,8 @@ class LocalJobQueue(JobQueue):
     longer than `time_limit_seconds` is ended in the same way.
     """
 
+    needs_ticks = True
+
     def __init__(
         self,
         module: str = "app.tasks.training",

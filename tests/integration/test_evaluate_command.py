@@ -100,6 +100,16 @@ def test_pairs_that_are_in_train_already_are_told_and_may_count_as_misses(folder
     assert call(*asked, "--seen", "perhaps")[0] != 0
 
 
+@pytest.mark.parametrize(("threads", "told"), [("1", "the same figures"), ("2", "OMP_NUM_THREADS=1 repeats")])
+def test_whether_a_seed_repeats_its_figures_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, threads: str, told: str
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    code, out, _ = call(*files(folder), "--type", "popularity", "--json")
+    assert code == 0
+    assert told in json.loads(out)["threads"]
+
+
 def test_people_get_a_table(folder: Path) -> None:
     code, out, _ = call(*files(folder), "--type", "popular", "--metrics", "hr@5")
     assert code == 0

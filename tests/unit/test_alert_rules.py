@@ -55,7 +55,7 @@ def exported() -> set[str]:
 def test_promtool_accepts_the_rules_and_their_tests_pass() -> None:
     promtool = tool("promtool")
 
-    run(promtool, "check", "rules", *PROMETHEUS.glob("*.yml"))
+    run(promtool, "check", "rules", PROMETHEUS / "recording.yml", PROMETHEUS / "alerts.yml")
     run(promtool, "test", "rules", *(PROMETHEUS / "tests").glob("*.yml"))
 
 

@@ -50,6 +50,13 @@ def test_help_lists_every_command_without_loading_any() -> None:
     assert all(name in done.stdout for name in COMMANDS)
 
 
+def test_opening_a_container_loads_nothing_that_only_single_commands_need() -> None:
+    heavy = ("scipy.stats", "sklearn", "pandas", "pyarrow", "torch", "matplotlib", "fastapi")
+    code = f"import sys, app.bootstrap; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_listed_command_is_registered_by_its_module(name: str) -> None:
     assert load_command(name).help

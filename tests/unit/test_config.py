@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from app.application.ranking.serving_state import MEMBERS
 from app.config import Settings, load_settings, require_credentials
 from app.config_listing import described
 from app.config_names import refuse_unknown_names
@@ -16,6 +15,7 @@ from app.config_secrets import weakness
 from app.domain.entities import Kind
 from app.domain.exceptions import ConfigurationError
 from app.domain.model_types import MODEL_TYPES, RECOMMENDER_NAMES
+from app.domain.recommender import MEMBER_OF_TYPE
 from app.models import RECOMMENDERS
 
 GOOD_SECRET = "kJ8#vQ2!pL5@xN9$wR3%tM7^zB1&hC4*"
@@ -233,7 +233,7 @@ def test_proxies_of_ones_own_are_taken(monkeypatch: pytest.MonkeyPatch, value: s
 
 def test_the_types_of_models_are_those_that_there_are() -> None:
     assert set(RECOMMENDER_NAMES) == set(RECOMMENDERS.names())
-    assert {*RECOMMENDER_NAMES, *MEMBERS} == MODEL_TYPES
+    assert {*RECOMMENDER_NAMES, *MEMBER_OF_TYPE} == MODEL_TYPES
 
 
 @pytest.mark.parametrize(

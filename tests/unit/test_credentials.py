@@ -94,7 +94,7 @@ async def test_revoked_expired_and_foreign_keys_are_refused() -> None:
 
 async def test_unknown_scopes_and_odd_client_names_are_refused() -> None:
     keys = ApiKeys(ListedKeys(), "test", lambda: NOW)
-    for client, scopes in (("a b", {"recs:read"}), ("a", {"recs:everything"}), ("a", set())):
+    for client, scopes in (("a\tb", {"recs:read"}), ("a", {"recs:everything"}), ("a", set())):
         with pytest.raises(InputError):
             await keys.create(client, scopes)
 

@@ -12,7 +12,7 @@ from app.config import Settings
 from app.config_names import FILE_SUFFIX, may_come_from_a_file, setting_name
 from scripts.requirements_in_step import ROOT
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def shown(default: object) -> str:

@@ -18,16 +18,8 @@ from app.application.evaluation.search_space import PRIOR_FAMILIES, DatasetShape
 from app.application.evaluation.selection_queries import selection_queries
 from app.domain.dataset import Dataset
 from app.domain.exceptions import InputError, NotEnoughDataError
-from app.domain.recommender import PlacesNew, ProgressCallback, Recommender, Recommenders
+from app.domain.recommender import MEMBER_OF_TYPE, PlacesNew, ProgressCallback, Recommender, Recommenders
 from app.domain.scaling import score_scale
-
-MEMBER_OF_TYPE: Mapping[str, str] = {
-    "collaborative": "ials",
-    "content": "content",
-    "sequential": "sequence",
-    "popular": "popularity",
-}
-"""The `type` of the HTTP API and the command line → the recommender that answers it."""
 
 _CHEAP_AND_NEEDED = frozenset({"content"})
 """Tried when the time is up, too, where items have features: nothing else may place those that nobody touched."""
@@ -58,7 +50,7 @@ def select(
 
     `budget_seconds` of processor time bound the trials; a last one may run over.
 
-    `model_type` is a recommender's name or one of MEMBERS. `start`: the parameters of the recipe that serves now,
+    `model_type`: a recommender's name or one of MEMBER_OF_TYPE. `start`: the parameters of the recipe that serves now,
     tried beside the others. Where nobody has two likes there is nothing to choose on, and a hybrid is popularity.
     Raises InputError for an unknown type, NotEnoughDataError where nothing can be learnt.
     """

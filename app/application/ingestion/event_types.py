@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
 from msgspec import Meta, Struct
@@ -99,10 +99,7 @@ class ItemRemoved(Struct, frozen=True, kw_only=True):
 
 EventType = VideoWatched | VideoRated | WatchlistUpdated | ItemInteracted | ItemUpserted | ItemRemoved
 
-EVENT_TYPES: Mapping[str, type[EventType]] = {
-    shape.__name__: shape
-    for shape in (VideoWatched, VideoRated, WatchlistUpdated, ItemInteracted, ItemUpserted, ItemRemoved)
-}
+EVENT_TYPES: Mapping[str, type[EventType]] = {shape.__name__: shape for shape in get_args(EventType)}
 """Event name → its fields."""
 
 TOPICS: Mapping[str, str] = {

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.application.ranking.list_ranking import SCORE_DIGITS, ranking_time
-from app.application.ranking.serving_state import MEMBERS, PRIORS, SOURCES, ServingState
+from app.application.ranking.serving_state import PRIORS, SOURCES, ServingState
 from app.domain.dataset import Histories
 from app.domain.list_query import Filters
 from app.domain.ranked_list import RankedList
-from app.domain.recommender import Blended, Neighbourhood, Recommender, Tower
+from app.domain.recommender import MEMBER_OF_TYPE, Blended, Neighbourhood, Recommender, Tower
 from app.domain.top_k import top_k
 
 EVERYTHING = Filters()
@@ -105,7 +105,7 @@ def _knows(name: str, member: Recommender, position: int) -> bool | None:
         return bool(member.score(nobody, np.array([position], dtype=np.int32))[0, 0] > 0)
     if isinstance(member, Neighbourhood):
         return bool(member.neighbours.indptr[position + 1] > member.neighbours.indptr[position])
-    if name == MEMBERS["content"] and isinstance(member, Tower):
+    if name == MEMBER_OF_TYPE["content"] and isinstance(member, Tower):
         return bool(member.item_vectors[position].any())
     return None
 
@@ -120,7 +120,7 @@ def _tellers(recommender: Recommender | None) -> Iterator[tuple[str, Recommender
     members = _members(recommender)
     personal = {name: member for name, member in members.items() if name not in PRIORS}
     # What people do together says more than what things are made of; both together say most about new items.
-    yield from sorted(personal.items(), key=lambda entry: entry[0] == MEMBERS["content"])
+    yield from sorted(personal.items(), key=lambda entry: entry[0] == MEMBER_OF_TYPE["content"])
 
 
 def _likeness(member: Recommender, position: int, now: datetime) -> NDArray[np.float32]:

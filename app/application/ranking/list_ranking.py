@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -78,6 +78,10 @@ def single_history(serving: ServingState, history: History, now: datetime, profi
         ranking_time(now).timestamp(),
         encode_users([profile], names) if names else None,
     )
+
+
+Ranker = Callable[[ServingState, RankingTask, datetime], RankedList]
+"""`rank_list`, or what counts or compares beside it. Blocking: run in a thread."""
 
 
 def rank_list(serving: ServingState, task: RankingTask, now: datetime) -> RankedList:

@@ -14,15 +14,10 @@ from app.application.ranking.candidate_generation import CandidateSource
 from app.domain.catalog_view import CatalogView
 from app.domain.keys import key_text
 from app.domain.list_query import Filters, ModelRef
-from app.domain.recommender import Blended, Recommender, Scorer
+from app.domain.recommender import MEMBER_OF_TYPE, Blended, Recommender, Scorer
 from app.domain.reranking import NO_RULES, RankingPolicy, ResolvedRules
 
-MEMBERS: Mapping[str, str] = MappingProxyType(
-    {"collaborative": "ials", "content": "content", "sequential": "sequence", "popular": "popularity"}
-)
-"""What `type` asks for → the member that answers; `hybrid` is the whole blend."""
-
-SOURCES: Mapping[str, str] = MappingProxyType({member: source for source, member in MEMBERS.items()})
+SOURCES: Mapping[str, str] = MappingProxyType({member: source for source, member in MEMBER_OF_TYPE.items()})
 """Member → what an answer calls it."""
 
 PRIORS: Mapping[str, str] = MappingProxyType({"popularity": "popular", "trending": "popular", "profile": "profile"})
@@ -73,7 +68,7 @@ class ServingState:
         trained_for = None if self.model is None else self.model.model_type
         if model is None or wanted in {"hybrid", model.name, trained_for}:
             return model, None
-        name = MEMBERS.get(wanted, wanted)
+        name = MEMBER_OF_TYPE.get(wanted, wanted)
         if name == model.name:
             return model, None
         member = self.members.get(name)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from app import telemetry
 from app.application.ranking.item_lists import counted_list, popular_list, similar_list
-from app.application.ranking.list_ranking import RankingTask, rank_list, ranking_time
+from app.application.ranking.list_ranking import Ranker, RankingTask, rank_list, ranking_time
 from app.application.ranking.serving_state import ServingState
 from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.list_request import NO_FILTERS, ListRequest, ListResponse, RequestKey, variant_of
@@ -52,16 +52,18 @@ class RecommendationService:
         clock: Callable[[], datetime],
         policy: ListPolicy,
         by_type: Mapping[str, ModelServer] = MappingProxyType({}),
+        rank: Ranker = rank_list,
+        refreshed: RefreshListener = no_op_listener,
     ) -> None:
-        """`by_type`: servers of models trained for one type alone; those that have one answer for their type."""
+        """`by_type`: servers of models trained for one type alone. `refreshed` hears of each personal list made."""
         self._interactions = database.interactions
         self._cache = cache
         self._server = server
         self._by_type = by_type
         self._clock = clock
         self._policy = policy
-        self.refreshed: RefreshListener = no_op_listener  # who is told of a list made anew
-        self.rank = rank_list  # or what counts beside it
+        self._refreshed = refreshed
+        self._rank = rank
         self._copies = RemoteListCache(cache, clock, policy)
         self._memory = LocalListCache(policy.memory_bytes, policy.memory_ttl_seconds)
         self._flight: SingleFlight[RequestKey, LocalList] = SingleFlight(policy.max_waiting)
@@ -107,7 +109,7 @@ class RecommendationService:
         history = tuple((event.item_id, event.weight, newest - age) for age, event in enumerate(query.history))
         seed = key_text(*(event.item_id for event in query.history))
         task = RankingTask(query.type, query.filters, history, query.limit, None, query.shape, seed)
-        ranked = await self.pool.run(self.rank, serving, task, now)
+        ranked = await self.pool.run(self._rank, serving, task, now)
         if not query.explain:
             return build_page(serving, ranked, query.limit, 0)
         reasons = await self._page_reasons.for_person(serving, ranked, query.type, UserContext(history), 0, query.limit)
@@ -234,11 +236,11 @@ class RecommendationService:
                 return await self._share(request, user, now)
             with telemetry.STAGE_SECONDS.labels("rank").time():
                 ranked = await self.pool.run(
-                    self.rank, request.serving, request.task(self._policy.size, user, request.seed), now
+                    self._rank, request.serving, request.task(self._policy.size, user, request.seed), now
                 )
         except DatabaseUnavailableError as error:
             return await self._without_history(request, now, error)
-        self.refreshed(request.user_id, request.serving, ranked)
+        self._refreshed(request.user_id, request.serving, ranked)
         return await self._store(request, ranked, ranked, now)
 
     async def _share(self, request: ListRequest, user: UserContext, now: datetime) -> LocalList:
@@ -250,7 +252,7 @@ class RecommendationService:
 
     async def _segment_list(self, request: ListRequest, segment: str, user: UserContext, now: datetime) -> RankedList:
         async def compute() -> RankedList:
-            return await self.pool.run(self.rank, request.serving, request.task(self._policy.size, user, segment), now)
+            return await self.pool.run(self._rank, request.serving, request.task(self._policy.size, user, segment), now)
 
         return await self._shared.get(request.serving, segment, request.variant, compute)
 

@@ -13,7 +13,7 @@ from hashlib import blake2b
 import numpy as np
 
 from app import telemetry
-from app.application.ranking.list_ranking import RankingTask, rank_list
+from app.application.ranking.list_ranking import Ranker, RankingTask, rank_list
 from app.application.ranking.serving_state import ServingState
 from app.application.serving.model_server import ModelServer
 from app.domain.exceptions import UnavailableError
@@ -21,7 +21,6 @@ from app.domain.ranked_list import RankedList
 
 log = telemetry.get_logger(__name__)
 
-Ranker = Callable[[ServingState, RankingTask, datetime], RankedList]
 Note = Callable[[str, datetime, Mapping[str, object]], Awaitable[None]]
 
 TOP_N = 10

@@ -16,7 +16,6 @@ from uuid import uuid4
 
 from app.application.artifacts.canary import with_canary
 from app.application.artifacts.model_artifacts import load_model, save_model
-from app.application.evaluation.selection import MEMBER_OF_TYPE
 from app.application.ranking.candidate_generation import OpenIndex, index_facts
 from app.application.training import training_records as records
 from app.application.training.background_computation import ProgressTracker, compute
@@ -35,7 +34,7 @@ from app.domain.exceptions import (
     UnavailableError,
 )
 from app.domain.interfaces import ArtifactStore, JobQueue
-from app.domain.recommender import Recommender, Recommenders
+from app.domain.recommender import MEMBER_OF_TYPE, Recommender, Recommenders
 from app.domain.stores import Database
 from app.telemetry import TRAINING_RUNNING, TRAINING_SECONDS, TRAININGS, get_logger
 

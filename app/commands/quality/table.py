@@ -10,6 +10,7 @@ from app.application.evaluation.pipeline import BUDGET_SECONDS, peak_megabytes
 from app.commands.quality.live import new_users, off_policy_value, streaming
 from app.commands.quality.protocols import Figures, Protocol, ProtocolResult, cold_items, gowalla, negatives, next_item
 from app.domain.recommender import ProgressCallback
+from app.domain.threads import threads_told
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,7 @@ def run_benchmark(name: str, seeds: int, budget_seconds: float | None, progress:
         "processor_seconds": processor,
         "seconds_limit": row.seconds,
         "peak_megabytes": round(peak_megabytes()),
+        "threads": threads_told(),
         "megabytes_limit": row.megabytes,
         "stages": [_stages(outcome) for outcome in outcomes],
         "recipe": dict(outcomes[-1].recipe),

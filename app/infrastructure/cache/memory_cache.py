@@ -43,6 +43,8 @@ class MemoryCache(Cache):
     `monotonic` gives seconds that never go back; `draw` gives numbers in [0, 1) for the TTL jitter.
     """
 
+    is_shared = False
+
     def __init__(
         self,
         max_bytes: int,

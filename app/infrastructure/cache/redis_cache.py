@@ -46,6 +46,8 @@ class RedisCache(Cache):
     reply, nobody gets somebody else's list.
     """
 
+    is_shared = True
+
     def __init__(
         self, address: RedisAddress, *, breaker: Breaker | None = None, draw: Callable[[], float] = random.random
     ) -> None:

@@ -144,12 +144,18 @@ describe("the batcher", () => {
     const { client } = answering([async (sent) => { await gate; return stored(sent); }]);
     const batcher = client.events.batcher({ maxBatch: 2, maxQueue: 4, lingerMs: 0 });
     const taken: number[] = [];
-    const pushes = Array.from({ length: 6 }, async (_, value) => { await batcher.push({ ...EVENT, value }); taken.push(value); });
+    let highest = 0;
+    const pushes = Array.from({ length: 20 }, async (_, value) => {
+      await batcher.push({ ...EVENT, value });
+      taken.push(value);
+      highest = Math.max(highest, batcher.pending);
+    });
     await new Promise((done) => setTimeout(done, 20));
     expect(taken).toEqual([0, 1, 2, 3]);
     open();
     await Promise.all(pushes);
     await batcher.flush();
+    expect(highest).toBe(4); // also when many wait for the same room
     expect(batcher.pending).toBe(0);
   });
 

@@ -148,7 +148,7 @@ def test_the_look_ahead_sees_the_depth_that_there_is(value: object, times: int) 
 
 def test_an_object_with_far_too_many_members_is_refused_fast() -> None:
     body = json.dumps({f"k{n}": 0 for n in range(300_000)}).encode()
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(UnacceptableJsonError):
         parse_json(body)
-    assert time.perf_counter() - started < 2.0
+    assert time.thread_time() - started < 2.0

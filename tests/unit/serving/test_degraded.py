@@ -139,7 +139,7 @@ async def test_a_renewal_that_fails_is_counted_and_the_stale_list_goes_on(
         return replace(await kept(user_id, variant, limit, limit_key), has_lease=True)
 
     monkeypatch.setattr(world.cache, "read", stale)
-    monkeypatch.setattr(world.lists, "rank", broken)
+    monkeypatch.setattr(world.hooks, "rank", broken)
 
     shown = await world.lists.recommend(ListQuery("u1"))
     async with asyncio.timeout(5):

@@ -65,7 +65,7 @@ class Watched:
 @pytest.fixture
 async def watched(world: World) -> Watched:
     served = CountingRanker(POLICY.window_seconds)
-    world.lists.rank = served.rank
+    world.hooks.rank = served.rank
     registry = ModelRegistry(world.database, world.artifacts, RECOMMENDERS, world.clock)
     guardrail = Guardrail(world.server, served, registry, POLICY)
     await guardrail.check()
@@ -107,7 +107,7 @@ class Broken(Scorer):
 async def test_a_model_whose_lists_are_empty_falls_back_once_and_says_why(watched: Watched) -> None:
     first = await watched.champion()
     bad = await watched.swap()
-    watched.world.lists.rank = Emptied(watched.served, bad.model_id).rank
+    watched.world.hooks.rank = Emptied(watched.served, bad.model_id).rank
     other = await watched.replica()
     await watched.show(range(25), "reader")
     breaches = telemetry.GUARDRAIL_BREACHES.labels("hybrid", "rolled_back")
@@ -133,7 +133,7 @@ async def test_a_model_whose_lists_are_empty_falls_back_once_and_says_why(watche
 
 async def test_lists_that_fail_count_too(watched: Watched) -> None:
     first, bad = await watched.champion(), await watched.swap()
-    watched.world.lists.rank = Emptied(watched.served, bad.model_id, fails=True).rank
+    watched.world.hooks.rank = Emptied(watched.served, bad.model_id, fails=True).rank
     for number in range(25):
         await watched.world.rate(f"reader-{number}", "crime-00")
         with pytest.raises(RuntimeError):

@@ -14,7 +14,7 @@ from tests.unit.serving.world import World
 async def test_a_computed_personal_list_is_told_once_and_one_from_the_cache_is_not(world: World) -> None:
     publisher = MemoryPublisher()
     told = BackgroundEvents(publisher, world.clock)
-    world.lists.refreshed = publish_to(told)
+    world.hooks.refreshed = publish_to(told)
     await world.rate("somebody", "crime-05")
 
     page = await world.lists.recommend(ListQuery("somebody", limit=100))
@@ -30,6 +30,6 @@ async def test_a_computed_personal_list_is_told_once_and_one_from_the_cache_is_n
 
 async def test_the_shared_list_of_those_without_a_history_is_nobodys_news(world: World) -> None:
     told = BackgroundEvents(MemoryPublisher(), world.clock)
-    world.lists.refreshed = publish_to(told)
+    world.hooks.refreshed = publish_to(told)
     await world.lists.recommend(ListQuery("nobody"))
     assert len(told) == 0

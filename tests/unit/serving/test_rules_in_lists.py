@@ -255,7 +255,7 @@ async def test_who_listens_learns_which_place_explores_and_with_what_chance(open
     world = await open_with_rules(size=20, exploration=Exploration(0.5, position=5, pool=10))
     publisher = MemoryPublisher()
     told = BackgroundEvents(publisher, world.clock)
-    world.lists.refreshed = publish_to(told)
+    world.hooks.refreshed = publish_to(told)
     shown = {}
     for number in range(8):
         await world.rate(f"explorer-{number}", "crime-00", "crime-01")

@@ -36,7 +36,7 @@ async def shadow_of(world: World, registry: ModelRegistry, parameters: dict[str,
     )
     await candidate.start()
     shadow = Shadow(candidate, share, rank_list, registry.note_shadow)
-    world.lists.rank = shadow.rank
+    world.hooks.rank = shadow.rank
     return shadow
 
 

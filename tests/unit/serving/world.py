@@ -17,8 +17,10 @@ from app.application.catalog_service import CatalogService
 from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.http_ingestion import EventIngestion, EventOutcome
 from app.application.invalidation.list_invalidation import ListInvalidator
+from app.application.ranking.list_ranking import Ranker, rank_list
 from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.recommendation_service import RecommendationService
+from app.application.recommending.refresh_events import RefreshListener, no_op_listener
 from app.application.serving.model_server import ModelServer, ServingPolicy
 from app.application.serving_stack import ServingStack
 from app.domain.dataset import Dataset
@@ -149,6 +151,14 @@ class SwitchedCache(MemoryCache):
 
 
 @dataclass
+class Hooks:
+    """What ranks, and who hears of lists made anew: tests put something else in."""
+
+    rank: Ranker = rank_list
+    refreshed: RefreshListener = no_op_listener
+
+
+@dataclass
 class World:
     """The ports and what stands on them."""
 
@@ -159,6 +169,7 @@ class World:
     clock: Clock
     database_switch: Switch
     cache_switch: Switch
+    hooks: Hooks
     numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 10_000)))
 
     @property
@@ -249,14 +260,24 @@ async def open_world(
 
     server = follower("hybrid", only_with_model=False)
     by_type = {"collaborative": follower("collaborative", only_with_model=True)}
-    lists = RecommendationService(database, cache, server, clock, policy, by_type)
+    hooks = Hooks()
+    lists = RecommendationService(
+        database,
+        cache,
+        server,
+        clock,
+        policy,
+        by_type,
+        lambda serving, task, now: hooks.rank(serving, task, now),
+        lambda user_id, serving, ranked: hooks.refreshed(user_id, serving, ranked),
+    )
     renewal = ListInvalidator(database.interactions, cache, lists.forget, 0.05)
     events = EventIngestion(database.interactions, renewal, clock)
     log_of_lists = RequestRecorder(database.request_log, b"secret for tests", 1.0)
     catalog = CatalogService(database.catalog, renewal, clock, server.wake_catalog, log_of_lists.erase)
     stack = ServingStack(server, by_type, lists, renewal, events, catalog)
     try:
-        yield World(database, cache, artifacts, stack, clock, database_switch, cache_switch)
+        yield World(database, cache, artifacts, stack, clock, database_switch, cache_switch, hooks)
     finally:
         await stack.close()
         await artifacts.close()

@@ -9,12 +9,12 @@ import msgspec
 from pydantic import Field
 
 from app.api.v1.schemas.common import ResponseModel
-from app.application.ingestion.event_types import ItemInteracted, VideoRated, VideoWatched, WatchlistUpdated
+from app.application.ingestion.event_types import EVENT_TYPES, UserEvent
 
 MAX_EVENTS = 5_000
 """Events in one request: one transaction of some hundred milliseconds."""
 
-EVENT_CLASSES = (VideoWatched, VideoRated, WatchlistUpdated, ItemInteracted)
+EVENT_CLASSES = tuple(shape for shape in EVENT_TYPES.values() if issubclass(shape, UserEvent))
 ONE = {"anyOf": [{"$ref": f"#/components/schemas/{shape.__name__}"} for shape in EVENT_CLASSES]}
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
