@@ -69,7 +69,38 @@ def weights_of_new_items(
     level = _level(scorers, scales, usual, weights, new)
     row = {"recommender": "blend", "history": "new items", "weights": dict(weights), "level": level}
     search.table.append({**row, f"ndcg@{DEPTH}": round(value, 5)})
-    return {name: round(weight * level, 5) for name, weight in weights.items()}
+    cold = {name: round(weight * level, 5) for name, weight in weights.items()}
+    return cold if _holds(search, asked, scales, usual, cold) else None
+
+
+def _holds(
+    search: Search,
+    members: Mapping[str, Recommender],
+    scales: Mapping[str, float],
+    usual: Mapping[str, float],
+    cold: Mapping[str, float],
+) -> bool:
+    """Whether the usual weights are no better on what truly came later, where that holds items nobody had touched.
+
+    Hidden items are not new ones: people knew them all along. Where most of what is liked next is new (a site of news),
+    the usual weights were learnt from it and need no others.
+    """
+    train = search.asked.train
+    untouched = np.bincount(train.histories.items, minlength=train.n_items) == 0
+    if not untouched.any():
+        return True
+    scorers = search.recommenders.as_new(members, train, untouched)
+    least = {name: row[0] for name, row in least_shares({name: (usual[name],) for name in scorers}).items()}
+    parts = {
+        "others": _Part("others", scorers, {name: usual[name] / scales[name] for name in scorers}, ~untouched),
+        "usual": _Part("usual", scorers, {name: least[name] / scales[name] for name in scorers}, untouched),
+        "cold": _Part("cold", scorers, {name: cold[name] / scales[name] for name in scorers}, untouched),
+    }
+    asked = candidate_pool(parts, dict.fromkeys(parts, 1.0), search.asked.whole)
+    with_cold = asked.values({"others": 1.0, "usual": 0.0, "cold": 1.0})
+    is_better_without = is_gain(asked.values({"others": 1.0, "usual": 1.0, "cold": 0.0}), with_cold)
+    search.table.append({"recommender": "blend", "history": "new items", "kept": not is_better_without})
+    return not is_better_without
 
 
 def _level(
