@@ -44,7 +44,7 @@ def test_a_token_from_the_command_line_opens_its_owners_list(folder: Path) -> No
 
 
 def test_tokens_the_server_would_refuse_are_not_made(folder: Path) -> None:
-    run("token", "--sub", "a b", exit_code=1)
+    run("token", "--sub", "a\tb", exit_code=1)
     run("token", "--sub", "u1", "--scope", "root", exit_code=1)
     run("token", "--sub", "u1", "--ttl", "30d", exit_code=1)
     run("token", "--sub", "u1", "--ttl", "soon", exit_code=2)
