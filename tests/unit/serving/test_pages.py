@@ -10,7 +10,7 @@ from tests.unit.serving.world import World
 
 
 async def test_the_same_list_for_another_reason_is_another_etag(world: World) -> None:
-    """A client that holds the page of a fallback must not be told that it is still the answer, and the other way round."""
+    """A client that holds a page must not be told that it is still the answer when the reason has changed."""
     plain = RankedList(as_of=0.0, good_until=60.0)
     lists = (plain, plain.as_fallback("new_user"), plain.as_fallback("all_seen"))
 
