@@ -144,7 +144,7 @@ MUTANTS = (
     Mutant(
         "the error of a ratio forgets the lists per user",
         "X1",
-        "tests/unit/test_experiment_statistics.py::test_the_ratio_and_its_error_are_those_worked_out_by_hand",
+        "tests/unit/test_experiment_statistics.py::test_users_with_many_lists_weigh_as_many_lists_in_the_error",
         (
             Patch(
                 "app/domain/experiment_statistics.py",
