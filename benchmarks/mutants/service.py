@@ -41,8 +41,8 @@ MUTANTS = (
         (
             Patch(
                 "app/api/request_context.py",
-                "        self._left = max_body_bytes\n",
-                "        self._left = max_body_bytes << 40\n",
+                "        self._max_body_bytes = max_body_bytes\n",
+                "        self._max_body_bytes = max_body_bytes << 40\n",
             ),
         ),
     ),
@@ -70,7 +70,7 @@ MUTANTS = (
         (
             Patch(
                 "app/infrastructure/cache/redis_scripts.py",
-                "    redis.call('PEXPIRE', key, {WINDOW_MS})\n",
+                "    if allowed == 1 then redis.call('PEXPIRE', key, {WINDOW_MS}) end\n",
                 "",
             ),
         ),

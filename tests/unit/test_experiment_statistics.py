@@ -51,6 +51,17 @@ def test_the_ratio_and_its_error_are_those_worked_out_by_hand() -> None:
     assert found.fixed.low == pytest.approx(0.25 - stats.norm.ppf(0.975) * found.standard_error)
 
 
+def test_users_with_many_lists_weigh_as_many_lists_in_the_error() -> None:
+    # 50 users with 1 hit of 1 list and 50 with 1 of 3: ratio 0.5; linearised (1 - 0.5) / 2 and (1 - 1.5) / 2.
+    arm = UserSums(np.ones(100), np.repeat([1.0, 3.0], 50), np.zeros(100))
+
+    found = compare(arm, arm)
+
+    assert found is not None
+    assert (found.control, found.difference) == (0.5, 0.0)
+    assert found.standard_error == pytest.approx((2 * 0.0625 / 99) ** 0.5)
+
+
 def test_nothing_is_said_about_a_handful_of_users() -> None:
     few = UserSums(np.ones(49), np.ones(49), np.zeros(49))
 

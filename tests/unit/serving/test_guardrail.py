@@ -156,6 +156,23 @@ async def test_the_model_that_was_restored_does_not_fall_until_somebody_promotes
     assert await watched.champion() == first
 
 
+async def test_with_an_earlier_model_left_the_restored_one_still_does_not_fall(watched: Watched) -> None:
+    """Of three: with two, nothing earlier would be left after the first fall, and any code would stop there."""
+    _first, second, third = await watched.champion(), await watched.swap(), await watched.swap()
+    watched.served._count(third.model_id, ListCounts(lists=100, empty=100))
+    watched.world.clock.now = NOW + timedelta(minutes=1)
+    assert await watched.guardrail.check() is not None
+    assert await watched.champion() == second.model_id
+    await watched.world.server.refresh_model()
+
+    watched.served._count(second.model_id, ListCounts(lists=1_000, empty=1_000))
+    watched.world.clock.now = NOW + timedelta(minutes=2)
+
+    assert await watched.guardrail.check() is None
+    assert await (await watched.replica()).check() is None
+    assert await watched.champion() == second.model_id
+
+
 async def test_with_nothing_to_fall_back_to_the_model_stays_and_is_counted_once(watched: Watched) -> None:
     only = await watched.champion()
     watched.served._count(only, ListCounts(lists=100, empty=100))
