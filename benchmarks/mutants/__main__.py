@@ -14,13 +14,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.mutants import events, lists, service
+from benchmarks.mutants import decisions, events, lists, service
 from benchmarks.mutants.patches import Mutant, Patch
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("app", "tests", "benchmarks", "pyproject.toml")
 TIMEOUT_SECONDS = 180.0
-MUTANTS = (*events.MUTANTS, *service.MUTANTS, *lists.MUTANTS)
+MUTANTS = (*events.MUTANTS, *service.MUTANTS, *lists.MUTANTS, *decisions.MUTANTS)
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.servers.process import ServerProcess, free_ports, make_folder
 
-SECRET = "r8Zt2mWq7Lx4Vb9Kc3Ns6Yd1Hf5Gj0Pw-of-tests-alone"
+SECRET = "r8Zt2mWq7Lx4Vb9Kc3Ns6Yd1Hf5Gj0PwUo3EiAz"
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "app.cli"]
 """`encore`, of this very folder, whatever is installed."""

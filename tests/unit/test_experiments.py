@@ -27,6 +27,7 @@ from app.domain.experiments import (
     bucket_of,
     checked,
     moved,
+    overlap,
 )
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -117,6 +118,12 @@ def test_no_bucket_ever_belongs_to_two_experiments(shares: list[float]) -> None:
     used = sorted(one for ranges in taken for one in ranges)
     assert all(before[1] <= after[0] for before, after in pairwise(used))
     assert all(0 <= start < end <= BUCKETS for start, end in used)
+
+
+def test_ranges_that_only_touch_do_not_overlap() -> None:
+    assert overlap(((0, 5),), ((4, 9),))
+    assert not overlap(((0, 5),), ((5, 9),))
+    assert not overlap((), ((0, 9),))
 
 
 def test_a_layer_that_is_full_says_so_and_a_share_never_shrinks() -> None:

@@ -28,7 +28,7 @@ def words(parameter: str, folder: Any) -> Iterator[str]:
 
 
 def test_the_words_come_from_the_routes(shared: RunningService) -> None:
-    assert set(words("user_id", shared.folder)) == {"train", "models", "session", "bulk"}
+    assert set(words("user_id", shared.folder)) == {"train", "models", "experiments", "session", "bulk"}
     assert set(words("item_id", shared.folder)) == {"popular", "bulk"}
 
 
