@@ -39,6 +39,8 @@ def count(request: pytest.FixtureRequest) -> Iterator[Count]:
             HIT.replace("redis.call('TIME')", "{math.floor(ARGV[3] / 1000), ARGV[3] % 1000 * 1000}")
         )
 
+        client.ping()  # its connection belongs to the module, not to the first test
+
         def in_redis(key: str, limit: int, hits: int, now: int) -> Answer:
             allowed, remaining, reset = script(keys=[f"test:w:{key}"], args=[limit, hits, now])
             return bool(allowed), remaining, reset
