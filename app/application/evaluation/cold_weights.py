@@ -21,6 +21,9 @@ _LEAST_SHARES: Mapping[str, float] = {"ials": 0.05, "content": 0.02}
 _RIDGES: Mapping[str, Sequence[float]] = {"ials": (1.0, 100.0, 1_000.0)}
 """Other values of `cold_regularization`: how far features are trusted is a matter of how many there are."""
 
+_FEWEST_TARGETS = 20
+"""Untouched items that people went on to like: with fewer of them what came later says nothing about new items."""
+
 _LEVELS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5)
 
 
@@ -70,6 +73,10 @@ def weights_of_new_items(
     row = {"recommender": "blend", "history": "new items", "weights": dict(weights), "level": level}
     search.table.append({**row, f"ndcg@{DEPTH}": round(value, 5)})
     cold = {name: round(weight * level, 5) for name, weight in weights.items()}
+    # A new item must be found within moments: never lower than the usual weights of what places it would put it.
+    placing = {name: (usual[name],) for name in cold if isinstance(asked[name], PlacesNew)}
+    for name, least in least_shares(placing).items():
+        cold[name] = max(cold[name], least[0])
     return cold if _holds(search, asked, scales, usual, cold) else None
 
 
@@ -87,7 +94,7 @@ def _holds(
     """
     train = search.asked.train
     untouched = np.bincount(train.histories.items, minlength=train.n_items) == 0
-    if not untouched.any():
+    if search.asked.whole.relevant[:, untouched].nnz < _FEWEST_TARGETS:
         return True
     scorers = search.recommenders.as_new(members, train, untouched)
     least = {name: row[0] for name, row in least_shares({name: (usual[name],) for name in scorers}).items()}
