@@ -146,7 +146,7 @@ MUTANTS = (
     Mutant(
         "whoever looks often is fooled",
         "X1",
-        "tests/unit/test_experiment_statistics.py::test_somebody_who_looks_a_hundred_times_is_fooled_by_fixed_intervals_and_not_by_always_valid_ones",
+        "tests/unit/test_experiment_statistics.py::test_the_p_value_that_holds_at_any_time_is_the_one_worked_out_by_hand",
         (
             Patch(
                 "app/domain/experiment_statistics.py",

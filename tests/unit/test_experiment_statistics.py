@@ -62,6 +62,18 @@ def test_users_with_many_lists_weigh_as_many_lists_in_the_error() -> None:
     assert found.standard_error == pytest.approx((2 * 0.0625 / 99) ** 0.5)
 
 
+def test_the_p_value_that_holds_at_any_time_is_the_one_worked_out_by_hand() -> None:
+    # t rho^2 = -2 ln 0.05 + ln(-2 ln 0.05 + 1) = 7.93615 at the planned number of users.
+    control = UserSums(np.repeat([1.0, 0.0], 50), np.full(100, 2.0), np.zeros(100))
+    treatment = UserSums(np.repeat([2.0, 0.0], 50), np.full(100, 2.0), np.zeros(100))
+
+    found = compare(control, treatment, planned_users=200)
+
+    assert found is not None
+    z_squared = 0.25**2 / ((0.0625 + 0.25) / 99)
+    assert found.always.p_value == pytest.approx(8.93615**0.5 * np.exp(-z_squared * 7.93615 / (2 * 8.93615)), rel=1e-4)
+
+
 def test_nothing_is_said_about_a_handful_of_users() -> None:
     few = UserSums(np.ones(49), np.ones(49), np.zeros(49))
 
