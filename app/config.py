@@ -96,6 +96,13 @@ class Settings(BaseSettings):
     admin_host: str = "127.0.0.1"
     admin_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     """A listener for operators: probes, /metrics, /docs and /openapi.json, without credentials; without it: none."""
+    dashboard_host: str = "127.0.0.1"
+    dashboard_port: Annotated[int, Field(ge=1, le=65_535)] = 8501
+    dashboard_api_url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "http://127.0.0.1:8080"
+    dashboard_operations_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    """Where the console finds /metrics; without it: where the API is."""
+    dashboard_api_key: SecretStr | None = None
+    """What the console may do, everybody may who reaches it."""
     cursor_secret: SecretStr | None = None
     """Signs cursors; the token secret does where there is one. Set it where replicas share a key set instead."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 0

@@ -71,6 +71,11 @@ EXPECTED: Mapping[tuple[str, str], tuple[set[str], bool]] = {
     ("PUT", "/api/v1/users/{user_id}"): ({"catalog:write"}, False),
     ("DELETE", "/api/v1/users/{user_id}"): ({"catalog:write"}, False),
     ("POST", "/api/v1/events"): ({"events:write"}, False),
+    ("GET", "/api/v1/users/{user_id}/history"): ({"recs:read"}, False),
+    ("GET", "/api/v1/dead-letters"): ({"recs:admin"}, False),
+    ("POST", "/api/v1/dead-letters/replay"): ({"recs:admin"}, False),
+    ("GET", "/api/v1/reports/{name}"): ({"recs:admin", "recs:train"}, False),
+    ("GET", "/api/v1/credential"): (set(SCOPES), False),
 }
 BODIES: Mapping[tuple[str, str], Any] = {
     ("POST", "/api/v1/recs/session"): {"history": ["crime-01"]},
@@ -88,6 +93,7 @@ BODIES: Mapping[tuple[str, str], Any] = {
     ("POST", "/api/v1/items/bulk"): {"items": [{"item_id": "i1"}]},
     ("PUT", "/api/v1/users/{user_id}"): {},
     ("POST", "/api/v1/users/bulk"): {"users": [{"user_id": "u9"}]},
+    ("POST", "/api/v1/dead-letters/replay"): {"ids": [1]},
 }
 DESTRUCTIVE = {("POST", "/api/v1/recs/train"), ("DELETE", "/api/v1/items/{item_id}")}
 
@@ -111,7 +117,7 @@ def ask(running: RunningService, operation: tuple[str, str], user_id: str, heade
     if operation == ("POST", "/api/v1/events"):
         body = rated(user_id, "crime-05")
     address = path.format(
-        user_id=user_id, item_id="crime-19", training_id="none", model_id="none", experiment_id="none"
+        user_id=user_id, item_id="crime-19", name="kpis", training_id="none", model_id="none", experiment_id="none"
     )
     return running.client.request(method, address, headers=headers, json=body)
 
@@ -180,7 +186,7 @@ def test_people_reach_their_own_user_id_and_services_and_admins_any(service: tup
         for operation, (_scopes, for_anyone) in EXPECTED.items()
         if not for_anyone and ("{user_id}" in operation[1] or operation[1] == "/api/v1/events")
     ]
-    assert len(owned) == 5
+    assert len(owned) == 6
     for operation in owned:
         assert is_problem(ask(running, operation, "crime-fan-1", mine), 403, "forbidden"), operation
         assert is_problem(ask(running, operation, "u1", {"Authorization": f"Bearer {small_key}"}), 403), operation
