@@ -134,7 +134,7 @@ def test_a_canary_is_started_by_command_seen_over_http_served_and_stopped(
     assert is_problem(running.client.post(f"/api/v1/recs/models/{first}/canary", headers=ADMIN), 409)
     falling = running.client.post(path, json={"steps": [0.5, 0.25]}, headers=ADMIN)
     assert is_problem(falling, 422)
-    assert falling.json()["errors"][0]["pointer"] == "/steps"
+    assert falling.json()["errors"][0]["pointer"] == "#/steps"
 
     monkeypatch.setenv("ENCORE_ENVIRONMENT", "test")
     monkeypatch.setenv("ENCORE_DATABASE_URL", f"sqlite+aiosqlite:///{running.folder}/encore.db")
