@@ -23,6 +23,7 @@ from app.application.ingestion.dead_letter_replay import DeadLetterReplay
 from app.application.ingestion.http_ingestion import EventIngestion
 from app.application.recommending.recommendation_service import RecommendationService
 from app.application.recommending.user_histories import UserHistories
+from app.application.serving.canaries import Canaries
 from app.application.training.model_registry import ModelRegistry
 from app.application.training.model_training import TrainingRequest
 from app.domain.audit import AuditStore
@@ -81,6 +82,7 @@ class Services:
     limiter: RateLimiter
     catalog: CatalogService
     registry: ModelRegistry
+    canaries: Canaries
     model_changed: Callable[[], None]
     model_type: str
     """The type of model that serves (ENCORE_TRAIN_MODEL_TYPE)."""
