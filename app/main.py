@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
-from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -17,7 +16,7 @@ from app import telemetry
 from app.api import health, openapi
 from app.api.application import Application
 from app.api.cursors import Cursors
-from app.api.dependencies import Batches, Operations, Services
+from app.api.dependencies import Batches, Services
 from app.api.envelope import EnvelopeLimits
 from app.api.fast_lane import FastLane, Span
 from app.api.jwks import KeySource, open_keys
@@ -44,13 +43,10 @@ from app.application.credentials import ApiKeys
 from app.application.experimentation.assignments import Assignments
 from app.application.experimentation.experiment_service import ExperimentService
 from app.application.experimentation.request_recorder import RequestRecorder
-from app.application.ingestion.dead_letter_replay import DeadLetterReplay
 from app.application.ingestion.dead_letter_retention import watch_dead_letters
 from app.application.outgoing.outbox_relay import BackgroundEvents, OutboxRelay
 from app.application.queue_gauges import watch_queues
 from app.application.recommending.refresh_events import publish_to
-from app.application.recommending.user_context import UserContextReader
-from app.application.recommending.user_histories import UserHistories
 from app.application.reporting.report_gauges import watch_reports
 from app.application.scheduler import tick_for_ever
 from app.application.serving_stack import ServingStack
@@ -65,12 +61,12 @@ from app.bootstrap import (
     make_scheduler,
     make_serving,
     open_container,
-    signal_policy,
 )
 from app.config import Settings, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
 from app.infrastructure.tracing import Tracing, open_tracing
+from app.operating import make_histories, operations_of
 from app.policies import letter_bounds
 
 log = telemetry.get_logger(__name__)
@@ -240,11 +236,7 @@ def wire_app_state(
         experiments_changed=assignments.wake,
         results=make_results_reader(container),
         recorder=recorder,
-        histories=UserHistories(
-            UserContextReader(database, signal_policy(settings), settings.history_limit),
-            serving.server,
-            container.clock,
-        ),
+        histories=make_histories(container, serving.server),
         operations=operations_of(container),
     )
     policy = TokenPolicy(
@@ -269,13 +261,6 @@ def wire_app_state(
         bodies,
         FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY, list_span(tracing)),
     )
-
-
-def operations_of(container: Container) -> Operations:
-    """What the routes for operators reach."""
-    database, max_age = container.database, timedelta(days=container.settings.event_max_age_days)
-    replay = DeadLetterReplay(database, container.cache, container.clock, max_age)
-    return Operations(database.dead_letters, replay, database.audit, database.reports)
 
 
 def batches_of(settings: Settings) -> Batches:

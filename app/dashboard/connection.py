@@ -38,8 +38,7 @@ def act(label: str, work: Callable[[], Any], done: str, scope: str, key: str, *,
     """A button that does something to the service, says how it went, and is closed to keys without the scope."""
     allowed = may(scope)
     why = None if allowed else f"This key lacks the scope {scope}."
-    kind = "primary" if primary else "secondary"
-    if not st.button(label, key=key, disabled=not allowed, help=why, type=kind):
+    if not st.button(label, key=key, disabled=not allowed, help=why, type="primary" if primary else "secondary"):
         return False
     try:
         work()

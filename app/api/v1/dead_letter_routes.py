@@ -44,7 +44,7 @@ async def list_dead_letters(params: Annotated[DeadLettersParams, Query()], uses:
 @with_policy(require_scopes("recs:admin", needs_limiter=True))
 async def replay_dead_letters(body: ReplayBody, uses: ServicesDep, caller: PrincipalDep) -> ReplayAnswer:
     """Send letters through the door once more; what is acceptable now goes in, once. On record in the audit log."""
-    trail = AuditTrail(uses.operations.audit, uses.clock, f"http:{caller.limit_key}")
+    trail = AuditTrail(uses.operations.audit, uses.clock, f"{caller.limit_key}")
     async with trail.act("dead_letters.replay", " ".join(map(str, body.ids))) as act:
         done = await uses.operations.replay.run_ids(body.ids)
         act.after = {"replayed": list(done.replayed), "refused": dict(done.refused)}

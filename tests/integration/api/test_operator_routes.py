@@ -75,9 +75,9 @@ def test_letters_are_listed_and_what_is_acceptable_now_goes_in_once_and_on_recor
     assert is_problem(replay(json={"ids": [good["id"], 999_999]}), 404, "not-found")
     assert is_problem(replay(json={"ids": []}), 422)
     newest = asyncio.run(acts(service.folder))
-    assert newest[:2] == [("http:user:boss", "dead_letters.replay", "failed"),
-                          ("http:user:boss", "dead_letters.replay", "begun")]  # fmt: skip
-    assert ("http:user:boss", "dead_letters.replay", "done") in newest
+    assert newest[:2] == [("user:boss", "dead_letters.replay", "failed"),
+                          ("user:boss", "dead_letters.replay", "begun")]  # fmt: skip
+    assert ("user:boss", "dead_letters.replay", "done") in newest
 
 
 async def acts(folder: Path) -> list[tuple[str, str, str]]:
