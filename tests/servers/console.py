@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.integration.api.processes import free_port
 
-PATIENCE_MS = 60_000
+PATIENCE_MS = 120_000
 START_SECONDS = 120
 
 

@@ -94,8 +94,16 @@ def test_no_secret_is_written_down() -> None:
                 assert ":?" in value, name
 
 
+def test_every_file_that_is_mounted_exists() -> None:
+    mounted = [str(volume) for service in SERVICES.values() for volume in service.get("volumes", ())]
+    ours = [volume.partition(":")[0] for volume in mounted if volume.startswith("./")]
+
+    assert len(ours) == 5
+    assert all((ROOT / path).exists() for path in ours)
+
+
 def test_ports_are_open_to_this_machine_only() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
 
-    assert len(ports) == 3
+    assert len(ports) == 4
     assert all(port.startswith("127.0.0.1:") for port in ports)

@@ -23,7 +23,7 @@ def page() -> None:
         return
     st.subheader("Start")
     kind = st.selectbox("Model type", TYPES)
-    bounds = st.date_input("Events of these days; empty: all", value=(), format="YYYY-MM-DD")
+    bounds = st.date_input("Events of these days; empty: all", value=[], format="YYYY-MM-DD")
     act(
         "Start training",
         lambda: api().send("POST", path_of("recs", "train"), _body(kind, bounds)),
