@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -18,7 +18,7 @@ from app.api.application import Application
 from app.api.cursors import Cursors
 from app.api.dependencies import Batches, Services
 from app.api.envelope import EnvelopeLimits
-from app.api.fast_lane import FastLane, Span
+from app.api.fast_lane import FastLane
 from app.api.jwks import KeySource, open_keys
 from app.api.limits import Bodies, BodyCaps, ConcurrencyLimiter, RateLimiter
 from app.api.list_responses import UserLists
@@ -63,7 +63,8 @@ from app.bootstrap import (
 from app.config import Settings, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
-from app.infrastructure.tracing import Tracing, open_tracing
+from app.infrastructure.tracing import Tracing
+from app.tracing import connect_tracing
 
 log = telemetry.get_logger(__name__)
 
@@ -79,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings.jwt_jwks_url,
         settings.jwt_jwks_file,
     )
-    tracing = open_tracing(settings.traces_url, version("encore-recs"))
+    tracing = connect_tracing(settings, "api")
     app = Application(
         title="Encore",
         version=version("encore-recs"),
@@ -91,8 +92,6 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.assemble(every_router(settings.shows_operations), partial(bounds_of, settings))
     refuse_unreachable(app.routes, {"user_id": RESERVED_USER_IDS, "item_id": RESERVED_ITEM_IDS})
-    if tracing is not None:
-        tracing.instrument(app)
     app.state.operator_pages = health.OperatorPages(app.openapi)
     return app
 
@@ -161,7 +160,7 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         serving = make_serving(container, recorder, publish_to(background_events))
         stack.push_async_callback(serving.close)
         await serving.start()
-        wire_app_state(app, container, serving, keys, tracing, assignments, recorder)
+        wire_app_state(app, container, serving, keys, assignments, recorder)
         await requeue_pending_trainings(container)
         relay = OutboxRelay(
             container.database.outbox, container.database.dead_letters, container.publisher, container.clock
@@ -193,7 +192,6 @@ def wire_app_state(
     container: Container,
     serving: ServingStack,
     keys: KeySource,
-    tracing: Tracing | None,
     assignments: Assignments,
     recorder: RequestRecorder,
 ) -> None:
@@ -250,7 +248,7 @@ def wire_app_state(
         limiter,
         admission,
         bodies,
-        FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY, list_span(tracing)),
+        FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY),
     )
 
 
@@ -260,11 +258,6 @@ def batches_of(settings: Settings) -> Batches:
         person=min(settings.person_batch_events, settings.rate_limit_per_minute),
         service=min(settings.service_batch_events, settings.service_rate_limit_per_minute),
     )
-
-
-def list_span(tracing: Tracing | None) -> Span:
-    """What the fast lane enters around an answer: the framework, and so its instrumentation, is not asked there."""
-    return nullcontext if tracing is None else partial(tracing.request, "GET /api/v1/recs/{user_id}")
 
 
 def cursor_secret(settings: Settings) -> bytes:
