@@ -37,8 +37,10 @@ async def handle_validation_error(request: Request, error: Exception) -> Respons
 
 
 async def handle_http_error(request: Request, error: Exception) -> Response:
-    """A refusal of the framework's; one that wraps an error of ours is that error."""
+    """A refusal of the framework's; one that wraps an error of ours, or of a body's entries, is that error."""
     request_id = request_context_of(request.scope).request_id
+    if isinstance(error.__cause__, RequestValidationError):
+        return await handle_validation_error(request, error.__cause__)
     if isinstance(error.__cause__, EncoreError):
         return problem_response(problem_of(error.__cause__), request_id)
     status = error.status_code if isinstance(error, HTTPException) else 500

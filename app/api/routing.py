@@ -8,8 +8,9 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
-from starlette.types import Scope
+from starlette.types import Receive, Scope
 
+from app.api.body_validation import EntriesValidator
 from app.api.envelope import QUOTED_SLASH
 from app.api.limits import Sender
 from app.api.request_context import RequestContext, bounds_of, exchange_of, request_context_of, state_of
@@ -20,11 +21,21 @@ from app.domain.exceptions import CacheUnavailableError
 
 
 class StrictRequest(Request):
-    """Reads JSON bodies strictly (strict_json.py), large ones in the thread for them."""
+    """Reads JSON bodies strictly (strict_json.py), large ones in the thread for them; lists of entries are validated
+    there too.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, entries: EntriesValidator | None) -> None:
+        super().__init__(scope, receive)
+        self._entries = entries
 
     async def json(self) -> Any:
         body = await self.body()
-        return await apart(len(body), parse_json, body)
+        return await apart(len(body), self._read, body)
+
+    def _read(self, body: bytes) -> object:
+        value = parse_json(body)
+        return value if self._entries is None else self._entries.validate(value)
 
 
 class SecuredRoute(APIRoute):
@@ -33,6 +44,7 @@ class SecuredRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         policy = policy_of(self.endpoint)
         handler = super().get_route_handler()
+        entries = None if self.body_field is None else EntriesValidator.of(self.body_field.field_info.annotation)
 
         async def answer(request: Request) -> Response:
             call = request_context_of(request.scope)
@@ -40,7 +52,7 @@ class SecuredRoute(APIRoute):
             if policy.needs_limiter and call.is_uncounted:
                 raise CacheUnavailableError("requests cannot be counted at the moment")
             await take_body(request.scope, policy, call)
-            return await handler(StrictRequest(request.scope, request.receive))
+            return await handler(StrictRequest(request.scope, request.receive, entries))
 
         return answer
 

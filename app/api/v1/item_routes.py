@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
@@ -23,6 +24,7 @@ from app.api.v1.schemas.catalog_schemas import (
 )
 from app.api.v1.schemas.common import CursorPage, ItemIdPath
 from app.api.v1.schemas.list_schemas import ListAnswer, PopularParams, SimilarParams
+from app.application.offloading import apart
 from app.domain.entities import RESERVED_ITEM_IDS, Item
 from app.domain.exceptions import ConflictError, InputError
 from app.domain.keys import key_text
@@ -69,12 +71,10 @@ async def list_items(params: Annotated[PageParams, Query()], uses: ServicesDep, 
     responses=problem_responses(*CLOSED_PROBLEMS, *BODY_PROBLEMS),
 )
 @with_policy(require_scopes("catalog:write", is_bulk=True))
-async def put_items(body: BulkItems, uses: ServicesDep, call: ContextDep) -> BulkAnswer:
+async def put_items(body: BulkItems, uses: ServicesDep, call: ContextDep, request: Request) -> BulkAnswer:
     """Write many entries in one transaction. An entry older than the stored one loses silently."""
-    now = uses.clock()
-    for entry in body.items:
-        refuse_reserved(entry.item_id)
-    written = await uses.catalog.put_items([entry.item(entry.item_id, now) for entry in body.items])
+    items = await apart(len(await request.body()), items_of, body, uses.clock())
+    written = await uses.catalog.put_items(items)
     return BulkAnswer(received=len(body.items), written=written, request_id=call.request_id)
 
 
@@ -184,6 +184,13 @@ async def list_similar_items(
     page = await uses.recommendation.similar(item_id, params.limit)
     uses.record(call, "similar", page, started)
     return to_response(uses.user_lists.public(page, ("item_id", item_id), call, request.scope["headers"]))
+
+
+def items_of(body: BulkItems, now: datetime) -> list[Item]:
+    """The entries of a body. Raises InputError for an id that is a path word."""
+    for entry in body.items:
+        refuse_reserved(entry.item_id)
+    return [entry.item(entry.item_id, now) for entry in body.items]
 
 
 def refuse_reserved(item_id: str) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.application.offloading import apart
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS, Item, User
 from app.domain.exceptions import InputError
 from app.domain.stores import CatalogStore
@@ -18,6 +19,12 @@ from app.infrastructure.database.tables import event_ids, interactions, pair_sta
 from app.infrastructure.database.tables import items as items_table
 
 _REVISION = "catalog"
+_PAGED = {"insertmanyvalues_page_size": 100}
+"""Rows in one statement: putting a thousand together stops the event loop for tens of milliseconds."""
+
+_ENTRY_BYTES = 1_024
+"""About what an entry has: enough of them are made into rows beside the event loop."""
+
 _IS_LISTED = items_table.c.updated_at.is_not(None) & sa.not_(items_table.c.removed)
 
 
@@ -27,15 +34,15 @@ class SqlCatalogStore(CatalogStore):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         insert = connections.dialect.insert
-        self._upsert_items = rows.newest_wins(insert(items_table), items_table, "item_id").returning(
-            items_table.c.item_id
-        )
-        self._upsert_users = rows.newest_wins(insert(users), users, "user_id").returning(users.c.user_id)
+        upsert_items = rows.newest_wins(insert(items_table), items_table, "item_id")
+        self._upsert_items = upsert_items.returning(items_table.c.item_id).execution_options(**_PAGED)
+        upsert_users = rows.newest_wins(insert(users), users, "user_id")
+        self._upsert_users = upsert_users.returning(users.c.user_id).execution_options(**_PAGED)
         self._bury = rows.tombstone_of_a_user(insert(tombstones))
 
     async def upsert_items(self, items: Sequence[Item]) -> int:
         refuse_reserved_items(items)
-        values = [rows.item_row(item) for item in rows.newest(items, lambda item: item.item_id)]
+        values = await apart(len(items) * _ENTRY_BYTES, _item_rows, items)
         if not values:
             return 0
         async with self._connections.write() as connection:
@@ -110,7 +117,7 @@ class SqlCatalogStore(CatalogStore):
     async def upsert_users(self, users: Sequence[User]) -> int:
         if any(user.user_id in RESERVED_USER_IDS for user in users):
             raise InputError("this user id is reserved", "user_id")
-        values = [rows.user_row(user) for user in rows.newest(users, lambda user: user.user_id)]
+        values = await apart(len(users) * _ENTRY_BYTES, _user_rows, users)
         if not values:
             return 0
         async with self._connections.write() as connection:
@@ -165,3 +172,11 @@ def refuse_reserved_items(items: Sequence[Item]) -> None:
     """Raise InputError for an item whose id is a word of a route."""
     if any(item.item_id in RESERVED_ITEM_IDS for item in items):
         raise InputError("this item id is reserved", "item_id")
+
+
+def _item_rows(items: Sequence[Item]) -> list[dict[str, object]]:
+    return [rows.item_row(item) for item in rows.newest(items, lambda item: item.item_id)]
+
+
+def _user_rows(users: Sequence[User]) -> list[dict[str, object]]:
+    return [rows.user_row(user) for user in rows.newest(users, lambda user: user.user_id)]
