@@ -208,8 +208,7 @@ class Trainer:
                 await pulse
 
     async def _train(self, job: TrainingJob, tracker: ProgressTracker) -> TrainingJob:
-        seed = job.parameters.get("seed")
-        seed = seed if isinstance(seed, int) else self._seed
+        seed = asked if isinstance(asked := job.parameters.get("seed"), int) else self._seed
         tracker.at("reading", 0.0)
         with span("read"):
             snapshot = await read_snapshot(self._database, self._clock(), job.start_date, job.end_date)
@@ -274,9 +273,9 @@ class Trainer:
             user_feature_names=dataset.user_features.names if dataset.user_features else (),
         )
         model = replace(model, artifact_key=key, manifest_sha256=manifest_sha256)
-        saved = await asyncio.to_thread(with_canary, model, recommender)
-        await load_model(self._artifacts, saved, self._recommenders)
-        return saved
+        model = await asyncio.to_thread(with_canary, model, recommender)
+        await load_model(self._artifacts, model, self._recommenders)
+        return model
 
     async def _publish(self, model: ModelVersion, ended: TrainingJob, champion: Champion | None, now: datetime) -> None:
         """Row, champion, end of the job and the event about it."""
