@@ -52,7 +52,7 @@ from app.application.supervision import Loop, supervised, watch_lag
 from app.application.training.model_training import request_training, requeue_pending
 from app.bootstrap import (
     Container,
-    letter_bounds,
+    make_canaries,
     make_recorder,
     make_registry,
     make_results_reader,
@@ -64,6 +64,7 @@ from app.config import Settings, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
 from app.infrastructure.tracing import Tracing
+from app.policies import letter_bounds
 from app.tracing import connect_tracing
 
 log = telemetry.get_logger(__name__)
@@ -157,7 +158,7 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         recorder = make_recorder(container)
         stack.push_async_callback(recorder.flush, FLUSH_SECONDS)
         background_events = BackgroundEvents(container.publisher, container.clock)
-        serving = make_serving(container, recorder, publish_to(background_events))
+        serving = make_serving(container, recorder, publish_to(background_events), assignments.pinned)
         stack.push_async_callback(serving.close)
         await serving.start()
         wire_app_state(app, container, serving, keys, assignments, recorder)
@@ -216,6 +217,7 @@ def wire_app_state(
         limiter=limiter,
         catalog=serving.catalog,
         registry=make_registry(container),
+        canaries=make_canaries(container, "api"),
         model_changed=serving.wake,
         model_type=settings.train_model_type,
         trainings=database.trainings,

@@ -109,7 +109,17 @@ SERVED_SHARE = _gauge(
     "served_share", "Of the lists of the served model lately: empty, errors, taken_up.", "model_type", "what"
 )
 GUARDRAIL_BREACHES = _counter(
-    "guardrail_breaches_total", "Served models below their bounds: rolled_back or kept.", "model_type", "outcome"
+    "guardrail_breaches_total",
+    "Served models below their bounds: rolled_back, kept or canary_rolled_back.",
+    "model_type",
+    "outcome",
+)
+CANARY_SHARE = _gauge("canary_share", "Share of users who get a candidate's lists; 0 without a canary.", "model_type")
+CANARY_STEPS = _counter(
+    "canary_steps_total",
+    "Steps of canaries: started, advanced, promoted, rolled_back or stopped.",
+    "model_type",
+    "outcome",
 )
 SHADOW_OVERLAP = _histogram(
     "shadow_overlap_ratio", "Share of the first ten items that candidate and champion have in common.", buckets=_TENTHS

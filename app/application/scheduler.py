@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.application.ingestion.dead_letter_retention import LetterBounds, prune
 from app.application.reporting.reporter import job_name
+from app.application.serving.canaries import Canaries
 from app.application.training.model_training import TrainingRequest, request_training, requeue_pending
 from app.application.training.retention import remove_old_artifacts
 from app.domain.cron import Cron
@@ -59,6 +60,7 @@ class Scheduler:
     clock: Callable[[], datetime]
     timetable: Timetable
     slots: dict[str, datetime] = field(default_factory=dict)
+    canaries: Canaries | None = None
 
     async def tick(self) -> None:
         """Do what is due and not done."""
@@ -70,6 +72,8 @@ class Scheduler:
                 await self.train(slot)
         for name, cron in self.timetable.reports.items():
             await self.report(name, cron.latest(now))
+        if self.canaries is not None:
+            await self.canaries.tick(self.slots)
         if self.timetable.retention is not None:
             await self._retain(self.timetable.retention.latest(now))
 
