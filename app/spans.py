@@ -1,7 +1,7 @@
 """Spans: where a trace enters this process, what happens within it, and how it leaves for the next process.
 
 While nobody collects (`ENCORE_TRACES_URL` is not set) each of these is one comparison. While somebody does, a request
-is decided about before the SDK is touched, and what is not sampled makes no spans (docs/adr/0027). Names and attributes
+is decided about before the SDK is touched, and what is not sampled makes no spans (docs/adr/0029). Names and attributes
 are OpenTelemetry's stable semantic conventions, without those that hold paths, queries, addresses or statements: no
 attribute may name a person.
 """
@@ -120,7 +120,7 @@ def exemplar() -> dict[str, str] | None:
 def request(parent: str | None) -> AbstractContextManager[Span | None]:
     """The span of one HTTP request: of the caller's trace, or of a new one for a share of those who bring none.
 
-    Decided before the SDK is asked, whose own sampler costs more than a cached list (docs/adr/0027).
+    Decided before the SDK is asked, whose own sampler costs more than a cached list (docs/adr/0029).
     """
     tracer = _Collecting.tracer
     if tracer is None:
