@@ -21,8 +21,8 @@ from app.application.experimentation.experiment_service import ExperimentService
 from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.http_ingestion import EventIngestion
 from app.application.recommending.recommendation_service import RecommendationService
-from app.application.serving.model_server import ModelServer
 from app.application.serving.canaries import Canaries
+from app.application.serving.model_server import ModelServer
 from app.application.training.model_registry import ModelRegistry
 from app.application.training.model_training import TrainingRequest
 from app.domain.entities import TrainingJob
