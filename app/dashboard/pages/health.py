@@ -22,7 +22,7 @@ WAITING = {
 @st.fragment(run_every=REFRESH_SECONDS)
 def page() -> None:
     """Drawn anew every few seconds while somebody looks."""
-    health = api().get("/health")
+    health = api().get("/health/ready")
     status = f"The service is {health['status']} (version {health['version']})."
     (st.success if health["status"] == "ready" else st.warning)(status)
     st.subheader("Parts")
