@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,17 +32,6 @@ from tests.servers.process import ServerMissingError
 MEAN = {"mean": 0.31, "low": 0.28, "high": 0.34}
 JUDGED = {"metrics": {"ndcg@10": MEAN}, "slices": {"few events": {"users": 12, "metrics": {"ndcg@10": MEAN}}}}
 VERDICT = {"promote": False, "reasons": ["ndcg@10 is no better than the champion's"], "details": {}}
-
-PAGES = [
-    ("Health", "health"),
-    ("KPIs", "kpis"),
-    ("Models", "models"),
-    ("Trainings", "trainings"),
-    ("Experiments", "experiments"),
-    ("Try a user", "try-a-user"),
-    ("Catalogue", "catalogue"),
-    ("Dead letters", "dead-letters"),
-]
 
 
 @dataclass(frozen=True)
@@ -213,25 +201,6 @@ def test_a_key_that_only_reads_is_shown_what_it_may_see_and_can_do_nothing(stage
     assert page.get_by_role("button", name=re.compile("Make (un)?available")).is_disabled()
     page = stage.reader.open("models", "Models")
     page.get_by_text(re.compile(r"Models cannot be shown: .*\(403\)")).wait_for()
-
-
-@pytest.mark.parametrize(("title", "path"), PAGES)
-def test_every_page_can_be_used_without_eyes(stage: Stage, title: str, path: str) -> None:
-    """axe-core: names, roles, labels, contrast."""
-    page = stage.admin.open("" if path == "health" else path, title)
-    page.evaluate(AXE + "; 0")
-    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
-
-    worst = [
-        (one["id"], [node["html"][:200] for node in one["nodes"]])
-        for one in found["violations"]
-        if one["impact"] in ("serious", "critical") and one["id"] not in OF_STREAMLIT
-    ]
-    assert worst == []
-
-
-AXE = (files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")
-OF_STREAMLIT: frozenset[str] = frozenset()
 
 
 def test_no_page_asked_anybody_but_the_console(stage: Stage) -> None:
