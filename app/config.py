@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     artifact_copies: Path = Path("./var/artifact-copies")
     jobs_url: str = "local://"
     traces_url: str | None = None
+    traces_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of requests without a trace of their caller that begin one."""
 
     # credentials
     jwt_secret: SecretStr | None = None
@@ -98,6 +100,8 @@ class Settings(BaseSettings):
     """A listener for operators: probes, /metrics, /docs and /openapi.json, without credentials; without it: none."""
     cursor_secret: SecretStr | None = None
     """Signs cursors; the token secret does where there is one. Set it where replicas share a key set instead."""
+    compat: str = ""
+    """Older systems whose addresses are answered too, with commas: posts, movies, books."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 0
 
     # database
@@ -210,6 +214,11 @@ class Settings(BaseSettings):
     # logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
+
+    @property
+    def compat_systems(self) -> tuple[str, ...]:
+        """The names in `compat`, in the order given."""
+        return tuple(filter(None, map(str.strip, self.compat.split(","))))
 
     @property
     def shows_operations(self) -> bool:
