@@ -23,7 +23,7 @@ class Viewer(FastHttpUser):
 
     def on_start(self) -> None:
         self.user, self.headers = person()
-        self.seen = "item-0001"
+        self.seen = ""
 
     @task(20)
     def look(self) -> None:
@@ -38,6 +38,8 @@ class Viewer(FastHttpUser):
     @task(5)
     def similar(self) -> None:
         """What is like the first of it."""
+        if not self.seen:
+            return
         self.client.get(
             f"/api/v1/items/{self.seen}/similar", headers=self.headers, name="/api/v1/items/{item_id}/similar"
         )
@@ -45,5 +47,7 @@ class Viewer(FastHttpUser):
     @task(1)
     def rate(self) -> None:
         """An event, which changes the next list."""
+        if not self.seen:
+            return
         event = {"user_id": self.user, "video_id": self.seen, "rating": 4.0, "timestamp": datetime.now(UTC).isoformat()}
         self.client.post("/api/v1/events", json=event, headers=self.headers, name="/api/v1/events")
