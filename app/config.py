@@ -26,6 +26,7 @@ from app.config_secrets import MIN_SECRET_BYTES
 from app.domain.cron import Cron
 from app.domain.exceptions import ConfigurationError, InputError
 
+_JOB = "(train|evaluate|precompute|tick)"
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
 
@@ -49,7 +50,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ENCORE_", extra="forbid", frozen=True, hide_input_in_errors=True)
 
     environment: Literal["production", "development", "demo", "test"] = "production"
-
     # dependencies (docs/design.md §4)
     database_url: str = "sqlite+aiosqlite:///./var/encore.db"
     cache_url: str = "memory://"
@@ -102,9 +102,7 @@ class Settings(BaseSettings):
     dashboard_port: Annotated[int, Field(ge=1, le=65_535)] = 8501
     dashboard_api_url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "http://127.0.0.1:8080"
     dashboard_operations_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
-    """Where the console finds /metrics; without it: where the API is."""
     dashboard_api_key: SecretStr | None = None
-    """What the console may do, everybody may who reaches it."""
     cursor_secret: SecretStr | None = None
     """Signs cursors; the token secret does where there is one. Set it where replicas share a key set instead."""
     compat: str = ""
@@ -190,6 +188,13 @@ class Settings(BaseSettings):
     kpi_days: Annotated[int, Field(ge=1, le=366)] = 7
     retention_schedule: Schedule = "30 4 * * *"
     schedule_tick_seconds: Annotated[float, Field(ge=0.2, le=3_600)] = 30
+    worker_jobs: Annotated[str, Field(pattern=f"^{_JOB}(,{_JOB})*$")] = "train,evaluate,precompute,tick"
+    """What this worker does: a worker that only trains leaves the others to others."""
+    worker_health_host: str = "127.0.0.1"
+    worker_health_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    precompute_users: Annotated[int, Field(ge=0, le=10_000_000)] = 2_000
+    """Most recently active users whose lists are made after a promotion, where the cache is shared; 0: none."""
+    precompute_seconds: Seconds = 60
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 2
     worker_stop_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30
     model_poll_seconds: Annotated[float, Field(gt=0, le=15)] = 2
@@ -198,7 +203,6 @@ class Settings(BaseSettings):
     # events in
     event_max_age_days: Annotated[int, Field(ge=1, le=36_500)] = 400
     """Older events are refused: a clock gone wrong, not news. Raise it while old histories are loaded through Kafka."""
-
     dead_letter_max_rows: Annotated[int, Field(ge=100, le=100_000_000)] = 100_000
     dead_letter_max_bytes: Annotated[int, Field(ge=1_048_576, le=1_099_511_627_776)] = 268_435_456
     dead_letter_max_days: Annotated[int, Field(ge=1, le=3_650)] = 30
