@@ -7,6 +7,7 @@ from the YAML file named by ENCORE_CONFIG_FILE. Unknown names, weak secrets and 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +28,7 @@ from app.domain.cron import Cron
 from app.domain.exceptions import ConfigurationError, InputError
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
 
 
@@ -158,6 +160,10 @@ class Settings(BaseSettings):
     train_test_fraction: Annotated[float, Field(gt=0, lt=0.9)] = 0.1
     train_gate_margin: Annotated[float, Field(ge=-1, le=1)] = 0.01
     train_time_budget_seconds: Seconds = 120
+    train_blend_weights: Mapping[str, Share] = {}
+    """Weights of a hybrid's members by hand, and no other members; empty: training chooses."""
+    train_blend_floors: Mapping[str, Share] = {}
+    """The least share that a member has in what training chooses."""
     train_transformer: Literal["never", "gpu", "always"] = "never"
     """When selection tries the transformer, where torch is installed: where there is a GPU, or everywhere."""
     guardrail: bool = True
