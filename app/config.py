@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from app.config_checks import refuse_impossible
@@ -24,26 +24,10 @@ from app.config_names import (
 )
 from app.config_rules import rules_of
 from app.config_secrets import MIN_SECRET_BYTES
-from app.domain.cron import Cron
-from app.domain.exceptions import ConfigurationError, InputError
+from app.config_types import Schedule, Seconds, Share, Weight
+from app.domain.exceptions import ConfigurationError
 
 _JOB = "(train|evaluate|precompute|tick)"
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
-
-
-def _checked_schedule(text: str) -> str:
-    if text:
-        try:
-            Cron.parse(text)
-        except InputError as error:
-            raise ValueError(error.problem) from None
-    return text
-
-
-Schedule = Annotated[str, AfterValidator(_checked_schedule)]
-"""Five cron fields in UTC, or empty for never."""
 
 
 class Settings(BaseSettings):
