@@ -38,9 +38,13 @@ def replay_evaluate(
         from app.application.training.training_records import read_lineage
         from app.bootstrap import make_registry, make_replay_evaluator, open_candidate
         from app.domain.entities import Champion
+        from app.domain.exceptions import TrainingError
 
         version = await make_registry(container).show(model)
-        learnt_until = datetime.fromtimestamp(read_lineage(Champion(version, 0)).window.last_event, UTC)
+        try:
+            learnt_until = datetime.fromtimestamp(read_lineage(Champion(version, 0)).window.last_event, UTC)
+        except TrainingError:  # safe: a row that does not say what it has learnt from has learnt it before it was made
+            learnt_until = version.created_at
         now = container.clock()
         start = max(learnt_until, now - timedelta(days=DEFAULT_DAYS)) if since is None else since.replace(tzinfo=UTC)
         if start >= now:
