@@ -7,10 +7,11 @@ from the YAML file named by ENCORE_CONFIG_FILE. Unknown names, weak secrets and 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from app.config_checks import refuse_impossible
@@ -23,25 +24,10 @@ from app.config_names import (
 )
 from app.config_rules import rules_of
 from app.config_secrets import MIN_SECRET_BYTES
-from app.domain.cron import Cron
-from app.domain.exceptions import ConfigurationError, InputError
+from app.config_types import Schedule, Seconds, Share, Weight
+from app.domain.exceptions import ConfigurationError
 
 _JOB = "(train|evaluate|precompute|tick)"
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
-
-
-def _checked_schedule(text: str) -> str:
-    if text:
-        try:
-            Cron.parse(text)
-        except InputError as error:
-            raise ValueError(error.problem) from None
-    return text
-
-
-Schedule = Annotated[str, AfterValidator(_checked_schedule)]
-"""Five cron fields in UTC, or empty for never."""
 
 
 class Settings(BaseSettings):
@@ -50,7 +36,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ENCORE_", extra="forbid", frozen=True, hide_input_in_errors=True)
 
     environment: Literal["production", "development", "demo", "test"] = "production"
-
     # dependencies (docs/design.md §4)
     database_url: str = "sqlite+aiosqlite:///./var/encore.db"
     cache_url: str = "memory://"
@@ -99,6 +84,11 @@ class Settings(BaseSettings):
     admin_host: str = "127.0.0.1"
     admin_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     """A listener for operators: probes, /metrics, /docs and /openapi.json, without credentials; without it: none."""
+    dashboard_host: str = "127.0.0.1"
+    dashboard_port: Annotated[int, Field(ge=1, le=65_535)] = 8501
+    dashboard_api_url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "http://127.0.0.1:8080"
+    dashboard_operations_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    dashboard_api_key: SecretStr | None = None
     cursor_secret: SecretStr | None = None
     """Signs cursors; the token secret does where there is one. Set it where replicas share a key set instead."""
     compat: str = ""
@@ -159,6 +149,10 @@ class Settings(BaseSettings):
     train_test_fraction: Annotated[float, Field(gt=0, lt=0.9)] = 0.1
     train_gate_margin: Annotated[float, Field(ge=-1, le=1)] = 0.01
     train_time_budget_seconds: Seconds = 120
+    train_blend_weights: Mapping[str, Share] = {}
+    """Weights of a hybrid's members by hand, and no other members; empty: training chooses."""
+    train_blend_floors: Mapping[str, Share] = {}
+    """The least share that a member has in what training chooses."""
     train_transformer: Literal["never", "gpu", "always"] = "never"
     """When selection tries the transformer, where torch is installed: where there is a GPU, or everywhere."""
     guardrail: bool = True
@@ -199,7 +193,6 @@ class Settings(BaseSettings):
     # events in
     event_max_age_days: Annotated[int, Field(ge=1, le=36_500)] = 400
     """Older events are refused: a clock gone wrong, not news. Raise it while old histories are loaded through Kafka."""
-
     dead_letter_max_rows: Annotated[int, Field(ge=100, le=100_000_000)] = 100_000
     dead_letter_max_bytes: Annotated[int, Field(ge=1_048_576, le=1_099_511_627_776)] = 268_435_456
     dead_letter_max_days: Annotated[int, Field(ge=1, le=3_650)] = 30
