@@ -24,6 +24,7 @@ from app.api.limits import Bodies, BodyCaps, ConcurrencyLimiter, RateLimiter
 from app.api.list_responses import UserLists
 from app.api.middleware import RequestGuards
 from app.api.readiness import ReadinessCheck
+from app.api.recording import Recording
 from app.api.request_context import RequestLimits
 from app.api.routing import bulk_paths, refuse_unreachable
 from app.api.security import Authenticator
@@ -60,7 +61,7 @@ from app.bootstrap import (
     make_serving,
     open_container,
 )
-from app.config import Settings, require_credentials
+from app.config import Settings, pseudonym_secret, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
 from app.infrastructure.tracing import Tracing, open_tracing
@@ -210,6 +211,7 @@ def wire_app_state(
     database = container.database
     readiness = ReadinessCheck(serving.server, {"database": database.ping, "cache": container.cache.ping})
     app.state.readiness = readiness
+    app.state.recording = Recording(database.audit, container.clock, pseudonym_secret(settings))
     app.state.services = Services(
         recommendation=serving.lists,
         user_lists=lists,

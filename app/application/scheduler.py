@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from app.application.audit_trail import AuditTrail
 from app.application.ingestion.dead_letter_retention import LetterBounds, prune
 from app.application.reporting.reporter import job_name
 from app.application.training.model_training import TrainingRequest, request_training, requeue_pending
@@ -94,7 +95,10 @@ class Scheduler:
         key = f"schedule:{model_type}:{slot.isoformat()}"
         request = TrainingRequest(model_type, idempotency_key=key, body_sha256=key)
         try:
-            job = await request_training(self.database, self.jobs, self.recommenders, self.clock, request)
+            async with AuditTrail(self.database.audit, self.clock, "scheduler").change(
+                "training.start", model_type, keeps_failures=False
+            ):
+                job = await request_training(self.database, self.jobs, self.recommenders, self.clock, request)
         except TrainingRunningError as error:
             log.info("scheduled_training_postponed", slot=slot.isoformat(), running=error.training_id)
             return None
