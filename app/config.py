@@ -91,6 +91,12 @@ class Settings(BaseSettings):
     service_rate_limit_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] = 600_000
     trusted_proxies: str = ""
     """Addresses whose X-Forwarded-For is believed, with commas; everybody (`*`) is not a choice."""
+    tls_cert_file: Path | None = None
+    """With `tls_key_file`: the public listener speaks TLS 1.2 or newer; both are read again when they change."""
+    tls_key_file: Path | None = None
+    cors_origins: str = ""
+    """Origins whose pages may read answers, with commas; `*`: any, without credentials."""
+    cors_credentials: bool = False
     operations_open: bool | None = None
     """Whether /metrics, /docs and /openapi.json answer on the public port, too; without it: not in production."""
     admin_host: str = "127.0.0.1"

@@ -15,6 +15,7 @@ from fastapi import APIRouter, FastAPI
 from app import telemetry
 from app.api import health, openapi
 from app.api.application import Application
+from app.api.cors import CrossOrigin
 from app.api.cursors import Cursors
 from app.api.dependencies import Batches, Services
 from app.api.envelope import EnvelopeLimits
@@ -62,6 +63,7 @@ from app.bootstrap import (
     open_container,
 )
 from app.config import Settings, pseudonym_secret, require_credentials
+from app.config_edges import listed
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
 from app.infrastructure.tracing import Tracing, open_tracing
@@ -90,7 +92,9 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         lifespan=lambda app: lifespan(app, settings, keys, tracing),
     )
-    app.assemble(every_router(settings.shows_operations), partial(bounds_of, settings))
+    app.assemble(
+        every_router(settings.shows_operations), partial(bounds_of, settings), cross_origin=cross_origin_of(settings)
+    )
     refuse_unreachable(app.routes, {"user_id": RESERVED_USER_IDS, "item_id": RESERVED_ITEM_IDS})
     if tracing is not None:
         tracing.instrument(app)
@@ -134,6 +138,13 @@ def openapi_document() -> dict[str, Any]:
     for router in every_router():
         app.router.routes.extend(router.routes)
     return openapi.document(app)
+
+
+def cross_origin_of(settings: Settings) -> CrossOrigin | None:
+    """Which pages of other origins may read answers; None: none, and nothing is said about it."""
+    if not settings.cors_origins:
+        return None
+    return CrossOrigin(listed(settings.cors_origins), with_credentials=settings.cors_credentials)
 
 
 def bounds_of(settings: Settings, app: FastAPI) -> RequestLimits:
