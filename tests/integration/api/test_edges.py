@@ -171,7 +171,7 @@ def test_the_certificate_is_shown_renewed_without_a_restart_and_never_half(built
         before = secured.handshake()
         assert before["version"] == "TLSv1.3"
         assert secured.handshake(maximum_version=ssl.TLSVersion.TLSv1_2)["version"] == "TLSv1.2"
-        assert server.send(TLS_1_1_HELLO)[5:] == bytes([2, 70])  # fatal: protocol_version
+        assert not server.send(TLS_1_1_HELLO).startswith(b"\x16")  # an alert or nothing, and no ServerHello
         with pytest.raises(ssl.SSLCertVerificationError):
             secured.handshake("wrong.example")
         assert not server.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.1 2")
