@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     jwt_secret: SecretStr | None = None
     jwt_jwks_url: str | None = None
     jwt_jwks_file: Path | None = None
+    jwt_jwks_ca_file: Path | None = None
+    """Authorities to believe in place of the system's, for `jwt_jwks_url`."""
     jwt_issuer: str = "encore"
     jwt_audience: str = "encore"
     jwt_leeway_seconds: Annotated[float, Field(ge=0, le=30)] = 30

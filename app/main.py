@@ -81,6 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
         None if settings.jwt_secret is None else settings.jwt_secret.get_secret_value(),
         settings.jwt_jwks_url,
         settings.jwt_jwks_file,
+        settings.jwt_jwks_ca_file,
     )
     tracing = open_tracing(settings.traces_url, version("encore-recs"))
     app = Application(
