@@ -26,6 +26,7 @@ from app.config_secrets import MIN_SECRET_BYTES
 from app.domain.cron import Cron
 from app.domain.exceptions import ConfigurationError, InputError
 
+_JOB = "(train|evaluate|precompute|tick)"
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
 
@@ -58,13 +59,14 @@ class Settings(BaseSettings):
     artifact_copies: Path = Path("./var/artifact-copies")
     jobs_url: str = "local://"
     traces_url: str | None = None
+    traces_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of requests without a trace of their caller that begin one."""
 
     # credentials
     jwt_secret: SecretStr | None = None
     jwt_jwks_url: str | None = None
     jwt_jwks_file: Path | None = None
     jwt_jwks_ca_file: Path | None = None
-    """Authorities to believe in place of the system's, for `jwt_jwks_url`."""
     jwt_issuer: str = "encore"
     jwt_audience: str = "encore"
     jwt_leeway_seconds: Annotated[float, Field(ge=0, le=30)] = 30
@@ -94,10 +96,8 @@ class Settings(BaseSettings):
     trusted_proxies: str = ""
     """Addresses whose X-Forwarded-For is believed, with commas; everybody (`*`) is not a choice."""
     tls_cert_file: Path | None = None
-    """With `tls_key_file`: the public listener speaks TLS 1.2 or newer; both are read again when they change."""
     tls_key_file: Path | None = None
     cors_origins: str = ""
-    """Origins whose pages may read answers, with commas; `*`: any, without credentials."""
     cors_credentials: bool = False
     operations_open: bool | None = None
     """Whether /metrics, /docs and /openapi.json answer on the public port, too; without it: not in production."""
@@ -106,6 +106,8 @@ class Settings(BaseSettings):
     """A listener for operators: probes, /metrics, /docs and /openapi.json, without credentials; without it: none."""
     cursor_secret: SecretStr | None = None
     """Signs cursors; the token secret does where there is one. Set it where replicas share a key set instead."""
+    compat: str = ""
+    """Older systems whose addresses are answered too, with commas: posts, movies, books."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 0
 
     # database
@@ -142,7 +144,6 @@ class Settings(BaseSettings):
     request_log_days: Annotated[int, Field(ge=1, le=3_650)] = 90
     attribution_hours: Annotated[float, Field(gt=0, le=8_760)] = 24
     pseudonym_secret: SecretStr | None = None
-    """What users are hashed with in the request log; the token secret is used where there is one."""
 
     # signals: the weight of each kind of interaction, before decay
     weight_watch: Weight = 1.0
@@ -172,7 +173,6 @@ class Settings(BaseSettings):
     guardrail_max_errors: Annotated[float, Field(ge=0, le=1)] = 0.05
     guardrail_max_hit_drop: Annotated[float, Field(ge=0, le=1)] = 0.5
     shadow_model: str = ""
-    """A version to try beside the champion, unseen; empty: none."""
     shadow_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     train_keep_versions: Annotated[int, Field(ge=1, le=100)] = 5
     train_lease_seconds: Seconds = 60
@@ -187,6 +187,13 @@ class Settings(BaseSettings):
     kpi_days: Annotated[int, Field(ge=1, le=366)] = 7
     retention_schedule: Schedule = "30 4 * * *"
     schedule_tick_seconds: Annotated[float, Field(ge=0.2, le=3_600)] = 30
+    worker_jobs: Annotated[str, Field(pattern=f"^{_JOB}(,{_JOB})*$")] = "train,evaluate,precompute,tick"
+    """What this worker does: a worker that only trains leaves the others to others."""
+    worker_health_host: str = "127.0.0.1"
+    worker_health_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    precompute_users: Annotated[int, Field(ge=0, le=10_000_000)] = 2_000
+    """Most recently active users whose lists are made after a promotion, where the cache is shared; 0: none."""
+    precompute_seconds: Seconds = 60
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 2
     worker_stop_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30
     model_poll_seconds: Annotated[float, Field(gt=0, le=15)] = 2
@@ -218,6 +225,11 @@ class Settings(BaseSettings):
     # logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
+
+    @property
+    def compat_systems(self) -> tuple[str, ...]:
+        """The names in `compat`, in the order given."""
+        return tuple(filter(None, map(str.strip, self.compat.split(","))))
 
     @property
     def shows_operations(self) -> bool:

@@ -65,3 +65,9 @@ class CrossOrigin:
         if len(found) != 1:
             return b""
         return ANYBODY.encode() if self._is_open else found[0]
+
+
+def allowing(origins: str, with_credentials: bool) -> CrossOrigin | None:
+    """Which pages of other origins (with commas) may read answers; None: none, and nothing is said about it."""
+    listed = list(filter(None, map(str.strip, origins.split(","))))
+    return CrossOrigin(listed, with_credentials=with_credentials) if listed else None

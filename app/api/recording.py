@@ -26,23 +26,23 @@ class Recording:
     clock: Callable[[], datetime]
     secret: bytes
 
+    def origin(self, call: RequestContext) -> Origin:
+        """Where a request comes from, as its rows have it."""
+        key_id = None if call.principal is None else call.principal.key_id
+        return Origin(key_id, address_pseudonym(self.secret, call.address), call.request_id)
+
     @asynccontextmanager
     async def of(
         self, act: RecordedAct, call: RequestContext, path_parameters: Mapping[str, str]
     ) -> AsyncIterator[None]:
         """While the route does it. Raises DatabaseUnavailableError, and then nothing is done."""
         principal = call.principal
-        origin = Origin(
-            None if principal is None else principal.key_id,
-            address_pseudonym(self.secret, call.address),
-            call.request_id,
-        )
         target = "" if act.parameter is None else path_parameters[act.parameter]
         actor = "nobody" if principal is None else principal.limit_key
         if act.parameter == OWNER:
             is_self = principal is not None and principal.subject == target and not principal.is_service
             target = f"user:{subject_pseudonym(self.secret, target)}"
             actor = "user:self" if is_self else actor
-        with asked_from(origin):
+        with asked_from(self.origin(call)):
             async with AuditTrail(self.store, self.clock, actor).change(act.name, target):
                 yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope
@@ -18,6 +18,7 @@ from app.api.request_context import RequestContext, bounds_of, exchange_of, requ
 from app.api.security import Policy, act_of, authorise, policy_of
 from app.api.strict_json import parse_json
 from app.application.offloading import apart
+from app.domain.audit_scope import asked_from
 from app.domain.exceptions import CacheUnavailableError
 
 
@@ -54,9 +55,12 @@ class SecuredRoute(APIRoute):
                 raise CacheUnavailableError("requests cannot be counted at the moment")
             await take_body(request.scope, policy, call)
             strict = StrictRequest(request.scope, request.receive, entries)
-            if act is None:
+            if act is None and not policy.needs_limiter:
                 return await handler(strict)
             recording: Recording = state_of(request.scope).recording
+            if act is None:  # whatever an operator's use case puts on record itself knows where it comes from
+                with asked_from(recording.origin(call)):
+                    return await handler(strict)
             async with recording.of(act, call, request.path_params):
                 return await handler(strict)
 
@@ -89,6 +93,23 @@ async def take_body(scope: Scope, policy: Policy, call: RequestContext) -> None:
     gateway = state_of(scope).gateway
     await exchange.take_body(gateway.bodies, sender, bounds.deadline_seconds)
     await exchange.admit(gateway.admission, is_user_read=False)
+
+
+def without_repeats(routers: Iterable[APIRouter]) -> list[APIRouter]:
+    """The routers without routes of a method and path that an earlier one has."""
+    taken: set[tuple[str, str]] = set()
+    kept = []
+    for router in routers:
+        own = APIRouter()
+        for route in router.routes:
+            names = (
+                {(method, route.path) for method in route.methods or ()} if isinstance(route, SecuredRoute) else set()
+            )
+            if names.isdisjoint(taken):
+                own.routes.append(route)
+                taken |= names
+        kept.append(own)
+    return kept
 
 
 def literal_paths(routes: Iterable[BaseRoute]) -> frozenset[str]:

@@ -38,8 +38,8 @@ class Process:
             return read_all(connection)
 
     def is_alive(self) -> bool:
-        plain = HTTPConnection("127.0.0.1", self.port, timeout=5)
-        secure = None if self.tls is None else HTTPSConnection("127.0.0.1", self.port, timeout=5, context=self.tls)
+        plain = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        secure = None if self.tls is None else HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self.tls)
         with contextlib.closing(secure or plain) as connection:
             connection.request("GET", f"/api/v1/recs/{FAN}", headers=bearer(FAN))
             answer = connection.getresponse()

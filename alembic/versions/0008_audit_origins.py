@@ -1,6 +1,6 @@
 """The audit log says where an act came from; the version of the hash says whether that is in it.
 
-Revision: 0007, after 0006. Rows that are there, and those that an older process still writes, are of version 1.
+Revision: 0008, after 0007. Rows that are there, and those that an older process still writes, are of version 1.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from alembic import op
 
 from app.infrastructure.database.schema_definition import schema
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
