@@ -52,7 +52,8 @@ from app.application.reporting.report_gauges import watch_reports
 from app.application.scheduler import tick_for_ever
 from app.application.serving_stack import ServingStack
 from app.application.supervision import Loop, supervised, watch_lag
-from app.application.training.model_training import request_training, requeue_pending
+from app.application.training.model_training import request_training
+from app.application.training.requeueing import requeue_pending
 from app.bootstrap import (
     Container,
     make_canaries,

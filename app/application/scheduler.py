@@ -11,7 +11,8 @@ from app.application.audit_trail import AuditTrail
 from app.application.ingestion.dead_letter_retention import LetterBounds, prune
 from app.application.reporting.reporter import job_name
 from app.application.serving.canaries import Canaries
-from app.application.training.model_training import TrainingRequest, request_training, requeue_pending
+from app.application.training.model_training import TrainingRequest, request_training
+from app.application.training.requeueing import requeue_pending
 from app.application.training.retention import remove_old_artifacts
 from app.domain.cron import Cron
 from app.domain.entities import TrainingJob
