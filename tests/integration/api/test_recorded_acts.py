@@ -34,8 +34,8 @@ EXPERIMENT = {
     "share": 0.5,
     "arms": [{"name": "control", "share": 0.5}, {"name": "popular", "share": 0.5, "type": "popular"}],
 }
-NO_ACTS = {"startCanary", "stopCanary", "putItem", "patchItem", "putItems", "putUser", "putUsers"}
-"""Canaries put on record what they do. The others write entries: the catalog is kept up by services all day, and tells
+NO_ACTS = {"startCanary", "stopCanary", "replayDeadLetters", "putItem", "patchItem", "putItems", "putUser", "putUsers"}
+"""Canaries and replays put on record what they do. The others write entries: the catalog is kept up by services all day, and tells
 by its own times what is newer.
 """
 
