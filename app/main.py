@@ -76,8 +76,7 @@ from app.tracing import connect_tracing
 
 log = telemetry.get_logger(__name__)
 
-FLUSH_SECONDS = 3.0
-"""How long a shutdown waits for events that may be lost."""
+FLUSH_SECONDS = 3.0  # how long a shutdown waits for events that may be lost
 
 
 COMPAT: Mapping[str, APIRouter] = {"posts": posts.routes, "movies": movies.routes, "books": books.routes}
@@ -104,9 +103,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lambda app: lifespan(app, settings, keys, tracing),
     )
     routers = every_router(settings.shows_operations, settings.compat_systems)
-    app.assemble(
-        routers, partial(bounds_of, settings), cross_origin=allowing(settings.cors_origins, settings.cors_credentials)
-    )
+    pages = allowing(settings.cors_origins, settings.cors_credentials)
+    app.assemble(routers, partial(bounds_of, settings), cross_origin=pages)
     refuse_unreachable(app.routes, {"user_id": RESERVED_USER_IDS, "item_id": RESERVED_ITEM_IDS})
     app.state.operator_pages = health.OperatorPages(app.openapi)
     return app
@@ -298,6 +296,5 @@ def cursor_secret(settings: Settings) -> bytes:
 
 
 async def requeue_pending_trainings(container: Container) -> None:
-    """Ring for trainings that an earlier process left queued; without database or broker the next start does it."""
-    with suppress(UnavailableError):
+    with suppress(UnavailableError):  # without database or broker the next start does it
         await requeue_pending(container.database, container.jobs)

@@ -35,9 +35,7 @@ EXPERIMENT = {
     "arms": [{"name": "control", "share": 0.5}, {"name": "popular", "share": 0.5, "type": "popular"}],
 }
 NO_ACTS = {"startCanary", "stopCanary", "replayDeadLetters", "putItem", "patchItem", "putItems", "putUser", "putUsers"}
-"""Canaries and replays put on record what they do. The others write entries: the catalog is kept up by services all day, and tells
-by its own times what is newer.
-"""
+"""Canaries and replays put themselves on record; the others write entries, as services do all day."""
 
 
 @pytest.fixture(scope="module")
