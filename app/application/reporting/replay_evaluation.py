@@ -30,6 +30,9 @@ from app.domain.stores import InteractionStore
 MAX_LISTS = 20_000
 """The newest lists that are judged: each costs the candidate a list of its own."""
 
+SHORTEST_DAYS = 1 / 24
+"""Of less than an hour of lists nobody knows how many a day there are: they count as an hour's."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
@@ -77,7 +80,7 @@ class ReplayEvaluator:
         columns = await self._interactions.columns(None, until)
         users = [user_pseudonym(self._secret, user_id) for user_id in columns.user_ids]
         events = AttributedEvents(columns, users, self._attribution.total_seconds(), since.timestamp())
-        places, lists = deque[_Place](maxlen=max_lists), 0
+        places, lists, first = deque[_Place](maxlen=max_lists), 0, until
 
         def take(batch: list[RequestEntry]) -> None:
             for number, entry in enumerate(batch, start=lists):
@@ -90,7 +93,8 @@ class ReplayEvaluator:
             counted = [entry for entry in batch if entry.surface == "recs" and not entry.is_preview]
             await asyncio.to_thread(take, counted)
             lists += len(counted)
-        days = max((until - since) / timedelta(days=1), 1e-9)
+            first = min((first, *(entry.at for entry in counted)))
+        days = max((until - first) / timedelta(days=1), SHORTEST_DAYS)
         pool = serving.ranking_policy.exploration.pool
 
         def judged() -> PlaceValue:
