@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     jwt_secret: SecretStr | None = None
     jwt_jwks_url: str | None = None
     jwt_jwks_file: Path | None = None
+    jwt_jwks_ca_file: Path | None = None
     jwt_issuer: str = "encore"
     jwt_audience: str = "encore"
     jwt_leeway_seconds: Annotated[float, Field(ge=0, le=30)] = 30
@@ -79,6 +80,10 @@ class Settings(BaseSettings):
     service_rate_limit_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] = 600_000
     trusted_proxies: str = ""
     """Addresses whose X-Forwarded-For is believed, with commas; everybody (`*`) is not a choice."""
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    cors_origins: str = ""
+    cors_credentials: bool = False
     operations_open: bool | None = None
     """Whether /metrics, /docs and /openapi.json answer on the public port, too; without it: not in production."""
     admin_host: str = "127.0.0.1"
@@ -129,7 +134,6 @@ class Settings(BaseSettings):
     request_log_days: Annotated[int, Field(ge=1, le=3_650)] = 90
     attribution_hours: Annotated[float, Field(gt=0, le=8_760)] = 24
     pseudonym_secret: SecretStr | None = None
-    """What users are hashed with in the request log; the token secret is used where there is one."""
 
     # signals: the weight of each kind of interaction, before decay
     weight_watch: Weight = 1.0
@@ -163,7 +167,6 @@ class Settings(BaseSettings):
     guardrail_max_errors: Annotated[float, Field(ge=0, le=1)] = 0.05
     guardrail_max_hit_drop: Annotated[float, Field(ge=0, le=1)] = 0.5
     shadow_model: str = ""
-    """A version to try beside the champion, unseen; empty: none."""
     shadow_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     train_keep_versions: Annotated[int, Field(ge=1, le=100)] = 5
     train_lease_seconds: Seconds = 60

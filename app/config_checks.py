@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
+from app.config_edges import edge_problems
 from app.config_names import setting_name
 from app.config_secrets import weakness
 from app.domain.addresses import is_safe_address
@@ -34,7 +35,7 @@ MIN_PREFIX = {4: 8, 6: 16}
 
 def refuse_impossible(settings: Settings) -> None:
     """Raise ConfigurationError for combinations that cannot be meant, and for secrets that protect nothing."""
-    for checks in (_secrets, _credentials, _addresses, _http, _times, _lists, _training, _places):
+    for checks in (_secrets, _credentials, _addresses, _http, edge_problems, _times, _lists, _training, _places):
         for setting, problem in checks(settings):
             raise ConfigurationError(setting, problem)
 

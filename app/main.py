@@ -16,6 +16,7 @@ from app import telemetry
 from app.api import health, openapi
 from app.api.application import Application
 from app.api.compat import books, movies, posts
+from app.api.cors import allowing
 from app.api.cursors import Cursors
 from app.api.dependencies import Batches, Services
 from app.api.envelope import EnvelopeLimits
@@ -25,6 +26,7 @@ from app.api.limits import Bodies, BodyCaps, ConcurrencyLimiter, RateLimiter
 from app.api.list_responses import UserLists
 from app.api.middleware import RequestGuards
 from app.api.readiness import ReadinessCheck
+from app.api.recording import Recording
 from app.api.request_context import RequestLimits
 from app.api.routing import bulk_paths, refuse_unreachable, without_repeats
 from app.api.security import Authenticator
@@ -52,7 +54,8 @@ from app.application.reporting.report_gauges import watch_reports
 from app.application.scheduler import tick_for_ever
 from app.application.serving_stack import ServingStack
 from app.application.supervision import Loop, supervised, watch_lag
-from app.application.training.model_training import request_training, requeue_pending
+from app.application.training.model_training import request_training
+from app.application.training.requeueing import requeue_pending
 from app.bootstrap import (
     Container,
     make_canaries,
@@ -63,7 +66,7 @@ from app.bootstrap import (
     make_serving,
     open_container,
 )
-from app.config import Settings, require_credentials
+from app.config import Settings, pseudonym_secret, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
 from app.infrastructure.tracing import Tracing
@@ -73,8 +76,7 @@ from app.tracing import connect_tracing
 
 log = telemetry.get_logger(__name__)
 
-FLUSH_SECONDS = 3.0
-"""How long a shutdown waits for events that may be lost."""
+FLUSH_SECONDS = 3.0  # how long a shutdown waits for events that may be lost
 
 
 COMPAT: Mapping[str, APIRouter] = {"posts": posts.routes, "movies": movies.routes, "books": books.routes}
@@ -88,6 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
         None if settings.jwt_secret is None else settings.jwt_secret.get_secret_value(),
         settings.jwt_jwks_url,
         settings.jwt_jwks_file,
+        settings.jwt_jwks_ca_file,
     )
     tracing = connect_tracing(settings, "api")
     app = Application(
@@ -99,7 +102,9 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         lifespan=lambda app: lifespan(app, settings, keys, tracing),
     )
-    app.assemble(every_router(settings.shows_operations, settings.compat_systems), partial(bounds_of, settings))
+    routers = every_router(settings.shows_operations, settings.compat_systems)
+    pages = allowing(settings.cors_origins, settings.cors_credentials)
+    app.assemble(routers, partial(bounds_of, settings), cross_origin=pages)
     refuse_unreachable(app.routes, {"user_id": RESERVED_USER_IDS, "item_id": RESERVED_ITEM_IDS})
     app.state.operator_pages = health.OperatorPages(app.openapi)
     return app
@@ -224,6 +229,7 @@ def wire_app_state(
     database = container.database
     readiness = ReadinessCheck(serving.server, {"database": database.ping, "cache": container.cache.ping})
     app.state.readiness = readiness
+    app.state.recording = Recording(database.audit, container.clock, pseudonym_secret(settings))
     app.state.services = Services(
         recommendation=serving.lists,
         user_lists=lists,
@@ -290,6 +296,5 @@ def cursor_secret(settings: Settings) -> bytes:
 
 
 async def requeue_pending_trainings(container: Container) -> None:
-    """Ring for trainings that an earlier process left queued; without database or broker the next start does it."""
-    with suppress(UnavailableError):
+    with suppress(UnavailableError):  # without database or broker the next start does it
         await requeue_pending(container.database, container.jobs)

@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import Receive, Scope, Send
 
 from app.api import exception_handlers, openapi
+from app.api.cors import CrossOrigin
 from app.api.middleware import PROBES, BoundaryMiddleware
 from app.api.request_context import RequestLimits
 from app.api.routing import literal_paths, methods_at, refuse_undeclared
@@ -33,6 +34,7 @@ class Application(FastAPI):
         routers: Iterable[APIRouter],
         limits: Callable[[FastAPI], RequestLimits],
         uncounted: Collection[str] = PROBES,
+        cross_origin: CrossOrigin | None = None,
     ) -> None:
         """Take the routes and put the boundary before them. Raises TypeError for a route without a policy.
 
@@ -48,4 +50,5 @@ class Application(FastAPI):
             bounds=limits(self),
             methods_at=partial(methods_at, self),
             uncounted=uncounted,
+            cross_origin=cross_origin,
         )

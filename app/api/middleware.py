@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import spans, telemetry
 from app.api import envelope, problems
+from app.api.cors import CrossOrigin
 from app.api.fast_lane import FastLane
 from app.api.limits import Bodies, ConcurrencyLimiter, RateLimiter
 from app.api.problems import Problem, problem_of
@@ -75,8 +76,10 @@ class BoundaryMiddleware:
         bounds: RequestLimits,
         methods_at: Callable[[str], frozenset[str]],
         uncounted: Collection[str] = PROBES,
+        cross_origin: CrossOrigin | None = None,
     ) -> None:
         self._app = app
+        self._cross_origin = cross_origin
         self._uncounted = uncounted
         self._bounds = bounds
         self._methods_at = methods_at
@@ -85,6 +88,8 @@ class BoundaryMiddleware:
         started = time.perf_counter()
         method = scope["method"]
         call = RequestContext(request_id_from(scope["headers"]), address=client_address(scope))
+        if self._cross_origin is not None:
+            call.standing = self._cross_origin.standing_headers(scope["headers"])
         exchange = Exchange(scope, receive, send, call, self._cap(scope["path"]))
         if b"%" in scope["raw_path"]:
             with suppress(UnicodeDecodeError):  # refused in a moment
@@ -136,7 +141,11 @@ class BoundaryMiddleware:
 
     async def _serve(self, scope: Scope, exchange: Exchange, call: RequestContext) -> None:
         if scope["method"] == "OPTIONS":
-            await exchange.answer(204, [allow_header(self._methods_at(scope["path"]))], b"")
+            allowed = self._methods_at(scope["path"])
+            asked = (
+                () if self._cross_origin is None else self._cross_origin.preflight_headers(scope["headers"], allowed)
+            )
+            await exchange.answer(204, [allow_header(allowed), *asked], b"")
             return
         async with exchange.within(self._bounds.deadline_seconds):
             if scope["path"] not in self._uncounted and await self._admitted(scope, exchange, call):

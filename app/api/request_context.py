@@ -55,6 +55,8 @@ class RequestContext:
     quota: RateLimitStatus | None = None
     reply: CacheReply | None = None
     is_uncounted: bool = False
+    standing: Sequence[tuple[bytes, bytes]] = STANDING_HEADERS
+    """STANDING_HEADERS, or what pages of other origins get in their place (cors.py)."""
 
 
 def exchange_of(scope: Scope) -> Exchange:
@@ -85,7 +87,7 @@ def request_id_from(headers: Sequence[tuple[bytes, bytes]]) -> str:
 
 def common_headers(call: RequestContext) -> list[tuple[bytes, bytes]]:
     """The headers that every answer to this call gets."""
-    headers = [(b"x-request-id", call.request_id.encode()), *STANDING_HEADERS]
+    headers = [(b"x-request-id", call.request_id.encode()), *call.standing]
     return headers if call.quota is None else headers + quota_headers(call.quota)
 
 

@@ -13,10 +13,12 @@ from starlette.types import Receive, Scope
 from app.api.body_validation import EntriesValidator
 from app.api.envelope import QUOTED_SLASH
 from app.api.limits import Sender
+from app.api.recording import Recording
 from app.api.request_context import RequestContext, bounds_of, exchange_of, request_context_of, state_of
-from app.api.security import Policy, authorise, policy_of
+from app.api.security import Policy, act_of, authorise, policy_of
 from app.api.strict_json import parse_json
 from app.application.offloading import apart
+from app.domain.audit_scope import asked_from
 from app.domain.exceptions import CacheUnavailableError
 
 
@@ -42,7 +44,7 @@ class SecuredRoute(APIRoute):
     """Refuses to exist without a declared policy; decides on credentials before the body is touched."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        policy = policy_of(self.endpoint)
+        policy, act = policy_of(self.endpoint), act_of(self.endpoint)
         handler = super().get_route_handler()
         entries = None if self.body_field is None else EntriesValidator.of(self.body_field.field_info.annotation)
 
@@ -52,7 +54,15 @@ class SecuredRoute(APIRoute):
             if policy.needs_limiter and call.is_uncounted:
                 raise CacheUnavailableError("requests cannot be counted at the moment")
             await take_body(request.scope, policy, call)
-            return await handler(StrictRequest(request.scope, request.receive, entries))
+            strict = StrictRequest(request.scope, request.receive, entries)
+            if act is None and not policy.needs_limiter:
+                return await handler(strict)
+            recording: Recording = state_of(request.scope).recording
+            if act is None:  # whatever an operator's use case puts on record itself knows where it comes from
+                with asked_from(recording.origin(call)):
+                    return await handler(strict)
+            async with recording.of(act, call, request.path_params):
+                return await handler(strict)
 
         return answer
 

@@ -35,6 +35,8 @@ class Principal:
     subject: str
     scopes: frozenset[str]
     is_service: bool
+    key_id: str | None = None
+    """The API key, or the key that signed the token."""
 
     @property
     def limit_key(self) -> str:
@@ -87,11 +89,20 @@ def require_scopes(
     )
 
 
-def with_policy(policy: Policy) -> Callable[[F], F]:
-    """Declare the policy of a route's function."""
+@dataclass(frozen=True, slots=True)
+class RecordedAct:
+    """What a route does, for the audit log: the name of the act, and the path parameter that says on what."""
+
+    name: str
+    parameter: str | None = None
+
+
+def with_policy(policy: Policy, act: RecordedAct | None = None) -> Callable[[F], F]:
+    """Declare the policy of a route's function, and the act that is put on record when it is called."""
 
     def declare(endpoint: F) -> F:
         endpoint.policy = policy  # type: ignore[attr-defined]  # functions carry attributes; `policy_of` reads it
+        endpoint.act = act  # type: ignore[attr-defined]  # `act_of` reads it
         return endpoint
 
     return declare
@@ -103,6 +114,12 @@ def policy_of(endpoint: Callable[..., object]) -> Policy:
     if not isinstance(policy, Policy) or not (policy.public or policy.scopes):
         raise TypeError(f"{endpoint.__module__}.{endpoint.__name__} declares no policy: add @guarded(…)")
     return policy
+
+
+def act_of(endpoint: Callable[..., object]) -> RecordedAct | None:
+    """The act that calls of this function are, if they are on record."""
+    act: RecordedAct | None = getattr(endpoint, "act", None)
+    return act
 
 
 def authorise(policy: Policy, principal: Principal | None, path_parameters: Mapping[str, str]) -> None:
@@ -170,7 +187,8 @@ class Authenticator:
         unverified = tokens.parse_unverified(token)
         key = await self._keys.find(unverified.key_id)
         claims = tokens.verify(unverified, key, self._policy, self._clock().timestamp())
-        return Principal(claims.subject, claims.scopes, is_service=False), claims.expires_at
+        principal = Principal(claims.subject, claims.scopes, is_service=False, key_id=unverified.key_id)
+        return principal, claims.expires_at
 
     async def _service(self, text: bytes, is_suspect: bool) -> tuple[Principal, float]:
         find = self._api_keys.verify_listed if is_suspect else self._api_keys.verify
@@ -178,7 +196,7 @@ class Authenticator:
         if key is None:
             raise AuthenticationError
         until = float("inf") if key.expires_at is None else key.expires_at.timestamp()
-        return Principal(key.client, key.scopes, is_service=True), until
+        return Principal(key.client, key.scopes, is_service=True, key_id=key.key_id), until
 
     def _remember(self, credentials: bytes, principal: Principal, until: float) -> None:
         limit = self._clock().timestamp() + CACHED_SECONDS

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
 
 from app.application.invalidation.list_invalidation import ListInvalidator
+from app.domain.audit_scope import describe
 from app.domain.entities import Item, User
 from app.domain.exceptions import InputError, NotFoundError, PreconditionError
 from app.domain.stores import CatalogStore
@@ -67,7 +68,8 @@ class CatalogService:
 
     async def remove_item(self, item_id: str) -> None:
         """As `remove_items`. Raises NotFoundError, and then nothing is marked as removed."""
-        await self.get_item(item_id)
+        item = await self.get_item(item_id)
+        describe(before={"title": item.title, "updated_at": item.updated_at.isoformat()})
         if not await self.remove_items((item_id,)):
             raise NotFoundError("item")
 

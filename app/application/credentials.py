@@ -15,11 +15,12 @@ import re
 import secrets
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import jwt
 
+from app.domain.audit_scope import describe
 from app.domain.entities import ApiKey
 from app.domain.exceptions import InputError, NotFoundError
 from app.domain.identifiers import as_id, is_id
@@ -106,6 +107,7 @@ class ApiKeys:
         secret = secrets.token_urlsafe(32)
         expires = None if lifetime_days is None else now + timedelta(days=lifetime_days)
         key = ApiKey(key_id, client, _digest(secret), frozenset(scopes), now, expires)
+        describe(target=client, after=key_facts(key))
         await self._store.add(key)
         body = f"rec_{self._environment}_{key_id}_{secret}"
         return key, f"{body}_{_checksum(body)}"
@@ -116,8 +118,12 @@ class ApiKeys:
 
     async def revoke(self, key_id: str) -> None:
         """End a key; servers notice within a minute. NotFoundError if there is none by that id."""
-        if not await self._store.revoke(key_id, self._clock()):
+        key, now = await self._store.get(key_id), self._clock()
+        if key is None:
             raise NotFoundError("API key")
+        revoked = key if key.revoked_at is not None else replace(key, revoked_at=now)
+        describe(before=key_facts(key), after=key_facts(revoked))
+        await self._store.revoke(key_id, now)
 
     async def verify(self, text: str) -> ApiKey | None:
         """The stored key if `text` is it and it is neither revoked nor expired; one database read, none if malformed.
@@ -152,6 +158,18 @@ class ApiKeys:
 def is_active(key: ApiKey, now: datetime) -> bool:
     """True while the key is neither revoked nor expired."""
     return (key.revoked_at is None or key.revoked_at > now) and (key.expires_at is None or key.expires_at > now)
+
+
+def key_facts(key: ApiKey) -> dict[str, object]:
+    """What may be shown of a key."""
+    return {
+        "key_id": key.key_id,
+        "client": key.client,
+        "scopes": " ".join(sorted(key.scopes)),
+        "created_at": key.created_at.isoformat(timespec="seconds"),
+        "expires_at": key.expires_at and key.expires_at.isoformat(timespec="seconds"),
+        "revoked_at": key.revoked_at and key.revoked_at.isoformat(timespec="seconds"),
+    }
 
 
 def _refuse_unknown_scopes(scopes: Collection[str]) -> None:

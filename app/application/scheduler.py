@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from app.application.audit_trail import AuditTrail
 from app.application.ingestion.dead_letter_retention import LetterBounds, prune
 from app.application.reporting.reporter import job_name
 from app.application.serving.canaries import Canaries
-from app.application.training.model_training import TrainingRequest, request_training, requeue_pending
+from app.application.training.model_training import TrainingRequest, request_training
+from app.application.training.requeueing import requeue_pending
 from app.application.training.retention import remove_old_artifacts
 from app.domain.cron import Cron
 from app.domain.entities import TrainingJob
@@ -99,8 +101,10 @@ class Scheduler:
         key = f"schedule:{model_type}:{slot.isoformat()}"
         request = TrainingRequest(model_type, idempotency_key=key, body_sha256=key)
         try:
+            trail = AuditTrail(self.database.audit, self.clock, "scheduler")
             with traced(None, "schedule training"):
-                job = await request_training(self.database, self.jobs, self.recommenders, self.clock, request)
+                async with trail.change("training.start", model_type, keeps_failures=False):
+                    job = await request_training(self.database, self.jobs, self.recommenders, self.clock, request)
         except TrainingRunningError as error:
             log.info("scheduled_training_postponed", slot=slot.isoformat(), running=error.training_id)
             return None

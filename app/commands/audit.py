@@ -122,4 +122,8 @@ def as_json_object(row: AuditRow) -> dict[str, object]:
         "outcome": entry.outcome.value,
         "before": entry.before,
         "after": entry.after,
+        "version": row.version,
+        "key_id": entry.key_id,
+        "address": entry.address,
+        "request_id": entry.request_id,
     }

@@ -72,13 +72,13 @@ def create_key(
     """Make an API key. It is shown once: only its hash is kept."""
 
     async def work(container: Container) -> tuple[ApiKey, str]:
-        async with trail_of(container).act("api_key.create", client) as act:
-            made = await keys_of(container).create(client, listed(scope) or ["recs:read"], days)
-            act.after = facts_of(made[0])
-        return made
+        async with trail_of(container).change("api_key.create", client):
+            return await keys_of(container).create(client, listed(scope) or ["recs:read"], days)
+
+    from app.application.credentials import key_facts
 
     key, text = run(work)
-    output(as_json).result({"key": text, **facts_of(key)}, text)
+    output(as_json).result({"key": text, **key_facts(key)}, text)
 
 
 def list_keys(as_json: JsonFlag = False) -> None:
@@ -87,10 +87,12 @@ def list_keys(as_json: JsonFlag = False) -> None:
     async def work(container: Container) -> list[ApiKey]:
         return list(await keys_of(container).list())
 
-    found = run(work)
-    rows = [list(facts_of(key).values()) for key in found]
+    from app.application.credentials import key_facts
+
+    found = [key_facts(key) for key in run(work)]
+    rows = [list(facts.values()) for facts in found]
     columns = ("id", "client", "scopes", "created", "expires", "revoked")
-    output(as_json).table({"keys": [facts_of(key) for key in found]}, columns, rows)
+    output(as_json).table({"keys": found}, columns, rows)
 
 
 def revoke_key(
@@ -99,12 +101,8 @@ def revoke_key(
     """End a key. Servers notice within a minute."""
 
     async def work(container: Container) -> None:
-        keys = keys_of(container)
-        known = await container.database.api_keys.get(key_id)
-        async with trail_of(container).act("api_key.revoke", key_id, None if known is None else facts_of(known)) as act:
-            await keys.revoke(key_id)
-            now = await container.database.api_keys.get(key_id)
-            act.after = None if now is None else facts_of(now)
+        async with trail_of(container).change("api_key.revoke", key_id):
+            await keys_of(container).revoke(key_id)
 
     run(work)
     output(as_json).result({"revoked": key_id}, f"revoked {key_id}")
@@ -115,18 +113,6 @@ def keys_of(container: Container) -> ApiKeys:
     from app.application.credentials import ApiKeys
 
     return ApiKeys(container.database.api_keys, container.settings.environment, container.clock)
-
-
-def facts_of(key: ApiKey) -> dict[str, object]:
-    """What may be shown of a key."""
-    return {
-        "key_id": key.key_id,
-        "client": key.client,
-        "scopes": " ".join(sorted(key.scopes)),
-        "created_at": key.created_at.isoformat(timespec="seconds"),
-        "expires_at": key.expires_at and key.expires_at.isoformat(timespec="seconds"),
-        "revoked_at": key.revoked_at and key.revoked_at.isoformat(timespec="seconds"),
-    }
 
 
 def listed(scopes: list[str] | None) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from app.commands.audit import trail_of
 from app.commands.shared import JsonFlag, fail, output, run
 
 if TYPE_CHECKING:  # importing the container loads every adapter, which `encore --help` must not wait for
@@ -59,7 +60,12 @@ def create(
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
         fail(f"/{'/'.join(str(part) for part in problem['loc'])}: {problem['msg']}")
-    _tell(run(lambda container: _service(container).create(body.request)), as_json)
+
+    async def work(container: Container) -> Experiment:
+        async with trail_of(container).change("experiment.create", body.name):
+            return await _service(container).create(body.request)
+
+    _tell(run(work), as_json)
 
 
 def list_all(limit: Annotated[int, typer.Option(min=1, max=1_000)] = 20, as_json: JsonFlag = False) -> None:
@@ -87,7 +93,8 @@ def start(
 
         service = _service(container)
         runs = (await service.show(experiment_id)).status is ExperimentStatus.RUNNING and share is not None
-        return await service.change(experiment_id, status=None if runs else ExperimentStatus.RUNNING, share=share)
+        async with trail_of(container).change("experiment.change", experiment_id):
+            return await service.change(experiment_id, status=None if runs else ExperimentStatus.RUNNING, share=share)
 
     _tell(run(work), as_json)
 
@@ -185,7 +192,8 @@ def _move(experiment_id: str, status: str, as_json: bool) -> None:
     async def work(container: Container) -> Experiment:
         from app.domain.experiments import ExperimentStatus
 
-        return await _service(container).change(experiment_id, status=ExperimentStatus(status))
+        async with trail_of(container).change("experiment.change", experiment_id):
+            return await _service(container).change(experiment_id, status=ExperimentStatus(status))
 
     _tell(run(work), as_json)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.commands.audit import trail_of
 from app.commands.shared import JsonFlag, output, progress, run
 from app.commands.transfers import CACHE_SILENT
 
@@ -52,9 +53,11 @@ def _undo(import_id: str, *, as_json: bool) -> None:
 
         bumps = PendingBumps(container.cache)
         with progress("undoing", total=None) as bar:
-            found = await undo_import(
-                container.database.imports, bumps, import_id, container.clock(), lambda n, of: bar.advance_to(n, of)
-            )
+            async with trail_of(container).act("import.undo", import_id) as act:
+                found = await undo_import(
+                    container.database.imports, bumps, import_id, container.clock(), lambda n, of: bar.advance_to(n, of)
+                )
+                act.after = {"kind": found[0].kind, "removed": found[1]}
         if not await bumps.flush():
             out.note(CACHE_SILENT)
         return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from app.commands.audit import actor
+from app.commands.audit import actor, trail_of
 from app.commands.shared import JsonFlag, output, run
 
 if TYPE_CHECKING:  # importing the container loads every adapter, which `encore --help` must not wait for
@@ -87,7 +87,8 @@ def promote_model(
         from app.bootstrap import make_registry
 
         found = await _find(container, model, model_type)
-        return await make_registry(container).promote(found.model_id)
+        async with trail_of(container).change("model.promote", found.model_id):
+            return await make_registry(container).promote(found.model_id)
 
     _tell(run(work), as_json)
 
@@ -98,7 +99,9 @@ def rollback_model(model_type: TypeOption = None, as_json: JsonFlag = False) -> 
     async def work(container: Container) -> Champion:
         from app.bootstrap import make_registry
 
-        return await make_registry(container).rollback(model_type or container.settings.train_model_type)
+        wanted = model_type or container.settings.train_model_type
+        async with trail_of(container).change("model.rollback", wanted):
+            return await make_registry(container).rollback(wanted)
 
     _tell(run(work), as_json)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # uvicorn and the application are loaded by the command, not 
     from fastapi import FastAPI
 
     from app.config import Settings
+    from app.infrastructure.server_tls import ServerCertificate
 
 BACKLOG = 512
 KEEP_ALIVE_SECONDS = 5
@@ -86,7 +87,11 @@ def make_server(settings: Settings) -> uvicorn.Server:
     from app.main import create_admin_app, create_app
 
     app = create_app(settings)
+    certificate = certificate_of(settings)
     config = server_config(app, settings, settings.host, settings.port, lifespan="on")
+    if certificate is not None:
+        config.load()
+        config.ssl = certificate.context
     admin = None
     if settings.admin_port is not None:
         operators = create_admin_app(app, settings)
@@ -97,7 +102,16 @@ def make_server(settings: Settings) -> uvicorn.Server:
     def drain() -> None:
         app.state.readiness.is_draining = True
 
-    return draining_server(config, drain, settings.drain_seconds, admin)
+    return draining_server(config, drain, settings.drain_seconds, admin, certificate)
+
+
+def certificate_of(settings: Settings) -> ServerCertificate | None:
+    """What the public listener shows; None: plain HTTP. Raises ConfigurationError."""
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    from app.infrastructure.server_tls import ServerCertificate
+
+    return ServerCertificate(settings.tls_cert_file, settings.tls_key_file)
 
 
 def server_config(
@@ -128,17 +142,22 @@ def server_config(
 
 
 def draining_server(
-    config: uvicorn.Config, drain: Callable[[], None], drain_seconds: float, admin: uvicorn.Server | None = None
+    config: uvicorn.Config,
+    drain: Callable[[], None],
+    drain_seconds: float,
+    admin: uvicorn.Server | None = None,
+    certificate: ServerCertificate | None = None,
 ) -> uvicorn.Server:
     """A server that on the first signal turns not ready, still accepts for `drain_seconds`, and only then stops.
 
     Load balancers need that time to notice; uvicorn alone refuses new connections at once. `admin` is the listener for
-    operators: it answers as long as the server does, on the same event loop.
+    operators: it answers as long as the server does, on the same event loop. `certificate` is followed meanwhile.
     """
     import uvicorn
 
     class DrainingServer(uvicorn.Server):
         _is_told = False
+        _following: asyncio.Task[None]
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             # Bound first: a port that is taken ends the process (as uvicorn does it) before anything was opened.
@@ -148,9 +167,11 @@ def draining_server(
                 admin.config.load()
                 admin.lifespan = admin.config.lifespan_class(admin.config)
                 await admin.startup(bound)
+            self._following = followed(certificate)
             tune_collector()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            self._following.cancel()
             if admin is not None and admin.started:
                 await admin.shutdown()
             await super().shutdown(sockets)
@@ -170,6 +191,12 @@ def draining_server(
             self.should_exit = True
 
     return DrainingServer(config)
+
+
+def followed(certificate: ServerCertificate | None) -> asyncio.Task[None]:
+    """A task that keeps the certificate current; one that has ended where there is none."""
+    following = asyncio.sleep(0) if certificate is None else certificate.follow()
+    return asyncio.create_task(following, name="certificate")
 
 
 def tune_collector() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.commands.audit import trail_of
 from app.commands.shared import FAILED, JsonFlag, fail, output, print_table, progress, run
 from app.domain.exceptions import TrainingRunningError
 
@@ -121,7 +122,8 @@ async def train_now(container: Container, request: TrainingRequest) -> tuple[Tra
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
-        job = await queue_training(container.database, container.recommenders, container.clock, request)
+        async with trail_of(container).change("training.start", request.model_type):
+            job = await queue_training(container.database, container.recommenders, container.clock, request)
     except TrainingRunningError as error:
         job = await _taken_over(container, request, error)
     with progress("training") as bar:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.commands.audit import trail_of
 from app.commands.file_options import share_of
 from app.commands.import_summary import end, preview, summarise
 from app.commands.shared import Output, exit_on_error, prepare, progress, run
@@ -99,7 +100,8 @@ def _take_in(
         with progress("importing") as bar:
             try:
                 conditions = manner.conditions()
-                import_id = await begin_import(imports, kind, names, container.clock())
+                async with trail_of(container).change("import.start", kind.value):
+                    import_id = await begin_import(imports, kind, names, container.clock())
                 importer = Importer(container.database, bumps, Rejects(writer), bar.update, conditions, import_id)
                 tallies = await work(TransferContext(importer, container.clock()))
             finally:  # what was rejected before an error or Ctrl-C is worth keeping

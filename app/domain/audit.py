@@ -1,8 +1,8 @@
 """The audit log: rows that name their predecessor by hash, and the check that walks them. Pure.
 
-`hash = SHA-256(JSON of [sequence, previous hash, at in µs, …every other field])`: a row that was changed, removed,
-put in or moved no longer fits what stands before or after it. Only the newest rows can be cut off unseen; they are
-found missing when the head is compared with one that was noted elsewhere.
+`hash = SHA-256(JSON of [version, sequence, previous hash, at in µs, …every other field])`: a row that was changed,
+removed, put in or moved no longer fits what stands before or after it. Only the newest rows can be cut off unseen; they
+are found missing when the head is compared with one that was noted elsewhere.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from typing import Protocol
 FIRST_PREVIOUS = "0" * 64
 """What the first row names as its predecessor."""
 
+HASH_VERSION = 2
+"""Of rows written now. Version 1, of rows before, covers neither itself nor key, address and request."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Outcome(StrEnum):
-    """An act is recorded before it is begun, and again when it has ended."""
+    """Of an act: `begun` only where it is more than one transaction of this database."""
 
     BEGUN = "begun"
     DONE = "done"
@@ -42,6 +45,11 @@ class AuditEntry:
     outcome: Outcome
     before: str | None = None
     after: str | None = None
+    key_id: str | None = None
+    """The API key, or the key that signed the token."""
+    address: str | None = None
+    """The caller's address as a keyed hash (`app.domain.pseudonyms`)."""
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,7 @@ class AuditRow:
     previous: str
     hash: str
     entry: AuditEntry
+    version: int = HASH_VERSION
 
     @property
     def head(self) -> str:
@@ -81,12 +90,23 @@ def next_row(last_sequence: int, last_hash: str, entry: AuditEntry) -> AuditRow:
     return AuditRow(sequence, last_hash, row_hash(sequence, last_hash, entry), entry)
 
 
-def row_hash(sequence: int, previous: str, entry: AuditEntry) -> str:
+def row_hash(sequence: int, previous: str, entry: AuditEntry, version: int = HASH_VERSION) -> str:
     """SHA-256 of everything in the row but this hash."""
     moment = (entry.at - _EPOCH) // timedelta(microseconds=1)
     names = entry.act_id, entry.actor, entry.act, entry.target, entry.outcome
-    text = json.dumps([sequence, previous, moment, *names, entry.before, entry.after], separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    values = [sequence, previous, moment, *names, entry.before, entry.after]
+    if version > 1:
+        values = [version, *values, entry.key_id, entry.address, entry.request_id]
+    return hashlib.sha256(json.dumps(values, separators=(",", ":")).encode()).hexdigest()
+
+
+def _is_as_hashed(row: AuditRow) -> bool:
+    entry = row.entry
+    if not 1 <= row.version <= HASH_VERSION:
+        return False
+    if row.version == 1 and (entry.key_id, entry.address, entry.request_id) != (None, None, None):
+        return False  # put in afterwards: the hash says nothing about them
+    return row.hash == row_hash(row.sequence, row.previous, entry, row.version)
 
 
 class ChainCheck:
@@ -100,7 +120,7 @@ class ChainCheck:
         """What is wrong between the row before and this one, or None."""
         expected, previous = self.sequence + 1, self._hash
         self.sequence, self._hash = row.sequence, row.hash
-        if row.hash != row_hash(row.sequence, row.previous, row.entry):
+        if not _is_as_hashed(row):
             return f"row {row.sequence} was changed"
         if row.sequence < expected:
             return f"row {row.sequence} does not belong here"

@@ -24,8 +24,8 @@ from app.application.training.model_training import (
     TrainingRequest,
     queue_training,
     request_training,
-    requeue_pending,
 )
+from app.application.training.requeueing import requeue_pending
 from app.domain.entities import Interaction, ModelStatus, OutboxMessage, TrainingJob, TrainingStatus
 from app.domain.exceptions import (
     ArtifactError,

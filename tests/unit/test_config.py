@@ -39,6 +39,35 @@ def refusal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Configuratio
     return caught.value
 
 
+@pytest.mark.parametrize(
+    ("environment", "setting"),
+    [
+        *(
+            ({"ENCORE_CORS_ORIGINS": origins}, "ENCORE_CORS_ORIGINS")
+            for origins in (
+                *(",", "*,https://a.example", "https://a.example/", "https://a.example/shop", "HTTPS://a.example"),
+                *("https://A.example", "https://a.example:443", "http://a.example:80", "https://a.example:99999"),
+                *("a.example", "null", "https://*.example", "https://u:p@a.example", "ftp://a.example", "https://"),
+            )
+        ),
+        ({"ENCORE_CORS_ORIGINS": "*", "ENCORE_CORS_CREDENTIALS": "true"}, "ENCORE_CORS_ORIGINS"),
+        ({"ENCORE_CORS_CREDENTIALS": "true"}, "ENCORE_CORS_CREDENTIALS"),
+        ({"ENCORE_TLS_CERT_FILE": "/nowhere"}, "ENCORE_TLS_KEY_FILE"),
+        ({"ENCORE_TLS_KEY_FILE": "/nowhere"}, "ENCORE_TLS_CERT_FILE"),
+    ],
+)
+def test_edges_that_cannot_be_meant_are_refused(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], setting: str
+) -> None:
+    assert refusal(monkeypatch, **environment).setting == setting
+
+
+def test_origins_as_browsers_send_them_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    origins = "https://a.example, http://localhost:3000, https://[::1]:8443, https://xn--bcher-kva.example"
+    monkeypatch.setenv("ENCORE_CORS_ORIGINS", origins)
+    assert load_settings().cors_origins == origins
+
+
 def test_the_defaults_need_nothing() -> None:
     assert load_settings().database_url == "sqlite+aiosqlite:///./var/encore.db"
 

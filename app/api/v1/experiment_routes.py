@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Query, Response
 
 from app.api.dependencies import PrincipalDep, ServicesDep
-from app.api.security import require_scopes, with_policy
+from app.api.security import RecordedAct, require_scopes, with_policy
 from app.api.v1.route_docs import BODY_PROBLEMS, CLOSED_PROBLEMS, problem_responses, router
 from app.api.v1.schemas.common import CursorPage, UuidPath
 from app.api.v1.schemas.experiment_schemas import (
@@ -33,7 +33,7 @@ CHANGE = require_scopes("recs:admin", needs_limiter=True)
     response_model=ExperimentAnswer,
     responses=problem_responses(*CLOSED_PROBLEMS, *BODY_PROBLEMS),
 )
-@with_policy(CHANGE)
+@with_policy(CHANGE, RecordedAct("experiment.create"))
 async def create_experiment(body: ExperimentBody, uses: ServicesDep, response: Response) -> ExperimentAnswer:
     """A draft: nobody is in it until it is started."""
     experiment = await uses.experiments.create(body.request)
@@ -82,7 +82,7 @@ async def get_experiment(experiment_id: UuidPath, uses: ServicesDep) -> Experime
     response_model=ExperimentAnswer,
     responses=problem_responses(*CLOSED_PROBLEMS, *BODY_PROBLEMS, 404, 409),
 )
-@with_policy(CHANGE)
+@with_policy(CHANGE, RecordedAct("experiment.change", "experiment_id"))
 async def change_experiment(experiment_id: UuidPath, body: ExperimentChange, uses: ServicesDep) -> ExperimentAnswer:
     """Start, pause or stop it, or let its share grow. Servers follow within seconds."""
     status = None if body.status is None else ExperimentStatus(body.status)

@@ -11,7 +11,7 @@ from fastapi import Query, Request, Response
 from app.api.dependencies import ContextDep, PrincipalDep, ServicesDep
 from app.api.list_responses import to_response
 from app.api.preconditions import is_held, refuse_unmatched, tag_of
-from app.api.security import require_scopes, with_policy
+from app.api.security import RecordedAct, require_scopes, with_policy
 from app.api.v1.route_docs import BODY_PROBLEMS, CLOSED_PROBLEMS, problem_responses, router
 from app.api.v1.schemas.catalog_schemas import (
     BulkAnswer,
@@ -143,7 +143,7 @@ async def patch_item(
     response_model=None,
     responses=problem_responses(*CLOSED_PROBLEMS, 404, 412),
 )
-@with_policy(WRITE)
+@with_policy(WRITE, RecordedAct("item.delete", "item_id"))
 async def delete_item(item_id: ItemIdPath, uses: ServicesDep, request: Request) -> Response:
     """Take an item out of the catalog and of every list; its interactions stay. `If-Match` as with PUT."""
     refuse_unmatched(request.scope["headers"], await uses.catalog.get_item(item_id))

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Query
 
 from app.api.dependencies import PrincipalDep, ServicesDep
-from app.api.security import require_scopes, with_policy
+from app.api.security import RecordedAct, require_scopes, with_policy
 from app.api.v1.route_docs import BODY_PROBLEMS, CLOSED_PROBLEMS, problem_responses, router
 from app.api.v1.schemas.common import UuidPath
 from app.api.v1.schemas.training_schemas import (
@@ -40,7 +40,7 @@ async def list_models(params: Annotated[ModelsParams, Query()], uses: ServicesDe
     response_model=ChampionAnswer,
     responses=problem_responses(*CLOSED_PROBLEMS, *BODY_PROBLEMS, 404, 409),
 )
-@with_policy(CHANGE)
+@with_policy(CHANGE, RecordedAct("model.rollback"))
 async def rollback_model(uses: ServicesDep, body: RollbackBody | None = None) -> ChampionAnswer:
     """Make the version that was champion before the present one champion again; by default of the type that serves."""
     wanted = None if body is None else body.model_type
@@ -67,7 +67,7 @@ async def get_model(model_id: UuidPath, uses: ServicesDep) -> ModelAnswer:
     response_model=ChampionAnswer,
     responses=problem_responses(*CLOSED_PROBLEMS, 404, 409),
 )
-@with_policy(CHANGE)
+@with_policy(CHANGE, RecordedAct("model.promote", "model_id"))
 async def promote_model(model_id: UuidPath, uses: ServicesDep) -> ChampionAnswer:
     """Make a version the champion, after proving that its artifact loads. Servers follow within seconds."""
     champion = await uses.registry.promote(model_id)

@@ -8,11 +8,12 @@ from typing import Annotated
 from fastapi import Header, Query, Request, Response
 
 from app.api.dependencies import PrincipalDep, ServicesDep
-from app.api.security import Principal, require_scopes, with_policy
+from app.api.security import Principal, RecordedAct, require_scopes, with_policy
 from app.api.v1.route_docs import BODY_PROBLEMS, CLOSED_PROBLEMS, problem_responses, router
 from app.api.v1.schemas.common import CursorPage, UuidPath
 from app.api.v1.schemas.training_schemas import TrainBody, TrainingAnswer, TrainingsAnswer, TrainingsParams
 from app.application.training.model_training import TrainingRequest
+from app.domain.audit_scope import describe
 from app.domain.entities import TrainingJob
 from app.domain.exceptions import NotFoundError
 from app.domain.keys import key_text
@@ -34,7 +35,7 @@ IdempotencyKey = Annotated[
     response_model=TrainingAnswer,
     responses=problem_responses(*CLOSED_PROBLEMS, *BODY_PROBLEMS, 409),
 )
-@with_policy(POLICY)
+@with_policy(POLICY, RecordedAct("training.start"))
 async def start_training(
     body: TrainBody,
     uses: ServicesDep,
@@ -99,9 +100,11 @@ async def get_training(training_id: UuidPath, uses: ServicesDep) -> TrainingAnsw
     response_model=TrainingAnswer,
     responses=problem_responses(*CLOSED_PROBLEMS, 404),
 )
-@with_policy(POLICY)
+@with_policy(POLICY, RecordedAct("training.cancel", "training_id"))
 async def cancel_training(training_id: UuidPath, uses: ServicesDep) -> TrainingAnswer:
     """Ask a training to stop: at once if it waits, at its next report if it runs, not at all if it has ended."""
+    before = found(await uses.trainings.get(training_id))
+    describe(before={"status": before.status.value})
     return TrainingAnswer.of(found(await uses.trainings.cancel(training_id, uses.clock())))
 
 

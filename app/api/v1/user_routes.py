@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Query, Response
 
 from app.api.dependencies import ContextDep, PrincipalDep, ServicesDep
-from app.api.security import require_scopes, with_policy
+from app.api.security import RecordedAct, require_scopes, with_policy
 from app.api.v1.route_docs import BODY_PROBLEMS, CLOSED_PROBLEMS, problem_responses, router
 from app.api.v1.schemas.catalog_schemas import (
     BulkAnswer,
@@ -101,7 +101,7 @@ async def put_user(user_id: UserIdPath, body: UserBody, uses: ServicesDep) -> Us
     response_model=None,
     responses=problem_responses(*CLOSED_PROBLEMS, 404),
 )
-@with_policy(WRITE)
+@with_policy(WRITE, RecordedAct("user.delete", "user_id"))
 async def delete_user(user_id: UserIdPath, uses: ServicesDep) -> Response:
     """Delete a profile and everything the user ever did."""
     await uses.catalog.remove_user(user_id)

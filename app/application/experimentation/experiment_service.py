@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from secrets import token_hex
 from uuid import uuid4
 
+from app.domain.audit_scope import describe
 from app.domain.exceptions import ConflictError, InputError, NotFoundError
 from app.domain.experiment_store import ExperimentStore
 from app.domain.experiments import (
@@ -62,6 +63,7 @@ class ExperimentService:
             created_at=self._clock(),
             planned_end=wanted.planned_end,
         )
+        describe(target=experiment.experiment_id, after=_facts(experiment))
         await self._store.add(checked(experiment))
         return experiment
 
@@ -99,6 +101,7 @@ class ExperimentService:
         if after.status in (ExperimentStatus.RUNNING, ExperimentStatus.PAUSED):
             after = replace(after, buckets=allocated(before.buckets, await self._taken(before), after.share))
         after = replace(after, revision=before.revision + 1)
+        describe(before=_facts(before), after=_facts(after))
         await self._store.replace(after)
         return after
 
@@ -116,3 +119,14 @@ class ExperimentService:
             for one in others
             if one.layer == experiment.layer and one.experiment_id != experiment.experiment_id
         ]
+
+
+def _facts(experiment: Experiment) -> Mapping[str, object]:
+    """What the audit log keeps of it."""
+    return {
+        "name": experiment.name,
+        "status": experiment.status.value,
+        "share": experiment.share,
+        "arms": [arm.name for arm in experiment.arms],
+        "revision": experiment.revision,
+    }

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from app.application.artifacts.model_artifacts import load_model
+from app.application.audit_trail import AuditTrail
+from app.domain.audit_scope import describe
 from app.domain.entities import Champion, ModelStatus, ModelVersion
 from app.domain.exceptions import ConflictError, NotFoundError, StaleTokenError
 from app.domain.interfaces import ArtifactStore
@@ -32,6 +34,7 @@ class ModelRegistry:
         self._artifacts = artifacts
         self._recommenders = recommenders
         self._clock = clock
+        self._guard = AuditTrail(database.audit, clock, "guardrail")
 
     async def list(self, model_type: str | None = None, limit: int = 50) -> Sequence[ModelVersion]:
         """Newest first."""
@@ -70,6 +73,7 @@ class ModelRegistry:
             return champion
         await load_model(self._artifacts, model, self._recommenders)
         expected = instead_of or (None if champion is None else champion.model.model_id)
+        describe(target=model_id, before={"champion": expected}, after={"champion": model_id})
         return await self._models.promote(model_id, token=None, expected=expected, at=self._clock())
 
     async def _with_artifact(self, model_id: str) -> ModelVersion:
@@ -104,11 +108,13 @@ class ModelRegistry:
         previous = await self._before(broken.model_type)
         await load_model(self._artifacts, previous, self._recommenders)
         now = self._clock()
+        told = {"reason": reason, "from": broken.model_id, "to": previous.model_id, **figures}
         try:
-            fallen = await self._models.promote(previous.model_id, token=None, expected=broken.model_id, at=now)
+            async with self._guard.change("model.fall_back", previous.model_id):
+                describe(before={"champion": broken.model_id}, after={"champion": previous.model_id, "reason": reason})
+                fallen = await self._models.promote(previous.model_id, token=None, expected=broken.model_id, at=now)
         except StaleTokenError:
             return None
-        told = {"reason": reason, "from": broken.model_id, "to": previous.model_id, **figures}
         await self._note(FELL + broken.model_id, broken.model_id, now, told)
         await self._note(RESTORED + previous.model_id, previous.model_id, now, told)
         return fallen

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from app.application.artifacts.canary import with_canary
 from app.application.artifacts.model_artifacts import load_model, save_model
+from app.application.audit_trail import AuditTrail
 from app.application.ranking.candidate_generation import OpenIndex, index_facts
 from app.application.training import training_records as records
 from app.application.training.background_computation import ProgressTracker, compute
@@ -23,6 +24,7 @@ from app.application.training.comparison import Decision, ModelComparison, Snaps
 from app.application.training.retention import remove_old_artifacts
 from app.application.training.training_inputs import read_incumbent, read_snapshot
 from app.application.training.training_lease import ProgressListener, keep_alive, write_through_outage
+from app.domain.audit_scope import describe
 from app.domain.dataset import Dataset
 from app.domain.entities import Champion, ModelVersion, TrainingJob, TrainingStatus
 from app.domain.exceptions import (
@@ -101,23 +103,10 @@ async def _queue(
         start_date=request.start_date,
         end_date=request.end_date,
     )
+    window = {name: value for name in ("start_date", "end_date") if (value := getattr(request, name)) is not None}
+    describe(target=job.training_id, after={"model_type": job.model_type, **job.parameters, **window})
     stored = await database.trainings.create(job, request.idempotency_key, request.body_sha256)
     return stored, stored.training_id == job.training_id
-
-
-async def requeue_pending(database: Database, jobs: JobQueue, asked_before: datetime | None = None) -> int:
-    """Ring again for trainings that a process which is gone has left in the queue; returns how many.
-
-    `asked_before`: only for those that wait since then; a worker may be starting on the others.
-    """
-    queued = [
-        job
-        for job in await database.trainings.list(100)
-        if job.status is TrainingStatus.QUEUED and (asked_before is None or job.created_at < asked_before)
-    ]
-    for job in reversed(queued):
-        await jobs.submit(job.training_id)
-    return len(queued)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,14 +270,19 @@ class Trainer:
         """Row, champion, end of the job and the event about it."""
         if await self._database.models.get(model.model_id) is None:
             await self._database.models.add(model)
-        await self._database.models.promote(
-            model.model_id,
-            token=ended.fencing_token,
-            expected=None if champion is None else champion.model.model_id,
-            at=now,
-            messages=[records.completed_message(ended, now, model.artifact_key)],
-            job=ended,
-        )
+        expected = None if champion is None else champion.model.model_id
+        async with AuditTrail(self._database.audit, self._clock, f"training:{ended.training_id}").change(
+            "model.promote", model.model_id
+        ):
+            describe(before={"champion": expected}, after={"champion": model.model_id})
+            await self._database.models.promote(
+                model.model_id,
+                token=ended.fencing_token,
+                expected=expected,
+                at=now,
+                messages=[records.completed_message(ended, now, model.artifact_key)],
+                job=ended,
+            )
 
     async def _fail(self, job: TrainingJob, status: TrainingStatus, reason: str) -> TrainingJob:
         now = self._clock()

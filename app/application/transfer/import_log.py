@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from app.application.invalidation.generation_bumps import PendingBumps
 from app.application.transfer.import_summary import ImportSummary
+from app.domain.audit_scope import describe
 from app.domain.exceptions import NotFoundError
 from app.domain.import_store import ImportKind, ImportRecord, ImportStore
 
@@ -20,6 +21,7 @@ _CATALOGS = frozenset({ImportKind.ITEMS, ImportKind.USERS})
 async def begin_import(store: ImportStore, kind: ImportKind, files: Sequence[str], now: datetime) -> str:
     """Note an import; returns its id."""
     import_id = uuid4().hex
+    describe(target=import_id, after={"kind": kind.value, "files": list(files)})
     await store.start(ImportRecord(import_id, kind, files, now))
     return import_id
 

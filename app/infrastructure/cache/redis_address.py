@@ -4,15 +4,17 @@
     redis[s]+sentinel://[user:password@]host[:port][,host[:port]…]/service[/database][&sentinel_username=…&sentinel_password=…]
     redis[s]+cluster://[user:password@]host[:port][,host[:port]…]
 
-each with [?prefix=encore:&timeout_ms=50].
+each with [?prefix=encore:&timeout_ms=50], and rediss… with [&ca=…&cert=…&key=…] (app/infrastructure/client_tls.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from app.domain.exceptions import ConfigurationError
+from app.infrastructure.client_tls import NO_FILES, TlsFiles, take_tls_files
 
 MAX_TIMEOUT_MS = 5_000
 SINGLE, SENTINEL, CLUSTER = "", "sentinel", "cluster"
@@ -44,6 +46,20 @@ class RedisAddress:
     service: str = ""
     sentinel_username: str | None = field(default=None, repr=False)
     sentinel_password: str | None = field(default=None, repr=False)
+    tls: TlsFiles = NO_FILES
+
+    def tls_options(self) -> dict[str, Any]:
+        """The options of redis-py's clients."""
+        if not self.is_tls:
+            return {"ssl": False}
+        return {
+            "ssl": True,
+            "ssl_ca_certs": self.tls.ca,
+            "ssl_certfile": self.tls.cert,
+            "ssl_keyfile": self.tls.key,
+            "ssl_cert_reqs": "required",
+            "ssl_check_hostname": True,
+        }
 
 
 def parse_redis_address(url: str, setting: str = "ENCORE_CACHE_URL") -> RedisAddress:
@@ -59,6 +75,7 @@ def parse_redis_address(url: str, setting: str = "ENCORE_CACHE_URL") -> RedisAdd
         service, database = _path(parts.path, kind)
     except (ValueError, KeyError) as exc:
         raise ConfigurationError(setting, f"the scheme, a port, the database or an option is wrong: {_FORMS}") from exc
+    files = take_tls_files(options, setting, is_tls=parts.scheme.startswith("rediss"))
     sentinel = {name: options.pop(name) for name in ("sentinel_username", "sentinel_password") if name in options}
     if options or parts.fragment or (len(nodes) > 1 and kind == SINGLE) or (sentinel and kind != SENTINEL):
         raise ConfigurationError(setting, _FORMS)
@@ -75,6 +92,7 @@ def parse_redis_address(url: str, setting: str = "ENCORE_CACHE_URL") -> RedisAdd
         timeout_seconds=timeout_ms / 1_000,
         kind=kind,
         service=service,
+        tls=files,
         **sentinel,
     )
 

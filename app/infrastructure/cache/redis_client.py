@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,7 +43,7 @@ async def connect(
     """
     host, port = await _place(address)
     connection = RedisConnection(address.timeout_seconds, on_message=on_message, on_lost=on_lost)
-    secure = ssl.create_default_context() if address.is_tls else None
+    secure = address.tls.context("ENCORE_CACHE_URL") if address.is_tls else None
     commands: list[Command] = [("SELECT", address.database), ("CLIENT", "SETNAME", "encore")]
     if address.password is not None:
         commands.insert(0, ("AUTH", address.username or "default", address.password))

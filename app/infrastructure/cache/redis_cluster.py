@@ -106,7 +106,7 @@ def _cluster(address: RedisAddress) -> RedisCluster:
         startup_nodes=[ClusterNode(host, port) for host, port in address.nodes],
         username=address.username,
         password=address.password,
-        ssl=address.is_tls,
+        **address.tls_options(),
         client_name="encore",
         protocol=2,
         socket_timeout=address.timeout_seconds,

@@ -17,7 +17,7 @@ async def find_primary(address: RedisAddress) -> tuple[str, int]:
             "socket_connect_timeout": address.timeout_seconds,
             "retry": None,
             "protocol": 2,
-            "ssl": address.is_tls,
+            **address.tls_options(),
             "username": address.sentinel_username,
             "password": address.sentinel_password,
         },

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
-from app.domain.audit import FIRST_PREVIOUS, AuditEntry, AuditRow, AuditStore, Outcome, next_row
+from app.domain.audit import AuditEntry, AuditRow, AuditStore, Outcome
+from app.domain.audit_scope import changing
+from app.infrastructure.database.audit_chain import PLACE, add_row
 from app.infrastructure.database.audit_table import audit_log
 from app.infrastructure.database.connections import Connections
-
-_CHAIN = ("sequence", "previous", "hash")
 
 
 class SqlAuditStore(AuditStore):
@@ -22,15 +21,9 @@ class SqlAuditStore(AuditStore):
         self._connections = connections
 
     async def append(self, entry: AuditEntry) -> AuditRow:
-        newest = sa.select(audit_log.c.sequence, audit_log.c.hash).order_by(audit_log.c.sequence.desc()).limit(1)
-        async with self._connections.write() as connection:
-            await self._connections.dialect.advisory_lock(connection, "audit_log")
-            last = (await connection.execute(newest)).one_or_none()
-            sequence, previous = (0, FIRST_PREVIOUS) if last is None else (last.sequence, last.hash)
-            row = next_row(sequence, previous, entry)
-            place = {name: getattr(row, name) for name in _CHAIN}
-            await connection.execute(sa.insert(audit_log), {**place, **asdict(entry), "outcome": entry.outcome.value})
-        return row
+        with changing(None):
+            async with self._connections.write() as connection:
+                return await add_row(connection, self._connections.dialect, entry)
 
     async def read(self, after: int, limit: int) -> Sequence[AuditRow]:
         query = sa.select(audit_log).where(audit_log.c.sequence > after).order_by(audit_log.c.sequence).limit(limit)
@@ -45,6 +38,6 @@ class SqlAuditStore(AuditStore):
 
 
 def _row(found: RowMapping) -> AuditRow:
-    values = {name: value for name, value in found.items() if name not in _CHAIN}
+    values = {name: value for name, value in found.items() if name not in PLACE}
     entry = AuditEntry(**{**values, "outcome": Outcome(found["outcome"])})
-    return AuditRow(found["sequence"], found["previous"], found["hash"], entry)
+    return AuditRow(found["sequence"], found["previous"], found["hash"], entry, found["version"])

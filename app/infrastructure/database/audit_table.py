@@ -21,6 +21,10 @@ audit_log = sa.Table(
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("before", sa.Text),
     sa.Column("after", sa.Text),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("key_id", sa.Text),
+    sa.Column("address", sa.Text),
+    sa.Column("request_id", sa.Text),
     schema="audit",
     sqlite_with_rowid=False,
 )

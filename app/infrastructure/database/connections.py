@@ -12,8 +12,10 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.audit_scope import change_to_record
 from app.domain.exceptions import DatabaseUnavailableError
 from app.infrastructure.breaker import Breaker
+from app.infrastructure.database.audit_chain import add_row
 from app.infrastructure.database.dialects import Dialect, TimeRange
 from app.infrastructure.database.driver_errors import translated
 
@@ -51,10 +53,18 @@ class Connections:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """One transaction, committed at the end of the block, rolled back on any error."""
+        """One transaction, committed at the end of the block, rolled back on any error.
+
+        It carries the row of the audit log where the task is making a change that has none yet.
+        """
+        change = change_to_record()
         with self._guarded():
             async with self.dialect.write() as connection:
                 yield connection
+                if change is not None and not change.is_recorded:
+                    await add_row(connection, self.dialect, change.entry())
+        if change is not None:
+            change.is_recorded = True
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.audit_scope import nothing_changed
 from app.domain.entities import ModelVersion, OutboxMessage, TrainingJob, TrainingStatus
 from app.domain.exceptions import (
     DatabaseUnavailableError,
@@ -92,6 +93,7 @@ class SqlTrainingStore(TrainingStore):
         if made is not None:
             if made["body_sha256"] != body_sha256 or made["model_type"] != job.model_type:
                 raise IdempotencyError("this Idempotency-Key was used for another training")
+            nothing_changed()
             return _job(made)
         active = sa.select(trainings.c.training_id).where(trainings.c.model_type == job.model_type, _ACTIVE)
         raise TrainingRunningError((await connection.execute(active)).scalar_one())

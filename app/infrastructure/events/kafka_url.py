@@ -1,13 +1,15 @@
-"""kafka://[user:password@]host:port[,host:port…][?security=…&mechanism=…] as the driver's own options."""
+"""kafka[+ssl]://[user:password@]host:port[,host:port…][?security=…&mechanism=…&ca=…&cert=…&key=…] as the driver's own
+options.
+"""
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from app.domain.exceptions import ConfigurationError
+from app.infrastructure.client_tls import take_tls_files
 
 SETTING = "ENCORE_EVENTS_URL"
 PROTOCOLS = frozenset({"PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"})
@@ -45,11 +47,12 @@ def _login_options(login: str, parts: SplitResult) -> dict[str, object]:
     default = ("SASL_" if login else "") + ("SSL" if parts.scheme == "kafka+ssl" else "PLAINTEXT")
     protocol = query.pop("security", default)
     mechanism = query.pop("mechanism", "SCRAM-SHA-512")
+    files = take_tls_files(query, SETTING, is_tls=protocol.endswith("SSL"))
     if query or protocol not in PROTOCOLS or mechanism not in MECHANISMS:
-        raise ConfigurationError(SETTING, "takes ?security= and ?mechanism= only, with Kafka's own values")
+        raise ConfigurationError(SETTING, "takes security, mechanism (Kafka's own values), ca, cert and key only")
     options: dict[str, object] = {"security_protocol": protocol}
     if protocol.endswith("SSL"):
-        options["ssl_context"] = ssl.create_default_context()
+        options["ssl_context"] = files.context(SETTING)
     if protocol.startswith("SASL"):
         user, _, password = login.partition(":")
         options |= {"sasl_mechanism": mechanism, "sasl_plain_username": unquote(user)}

@@ -5,7 +5,8 @@ ignores the header would let the second overwrite the first: the first put of a 
 and refuses such a store (ConfigurationError) before anything is written. Each object carries the SHA-256 of its bytes,
 checked by the store when it is put (where it can) and by us while it is read; ETags are not checksums and are ignored.
 
-`s3://bucket[/prefix][?endpoint=http://host:port][&region=eu-west-1][&timeout_seconds=30]`; credentials are found the
+`s3://bucket[/prefix][?endpoint=http://host:port][&region=eu-west-1][&timeout_seconds=30]`, https with
+`[&ca=…&cert=…&key=…]` (app/infrastructure/client_tls.py); credentials are found the
 way every AWS tool finds them (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role).
 """
 
@@ -37,6 +38,7 @@ from app.domain.exceptions import (
     ObjectExistsError,
 )
 from app.domain.interfaces import ArtifactStore
+from app.infrastructure.client_tls import NO_FILES, TlsFiles, take_tls_files
 from app.infrastructure.storage.keys import split_key
 from app.infrastructure.uninterrupted import BlockingCalls, uninterrupted
 from app.spans import span
@@ -65,6 +67,7 @@ class S3Address:
     endpoint: str | None
     region: str | None
     timeout_seconds: float
+    tls: TlsFiles = NO_FILES
 
 
 def parse_s3_address(url: str) -> S3Address:
@@ -76,6 +79,7 @@ def parse_s3_address(url: str) -> S3Address:
     except ValueError as exc:
         raise ConfigurationError(SETTING, "an option of the s3: URL is malformed") from exc
     endpoint, region = options.pop("endpoint", None), options.pop("region", None)
+    files = take_tls_files(options, SETTING, is_tls=endpoint is None or endpoint.startswith("https:"))
     prefix = parts.path.strip("/")
     if not parts.netloc or "@" in parts.netloc or parts.fragment or options or not 1 <= timeout <= 3_600:
         raise ConfigurationError(SETTING, "expected s3://bucket/prefix[?endpoint=…&region=…&timeout_seconds=…]")
@@ -85,12 +89,14 @@ def parse_s3_address(url: str) -> S3Address:
         split_key(prefix or "none")
     except InputError as exc:
         raise ConfigurationError(SETTING, "the prefix has characters that a key may not have") from exc
-    return S3Address(parts.netloc, prefix and prefix + "/", endpoint, region, timeout)
+    return S3Address(parts.netloc, prefix and prefix + "/", endpoint, region, timeout, files)
 
 
 async def open_s3_store(url: str) -> ArtifactStore:
     """The store of an s3: URL. Nothing is asked yet: a process starts while the store is down."""
     address = parse_s3_address(url)
+    if address.tls:
+        address.tls.context(SETTING)  # said at the start: the driver would say it at the first request
     try:
         client = await asyncio.to_thread(_client, address)
     except (BotoCoreError, ValueError) as exc:
@@ -103,7 +109,9 @@ def _client(address: S3Address) -> Any:
         "s3",
         endpoint_url=address.endpoint,
         region_name=address.region,
+        verify=address.tls.ca,
         config=Config(
+            client_cert=(address.tls.cert, address.tls.key) if address.tls.cert else None,
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_SILENCE_SECONDS,
             retries={"total_max_attempts": 1},

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
 from tests.integration.api.running_service import SECRET, bearer
@@ -27,6 +28,7 @@ class Process:
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    tls: ssl.SSLContext | None = None
 
     def send(self, raw: bytes, wait_seconds: float = 5.0) -> bytes:
         """Everything that comes back until the server closes or says nothing more for a while."""
@@ -36,7 +38,9 @@ class Process:
             return read_all(connection)
 
     def is_alive(self) -> bool:
-        with contextlib.closing(HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+        plain = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        secure = None if self.tls is None else HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self.tls)
+        with contextlib.closing(secure or plain) as connection:
             connection.request("GET", f"/api/v1/recs/{FAN}", headers=bearer(FAN))
             answer = connection.getresponse()
             answer.read()
@@ -77,8 +81,8 @@ def environment_of(folder: Path, **settings: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, **settings: str) -> Iterator[Process]:
-    """`encore serve` over a folder."""
+def serving(folder: Path, tls: ssl.SSLContext | None = None, **settings: str) -> Iterator[Process]:
+    """`encore serve` over a folder. `tls`: how to speak to a server with a certificate."""
     port = free_port()
     environment = environment_of(folder, ENCORE_PORT=str(port), **settings)
     log = folder / "serve.log"
@@ -86,7 +90,7 @@ def serving(folder: Path, **settings: str) -> Iterator[Process]:
         process = subprocess.Popen(
             [sys.executable, "-m", "app.cli", "serve"], env=environment, stdout=output, stderr=output
         )
-    server = Process(process, port, log)
+    server = Process(process, port, log, tls)
     try:
         deadline = time.monotonic() + 60
         while True:

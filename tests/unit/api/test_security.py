@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -127,8 +128,8 @@ async def test_tokens_and_keys_become_principals(database: Database) -> None:
     token = issue_token(SECRET, subject="u1", now=NOW)
     assert await authentication.verify(b"Bearer " + token.encode()) == PERSON
     assert await authentication.verify(b"bEARER " + token.encode()) == PERSON
-    _, key = await keys.create("nestjs", {"recs:read"})
-    assert await authentication.verify(b"Bearer " + key.encode()) == SERVICE
+    stored, key = await keys.create("nestjs", {"recs:read"})
+    assert await authentication.verify(b"Bearer " + key.encode()) == replace(SERVICE, key_id=stored.key_id)
 
 
 async def test_everything_else_is_refused(database: Database) -> None:

@@ -6,10 +6,11 @@ client's own deadline is asyncpg's `command_timeout`, which also holds when the 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from ssl import SSLContext
 from typing import Any, cast
 from uuid import UUID
 
@@ -74,7 +75,7 @@ class PostgresDialect(Dialect):
     name = "postgresql"
     bulk_rows = 10_000  # each statement ends well within its timeout, on a slow disk too
 
-    def __init__(self, url: URL, *, pool_size: int, timeout_seconds: float) -> None:
+    def __init__(self, url: URL, *, pool_size: int, timeout_seconds: float, tls: SSLContext | None = None) -> None:
         self._timeout = timeout_seconds
         low_latency_size = max(pool_size // 2, 1)
         self._connector = Connector()
@@ -83,6 +84,9 @@ class PostgresDialect(Dialect):
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         low_latency_seconds = min(timeout_seconds, _LOW_LATENCY_SECONDS)
         self._low_latency_engine = make(low_latency_size, low_latency_seconds, _LOW_LATENCY_PATIENCE_SECONDS)
+        if tls is not None:
+            for engine in (self._engine, self._low_latency_engine):
+                sa.event.listen(engine.sync_engine, "do_connect", _speaking(tls))
         self._low_latency_reader = self._low_latency_engine.execution_options(isolation_level="AUTOCOMMIT")
         self._months = Months()
         self._life: dict[str, AsyncConnection] = {}
@@ -254,6 +258,15 @@ def _engine(
     trace_statements(engine.sync_engine)
     closes_whole(engine, _close)
     return engine
+
+
+def _speaking(tls: SSLContext) -> Callable[..., None]:
+    """A listener that has every connection made by TLS or not at all."""
+
+    def connecting(_dialect: object, _record: object, _arguments: object, options: dict[str, object]) -> None:
+        options["ssl"] = tls
+
+    return connecting
 
 
 async def _close(driver: Any) -> None:
