@@ -2,8 +2,8 @@
 
     python -m benchmarks.compat [posts movies books] [--scale 1.0]
 
-Per system: its tables are generated (movies: ml-latest-small where ENCORE_BENCH_DATA has it), taken in by the
-lines of its page (`docs/migrate-*.md`) under its file in `config/`, trained on when its schedule is due, and every documented
+Per system: its tables are generated (movies: ml-latest-small where ENCORE_BENCH_DATA has it), taken in by the lines
+of its page (`docs/migrate-*.md`) under its file in `config/`, trained on when its schedule is due, and every documented
 request is asked and its answer checked field by field. One JSON line each; exit 1 where an answer is not as documented.
 """
 
