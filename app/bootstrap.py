@@ -31,6 +31,7 @@ from app.application.serving_stack import ServingStack
 from app.application.training.comparison import TrainingPolicy
 from app.application.training.model_registry import ModelRegistry
 from app.application.training.model_training import Trainer
+from app.bootstrap_erasing import erasure_stores, make_erasures
 from app.config import Settings, pseudonym_secret
 from app.config_rules import rules_of
 from app.connecting import (
@@ -127,7 +128,7 @@ def make_serving(
     renewal = ListInvalidator(database.interactions, cache, lists.forget, follow_seconds)
     max_age = timedelta(days=settings.event_max_age_days)
     events = EventIngestion(database.interactions, renewal, clock, max_age=max_age)
-    catalog = CatalogService(database.catalog, renewal, clock, wake_catalog, recorder.erase)
+    catalog = CatalogService(database.catalog, renewal, clock, wake_catalog)
     return ServingStack(server, by_type, lists, renewal, events, catalog, guardrail, shadow)
 
 
@@ -274,6 +275,7 @@ def make_scheduler(container: Container, slots: dict[str, datetime], since: date
         container.clock,
         timetable,
         slots,
+        make_erasures(container, erasure_stores(container)).run_waiting,
     )
 
 

@@ -29,6 +29,7 @@ from app.api.routing import bulk_paths, refuse_unreachable
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
 from app.api.v1 import (
+    erasure_routes,
     event_routes,
     experiment_routes,
     item_routes,
@@ -38,6 +39,9 @@ from app.api.v1 import (
     user_routes,
 )
 from app.application.credentials import ApiKeys
+from app.application.erasing.erasures import Erasures
+from app.application.erasing.follower import ErasureFollower
+from app.application.erasing.stores import Memory
 from app.application.experimentation.assignments import Assignments
 from app.application.experimentation.experiment_service import ExperimentService
 from app.application.experimentation.request_recorder import RequestRecorder
@@ -60,6 +64,7 @@ from app.bootstrap import (
     make_serving,
     open_container,
 )
+from app.bootstrap_erasing import erasure_stores, make_erasures
 from app.config import Settings, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
@@ -121,6 +126,7 @@ def every_router(shows_operations: bool = True) -> list[APIRouter]:
         recommendation_routes,
         item_routes,
         user_routes,
+        erasure_routes,
         event_routes,
     ]
     shown = [health.operations] if shows_operations else []
@@ -161,7 +167,12 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         serving = make_serving(container, recorder, publish_to(background_events))
         stack.push_async_callback(serving.close)
         await serving.start()
-        wire_app_state(app, container, serving, keys, tracing, assignments, recorder)
+        woken = asyncio.Event()
+        memory: list[Memory] = [serving.lists.erase, recorder.erase, background_events.erase]
+        memory.append(lambda is_theirs: app.state.services.user_lists.erase(is_theirs))
+        stores = erasure_stores(container, memory)
+        erasures = make_erasures(container, stores, serving.renewal.renew, woken.set)
+        wire_app_state(app, container, serving, keys, tracing, assignments, recorder, erasures)
         await requeue_pending_trainings(container)
         relay = OutboxRelay(
             container.database.outbox, container.database.dead_letters, container.publisher, container.clock
@@ -178,6 +189,7 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
             "request_log": recorder.run,
             "queue_gauges": partial(watch_queues, container.database, container.jobs),
             "dead_letters": partial(watch_dead_letters, container.database, letter_bounds(settings), container.clock),
+            "erasures": ErasureFollower(erasures, stores, woken).follow,
             "report_gauges": partial(watch_reports, container.database),
         }
         if container.jobs.needs_ticks:
@@ -196,6 +208,7 @@ def wire_app_state(
     tracing: Tracing | None,
     assignments: Assignments,
     recorder: RequestRecorder,
+    erasures: Erasures,
 ) -> None:
     """Hand the routes their use cases, and the boundary what it decides with."""
     settings = container.settings
@@ -229,6 +242,7 @@ def wire_app_state(
         experiments_changed=assignments.wake,
         results=make_results_reader(container),
         recorder=recorder,
+        erasures=erasures,
     )
     policy = TokenPolicy(
         settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway_seconds, settings.jwt_max_lifetime_seconds

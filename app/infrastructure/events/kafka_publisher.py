@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -13,7 +13,7 @@ from app.domain.entities import OutboxMessage
 from app.domain.exceptions import BrokerUnavailableError, InputError
 from app.domain.interfaces import EventPublisher
 from app.infrastructure.events.cloudevents import binary_headers
-from app.infrastructure.events.kafka_admin import create_missing_topics
+from app.infrastructure.events.kafka_admin import create_missing_topics, existing_topics
 from app.infrastructure.events.kafka_driver import adopt, end_producer
 from app.infrastructure.events.kafka_url import KafkaAddress
 from app.infrastructure.uninterrupted import ended, uninterrupted
@@ -40,6 +40,10 @@ class KafkaPublisher(EventPublisher):
         async with self._lock:
             await self._bounded(self._send(messages))
 
+    async def erase(self, topic: str, keys: Sequence[str]) -> None:
+        async with self._lock:
+            await self._bounded(self._send_tombstones(topic, keys))
+
     async def ping(self) -> None:
         async with self._lock:
             await self._bounded(self._refresh_metadata())
@@ -54,19 +58,19 @@ class KafkaPublisher(EventPublisher):
     async def _send(self, messages: Sequence[OutboxMessage]) -> None:
         producer = await self._started()
         await self._ensure_topics({message.topic for message in messages})
-        acknowledgements: list[asyncio.Future[Any]] = []
-        try:
-            for message in messages:
-                # one after the other: this is what keeps the order of a key; the batch travels as one request
-                record = {"value": message.payload, "key": message.key.encode() or None}
-                headers = binary_headers(message)
-                acknowledgements.append(await producer.send(message.topic, **record, headers=headers))
-        finally:
-            # also when a later message was refused: nobody else will look at these
-            results = await asyncio.gather(*acknowledgements, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        await _sent(
+            producer,
+            (
+                (message.topic, message.key.encode() or None, message.payload, binary_headers(message))
+                for message in messages
+            ),
+        )
+
+    async def _send_tombstones(self, topic: str, keys: Sequence[str]) -> None:
+        """A record without a value is what compaction forgets a key by."""
+        producer = await self._started()
+        if topic in self._topics or topic in await existing_topics(self._address, self._timeout):
+            await _sent(producer, ((topic, key.encode(), None, []) for key in keys if key))
 
     async def _refresh_metadata(self) -> None:
         producer = await self._started()
@@ -116,6 +120,22 @@ class KafkaPublisher(EventPublisher):
         producer, self._producer = self._producer, None
         if producer is not None:
             await end_producer(producer, self._timeout / 2)
+
+
+async def _sent(
+    producer: AIOKafkaProducer, records: Iterable[tuple[str, bytes | None, bytes | None, list[tuple[str, bytes]]]]
+) -> None:
+    """Send (topic, key, value, headers), one after the other: this is what keeps the order of a key."""
+    acknowledgements: list[asyncio.Future[Any]] = []
+    try:
+        for topic, key, value, headers in records:
+            acknowledgements.append(await producer.send(topic, key=key, value=value, headers=headers))
+    finally:
+        # also when a later message was refused: nobody else will look at these
+        results = await asyncio.gather(*acknowledgements, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
 
 
 def _raise_failure(task: asyncio.Future[None]) -> None:

@@ -70,6 +70,7 @@ EXPECTED: Mapping[tuple[str, str], tuple[set[str], bool]] = {
     ("GET", "/api/v1/users/{user_id}"): ({"recs:read", "catalog:write"}, False),
     ("PUT", "/api/v1/users/{user_id}"): ({"catalog:write"}, False),
     ("DELETE", "/api/v1/users/{user_id}"): ({"catalog:write"}, False),
+    ("GET", "/api/v1/erasures/{erasure_id}"): ({"catalog:write"}, False),
     ("POST", "/api/v1/events"): ({"events:write"}, False),
 }
 BODIES: Mapping[tuple[str, str], Any] = {
@@ -111,7 +112,9 @@ def ask(running: RunningService, operation: tuple[str, str], user_id: str, heade
     if operation == ("POST", "/api/v1/events"):
         body = rated(user_id, "crime-05")
     address = path.format(
-        user_id=user_id, item_id="crime-19", training_id="none", model_id="none", experiment_id="none"
+        user_id=user_id,
+        item_id="crime-19",
+        **dict.fromkeys(("training_id", "model_id", "experiment_id", "erasure_id"), "none"),
     )
     return running.client.request(method, address, headers=headers, json=body)
 
