@@ -178,12 +178,7 @@ def _model_server(
         pinned=pinned,
     )
     return ModelServer(
-        container.database,
-        container.artifacts,
-        container.recommenders,
-        container.clock,
-        policy,
-        index_opener(settings),
+        container.database, container.artifacts, container.recommenders, container.clock, policy, index_opener(settings)
     )
 
 

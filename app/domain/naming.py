@@ -47,9 +47,7 @@ def _candidates(text: str) -> Iterator[str]:
     except (ValueError, RecursionError):
         for match in _QUOTED.finditer(text):
             yield _unescaped(match[1])
-        yield from _BARE.findall(text)
-        for word in _BARE.findall(text):
-            yield from word.split(":")
+        yield from _words(text)
     else:
         yield from _strings(value, 0)
 
@@ -57,11 +55,21 @@ def _candidates(text: str) -> Iterator[str]:
 def _strings(value: object, depth: int) -> Iterator[str]:
     if isinstance(value, str):
         yield value
+        yield from _words(value)
     elif isinstance(value, int) and not isinstance(value, bool):
         yield str(value)
     elif depth < _MAX_DEPTH and isinstance(value, (dict, list)):
-        for entry in value.values() if isinstance(value, dict) else value:
+        for entry in value:
             yield from _strings(entry, depth + 1)
+        for entry in value.values() if isinstance(value, dict) else ():
+            yield from _strings(entry, depth + 1)
+
+
+def _words(text: str) -> Iterator[str]:
+    for word in _BARE.findall(text):
+        yield word
+        if ":" in word:
+            yield from word.split(":")
 
 
 def _unescaped(text: str) -> str:

@@ -110,7 +110,7 @@ class Erasures:
             return None
         people = self.people(erasure.user_ids)
         await ledger.write(self._stores.artifacts, erasure, people)
-        erasure = await self._clear_tables(erasure)
+        erasure = await self._clear_tables(erasure, is_claimed=True)
         erasure = await self._clear_the_rest(erasure, people)
         done = certified(erasure, self._clock())
         facts = {**(done.certificate or {}), "certificate_sha256": done.certificate_sha256}
@@ -127,13 +127,14 @@ class Erasures:
             done += 1
         return done
 
-    async def _clear_tables(self, erasure: Erasure) -> Erasure:
+    async def _clear_tables(self, erasure: Erasure, *, is_claimed: bool = False) -> Erasure:
         """The people who are still in the tables, some in each transaction, and their lists at once."""
         while not erasure.is_done and erasure.removed < len(erasure.user_ids):
             chunk = self.people(erasure.user_ids[erasure.removed : erasure.removed + CHUNK])
             erasure = await self._rows.remove_next(erasure.erasure_id, chunk)
             await self._renew({one.user_id for one in chunk})
-            await self._go_on(erasure)
+            if is_claimed:
+                await self._go_on(erasure)
         return erasure
 
     async def _clear_the_rest(self, erasure: Erasure, people: Sequence[Person]) -> Erasure:

@@ -168,7 +168,8 @@ class SqlErasureStore(ErasureStore):
             oldest = sa.select(interactions.c.user_key, sa.func.min(interactions.c.occurred_at)).where(
                 interactions.c.user_key.in_([row.user_key for row in rows])
             )
-            first = dict((await connection.execute(oldest.group_by(interactions.c.user_key))).tuples().all())
+            found = await connection.execute(oldest.group_by(interactions.c.user_key))
+            first = {row[0]: row[1] for row in found}
         back = set()
         for row in rows:
             until, began = graves[row.user_id].until, first.get(row.user_key)
