@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     artifact_copies: Path = Path("./var/artifact-copies")
     jobs_url: str = "local://"
     traces_url: str | None = None
+    traces_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of requests without a trace of their caller that begin one."""
 
     # credentials
     jwt_secret: SecretStr | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -18,7 +18,7 @@ from app.api.application import Application
 from app.api.cursors import Cursors
 from app.api.dependencies import Batches, Services
 from app.api.envelope import EnvelopeLimits
-from app.api.fast_lane import FastLane, Span
+from app.api.fast_lane import FastLane
 from app.api.jwks import KeySource, open_keys
 from app.api.limits import Bodies, BodyCaps, ConcurrencyLimiter, RateLimiter
 from app.api.list_responses import UserLists
@@ -56,7 +56,7 @@ from app.application.supervision import Loop, supervised, watch_lag
 from app.application.training.model_training import request_training, requeue_pending
 from app.bootstrap import (
     Container,
-    letter_bounds,
+    make_canaries,
     make_recorder,
     make_registry,
     make_results_reader,
@@ -68,7 +68,9 @@ from app.bootstrap_erasing import erasure_stores, make_erasures
 from app.config import Settings, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
-from app.infrastructure.tracing import Tracing, open_tracing
+from app.infrastructure.tracing import Tracing
+from app.policies import letter_bounds
+from app.tracing import connect_tracing
 
 log = telemetry.get_logger(__name__)
 
@@ -84,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings.jwt_jwks_url,
         settings.jwt_jwks_file,
     )
-    tracing = open_tracing(settings.traces_url, version("encore-recs"))
+    tracing = connect_tracing(settings, "api")
     app = Application(
         title="Encore",
         version=version("encore-recs"),
@@ -96,8 +98,6 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.assemble(every_router(settings.shows_operations), partial(bounds_of, settings))
     refuse_unreachable(app.routes, {"user_id": RESERVED_USER_IDS, "item_id": RESERVED_ITEM_IDS})
-    if tracing is not None:
-        tracing.instrument(app)
     app.state.operator_pages = health.OperatorPages(app.openapi)
     return app
 
@@ -164,7 +164,7 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         recorder = make_recorder(container)
         stack.push_async_callback(recorder.flush, FLUSH_SECONDS)
         background_events = BackgroundEvents(container.publisher, container.clock)
-        serving = make_serving(container, recorder, publish_to(background_events))
+        serving = make_serving(container, recorder, publish_to(background_events), assignments.pinned)
         stack.push_async_callback(serving.close)
         await serving.start()
         woken = asyncio.Event()
@@ -172,7 +172,7 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         memory.append(lambda is_theirs: app.state.services.user_lists.erase(is_theirs))
         stores = erasure_stores(container, memory)
         erasures = make_erasures(container, stores, serving.renewal.renew, woken.set)
-        wire_app_state(app, container, serving, keys, tracing, assignments, recorder, erasures)
+        wire_app_state(app, container, serving, keys, assignments, recorder, erasures)
         await requeue_pending_trainings(container)
         relay = OutboxRelay(
             container.database.outbox, container.database.dead_letters, container.publisher, container.clock
@@ -205,7 +205,6 @@ def wire_app_state(
     container: Container,
     serving: ServingStack,
     keys: KeySource,
-    tracing: Tracing | None,
     assignments: Assignments,
     recorder: RequestRecorder,
     erasures: Erasures,
@@ -231,6 +230,7 @@ def wire_app_state(
         limiter=limiter,
         catalog=serving.catalog,
         registry=make_registry(container),
+        canaries=make_canaries(container, "api"),
         model_changed=serving.wake,
         model_type=settings.train_model_type,
         trainings=database.trainings,
@@ -264,7 +264,7 @@ def wire_app_state(
         limiter,
         admission,
         bodies,
-        FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY, list_span(tracing)),
+        FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY),
     )
 
 
@@ -274,11 +274,6 @@ def batches_of(settings: Settings) -> Batches:
         person=min(settings.person_batch_events, settings.rate_limit_per_minute),
         service=min(settings.service_batch_events, settings.service_rate_limit_per_minute),
     )
-
-
-def list_span(tracing: Tracing | None) -> Span:
-    """What the fast lane enters around an answer: the framework, and so its instrumentation, is not asked there."""
-    return nullcontext if tracing is None else partial(tracing.request, "GET /api/v1/recs/{user_id}")
 
 
 def cursor_secret(settings: Settings) -> bytes:

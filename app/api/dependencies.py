@@ -22,6 +22,7 @@ from app.application.experimentation.experiment_service import ExperimentService
 from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.http_ingestion import EventIngestion
 from app.application.recommending.recommendation_service import RecommendationService
+from app.application.serving.canaries import Canaries
 from app.application.training.model_registry import ModelRegistry
 from app.application.training.model_training import TrainingRequest
 from app.domain.entities import TrainingJob
@@ -67,6 +68,7 @@ class Services:
     limiter: RateLimiter
     catalog: CatalogService
     registry: ModelRegistry
+    canaries: Canaries
     model_changed: Callable[[], None]
     model_type: str
     """The type of model that serves (ENCORE_TRAIN_MODEL_TYPE)."""

@@ -10,6 +10,7 @@ from hashlib import blake2b
 
 from starlette.responses import Response
 
+from app import telemetry
 from app.api.byte_cache import ByteCache
 from app.api.cursors import Cursors
 from app.api.limits import RateLimiter
@@ -121,7 +122,8 @@ class UserLists:
     def _head(self, page: Page, user_id: str, binding: str, assignment: Assignment | None) -> bytes:
         def render() -> bytes:
             cursor = self._cursors.seal_bytes(binding, page.rest) if page.rest else None
-            return render_page_head(page, ("user_id", user_id), cursor, assignment)
+            with telemetry.stage("render"):
+                return render_page_head(page, ("user_id", user_id), cursor, assignment)
 
         return self._kept(page, key_text(binding, "" if assignment is None else _arm_tag(assignment)), render)
 

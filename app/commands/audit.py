@@ -91,10 +91,10 @@ def trail_of(container: Container) -> AuditTrail:
     """The trail of whoever runs this command."""
     from app.application.audit_trail import AuditTrail
 
-    return AuditTrail(container.database.audit, container.clock, actor_name())
+    return AuditTrail(container.database.audit, container.clock, actor())
 
 
-def actor_name() -> str:
+def actor() -> str:
     """Who runs this command: the account of the operating system."""
     import getpass
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands.audit import actor_name
+from app.commands.audit import actor
 from app.commands.shared import JsonFlag, fail, output, progress, run
 
 if TYPE_CHECKING:  # importing the container loads every adapter, which `encore --help` must not wait for
@@ -61,7 +61,7 @@ async def _erase(container: Container, ids: Sequence[str]) -> list[Erasure]:
     with progress("erasing", None) as bar:
         people = 0
         while chunk := list(islice(rest, MAX_PEOPLE)):
-            ordered = await erasures.order(chunk, actor_name())
+            ordered = await erasures.order(chunk, actor())
             # None: another process has claimed it meanwhile, and finishes it.
             done.append(await erasures.run(ordered.erasure_id) or await erasures.get(ordered.erasure_id))
             people += len(chunk)
@@ -74,7 +74,7 @@ async def _all_again(container: Container) -> Again:
     from app.bootstrap_erasing import erasure_stores, make_erasures
 
     stores = erasure_stores(container)
-    return await erase_again(make_erasures(container, stores), stores, actor_name())
+    return await erase_again(make_erasures(container, stores), stores, actor())
 
 
 def _ids_of(file: Path) -> list[str]:

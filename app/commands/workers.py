@@ -26,19 +26,21 @@ def worker() -> None:
         from app.infrastructure.celery_jobs import TICKS_QUEUE, TRAININGS_QUEUE
         from app.tasks.celery_app import make_worker
         from app.tasks.training import cap_threads
+        from app.tracing import traced_process
 
         cap_threads(settings.train_threads)
-        make_worker(settings).worker_main(
-            [
-                "worker",
-                "--pool=threads",
-                f"--concurrency={settings.worker_concurrency}",
-                f"--queues={TRAININGS_QUEUE},{TICKS_QUEUE}",
-                f"--loglevel={settings.log_level}",
-                "--without-gossip",
-                "--without-mingle",
-            ]
-        )
+        with traced_process(settings, "worker"):
+            make_worker(settings).worker_main(
+                [
+                    "worker",
+                    "--pool=threads",
+                    f"--concurrency={settings.worker_concurrency}",
+                    f"--queues={TRAININGS_QUEUE},{TICKS_QUEUE}",
+                    f"--loglevel={settings.log_level}",
+                    "--without-gossip",
+                    "--without-mingle",
+                ]
+            )
 
 
 def beat() -> None:

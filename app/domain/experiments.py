@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 
@@ -34,6 +35,9 @@ class ExperimentStatus(StrEnum):
     PAUSED = "paused"
     STOPPED = "stopped"
 
+
+ACTIVE = (ExperimentStatus.RUNNING, ExperimentStatus.PAUSED)
+"""Those that own users."""
 
 ALLOWED_CHANGES: Mapping[ExperimentStatus, frozenset[ExperimentStatus]] = {
     ExperimentStatus.DRAFT: frozenset({ExperimentStatus.RUNNING, ExperimentStatus.STOPPED}),
@@ -58,13 +62,15 @@ class Metric(StrEnum):
 class Arm:
     """One variant. `share`: of the experiment's users. What is None is as for everybody else.
 
-    `list_type`: hybrid, collaborative, content, sequential or popular; `diversity`: 0–1.
+    `list_type`: hybrid, collaborative, content, sequential or popular; `diversity`: 0–1; `model_id`: the version that
+    answers in place of the champion.
     """
 
     name: str
     share: float
     list_type: str | None = None
     diversity: float | None = None
+    model_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,7 @@ def bucket_of(salt: str, user_id: str) -> int:
     return int.from_bytes(digest, "big") % BUCKETS
 
 
+@lru_cache(maxsize=1_024)
 def _key(salt: str) -> bytes:
     return blake2b(salt.encode(), digest_size=32).digest()
 

@@ -13,12 +13,13 @@ from typing import TypeVar
 from celery import Celery
 from kombu import pools
 from kombu.exceptions import KombuError, OperationalError
+from opentelemetry.trace import SpanKind
 from redis.exceptions import RedisError
 
 from app.domain.exceptions import BrokerUnavailableError
 from app.domain.interfaces import JobQueue
 from app.infrastructure.uninterrupted import BlockingCalls, uninterrupted
-from app.telemetry import traceparent
+from app.spans import span, traceparent
 
 T = TypeVar("T")
 
@@ -27,6 +28,11 @@ TICK_TASK = "encore.tick"
 TRAININGS_QUEUE = "encore.trainings"
 TICKS_QUEUE = "encore.ticks"
 TRACE_HEADER = "traceparent"
+_MESSAGING = {
+    "messaging.system": "celery",
+    "messaging.operation.type": "send",
+    "messaging.destination.name": TRAININGS_QUEUE,
+}
 
 _SOCKET_SECONDS = 2.0
 _VISIBILITY_SECONDS = 600
@@ -88,11 +94,14 @@ class CeleryJobQueue(JobQueue):
         self._calls = BlockingCalls(1, "celery")
 
     async def submit(self, training_id: str) -> None:
-        parent = traceparent()
-        headers = {TRACE_HEADER: parent} if parent else None
-        await self._run(
-            lambda: self._app.send_task(TRAINING_TASK, [training_id], headers=headers, ignore_result=True, retry=False)
-        )
+        with span(f"send {TRAININGS_QUEUE}", SpanKind.PRODUCER, _MESSAGING):
+            parent = traceparent()
+            headers = {TRACE_HEADER: parent} if parent else None
+            await self._run(
+                lambda: self._app.send_task(
+                    TRAINING_TASK, [training_id], headers=headers, ignore_result=True, retry=False
+                )
+            )
 
     async def depth(self) -> int:
         return await self._run(self._depth)

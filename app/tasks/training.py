@@ -17,7 +17,9 @@ from app.config import Settings, load_settings
 from app.domain.entities import TrainingStatus
 from app.domain.exceptions import ConfigurationError, EncoreError
 from app.log_format import configure_logging
-from app.telemetry import get_logger, traced
+from app.spans import traced
+from app.telemetry import get_logger
+from app.tracing import traced_process
 
 log = get_logger(__name__)
 
@@ -41,7 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
     try:
-        with traced(os.environ.get("TRACEPARENT")):
+        name = "report" if "@" in arguments[0] else "training"
+        with traced_process(settings, "training"), traced(os.environ.get("TRACEPARENT"), name):
             return asyncio.run(run(settings, arguments[0]))
     except asyncio.CancelledError:
         return STOPPED

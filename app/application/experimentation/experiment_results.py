@@ -104,7 +104,7 @@ class ResultsReader:
         """The results up to now. Raises UnavailableError."""
         now = self._clock()
         start = experiment.started_at or now
-        exposures = _Exposures(self._attribution.total_seconds())
+        exposures = Exposures(self._attribution.total_seconds())
         async for batch in self._log.read(start, now, experiment_id=experiment.experiment_id):
             exposures.add(batch)
         columns = await self._interactions.columns(start - BEFORE, now)
@@ -113,7 +113,7 @@ class ResultsReader:
         return _results(experiment, now, exposures)
 
 
-class _Exposures:
+class Exposures:
     """Lists by user and item, and what came of them. Memory grows with the lists of the experiment."""
 
     def __init__(self, attribution_seconds: float) -> None:
@@ -191,7 +191,7 @@ _SUMS: Mapping[Metric, Callable[[_Tally], tuple[float, float]]] = {
 """(numerator, denominator) of one user."""
 
 
-def _results(experiment: Experiment, now: datetime, exposures: _Exposures) -> ExperimentResults:
+def _results(experiment: Experiment, now: datetime, exposures: Exposures) -> ExperimentResults:
     arms = tuple(_arm(arm.name, exposures.tallies.get(arm.name, {})) for arm in experiment.arms)
     chance = sample_ratio_p_value([arm.users for arm in arms], [arm.share for arm in experiment.arms])
     is_broken = chance < SRM_ALPHA
@@ -209,18 +209,18 @@ def _arm(name: str, tallies: Mapping[User, _Tally]) -> ArmResult:
     return ArmResult(name, len(tallies), sum(tally.lists for tally in tallies.values()), metrics)
 
 
-def _comparisons(experiment: Experiment, exposures: _Exposures) -> Iterable[MetricResult]:
+def _comparisons(experiment: Experiment, exposures: Exposures) -> Iterable[MetricResult]:
     control, *others = experiment.arms
     for metric in (experiment.primary_metric, *experiment.guardrail_metrics):
-        base = _sums(metric, control.name, exposures)
-        found = [compare(base, _sums(metric, arm.name, exposures)) for arm in others]
+        base = user_sums(metric, control.name, exposures)
+        found = [compare(base, user_sums(metric, arm.name, exposures)) for arm in others]
         known = holm([one.always.p_value for one in found if one is not None])
         corrected = iter(known)
         for arm, one in zip(others, found, strict=True):
             yield MetricResult(arm.name, metric, one, None if one is None else next(corrected))
 
 
-def _sums(metric: Metric, arm: str, exposures: _Exposures) -> UserSums:
+def user_sums(metric: Metric, arm: str, exposures: Exposures) -> UserSums:
     tallies = exposures.tallies.get(arm, {})
     pairs = np.array([_SUMS[metric](tally) for tally in tallies.values()], dtype=np.float64).reshape(-1, 2)
     before = np.array([exposures.before.get(user, 0) for user in tallies], dtype=np.float64)

@@ -39,7 +39,7 @@ class ServingPolicy:
 
     With `only_with_model` the catalog is not read before there is a champion: for types that may never have one. A
     refused artifact is tried again after `refused_retry_seconds`: what was unreadable may have been repaired. `pinned`
-    is the id of a version to follow instead of the champion; its metrics carry the type `TYPE:shadow`.
+    is the id of a version to follow instead of the champion; its metrics carry the type `TYPE:ROLE`.
     """
 
     model_type: str = "hybrid"
@@ -50,6 +50,7 @@ class ServingPolicy:
     index_above: int = 100_000
     ranking_policy: RankingPolicy = field(default_factory=RankingPolicy)
     pinned: str | None = None
+    role: str = "shadow"
 
 
 class ModelServer:
@@ -71,7 +72,7 @@ class ModelServer:
         self._policy = policy
         self._draft = ServingBuilder.empty(policy.index_above, open_index, policy.ranking_policy)
         self._serving = self._draft.serving
-        self._label = policy.model_type if policy.pinned is None else f"{policy.model_type}:shadow"
+        self._label = policy.model_type if policy.pinned is None else f"{policy.model_type}:{policy.role}"
         self._refused: tuple[str, float] | None = None
         self._model_wake = asyncio.Event()
         self._catalog_wake = asyncio.Event()

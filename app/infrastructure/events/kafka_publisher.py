@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from opentelemetry.trace import Span
 
 from app.domain.entities import OutboxMessage
 from app.domain.exceptions import BrokerUnavailableError, InputError
@@ -17,6 +19,7 @@ from app.infrastructure.events.kafka_admin import create_missing_topics, existin
 from app.infrastructure.events.kafka_driver import adopt, end_producer
 from app.infrastructure.events.kafka_url import KafkaAddress
 from app.infrastructure.uninterrupted import ended, uninterrupted
+from app.spans import is_collecting, sending, traceparent_of
 
 
 class KafkaPublisher(EventPublisher):
@@ -58,13 +61,12 @@ class KafkaPublisher(EventPublisher):
     async def _send(self, messages: Sequence[OutboxMessage]) -> None:
         producer = await self._started()
         await self._ensure_topics({message.topic for message in messages})
-        await _sent(
-            producer,
-            (
-                (message.topic, message.key.encode() or None, message.payload, binary_headers(message))
-                for message in messages
-            ),
-        )
+        traced: list[Span] = []
+        try:
+            await _sent(producer, (_record(_on_its_way(message, traced)) for message in messages))
+        finally:
+            for made in traced:
+                made.end()
 
     async def _send_tombstones(self, topic: str, keys: Sequence[str]) -> None:
         """A record without a value is what compaction forgets a key by."""
@@ -136,6 +138,26 @@ async def _sent(
     for result in results:
         if isinstance(result, BaseException):
             raise result
+
+
+def _record(message: OutboxMessage) -> tuple[str, bytes | None, bytes | None, list[tuple[str, bytes]]]:
+    return message.topic, message.key.encode() or None, message.payload, binary_headers(message)
+
+
+def _on_its_way(message: OutboxMessage, traced: list[Span]) -> OutboxMessage:
+    """The message as it is sent: where its trace is recorded, whoever reads it goes on from the span of sending it."""
+    topic = message.topic
+    attributes = {
+        "messaging.system": "kafka",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": topic,
+        "messaging.message.id": str(message.message_id),
+    }
+    made = sending(f"send {topic}", message.headers.get("traceparent"), attributes) if is_collecting() else None
+    if made is None:
+        return message
+    traced.append(made)
+    return replace(message, headers={**message.headers, "traceparent": traceparent_of(made)})
 
 
 def _raise_failure(task: asyncio.Future[None]) -> None:

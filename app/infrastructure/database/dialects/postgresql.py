@@ -27,6 +27,7 @@ from app.infrastructure.database.dialects.binary_copy import RowBuffer
 from app.infrastructure.database.dialects.leases import closes_whole, dispose, leased
 from app.infrastructure.database.dialects.partitions import Months
 from app.infrastructure.database.json_text import dump_json
+from app.infrastructure.database.statement_spans import trace_statements
 from app.infrastructure.uninterrupted import uninterrupted
 
 _CLIENT_PATIENCE_SECONDS = 0.5  # how much longer than the server's limit the client waits
@@ -248,6 +249,7 @@ def _engine(url: URL, pool_size: int, timeout_seconds: float, patience_seconds: 
         },
     )
     sa.event.listen(engine.sync_engine, "handle_error", _hang_up)
+    trace_statements(engine.sync_engine)
     closes_whole(engine, _close)
     return engine
 

@@ -2,7 +2,7 @@
 
 `tombstones` stays, for processes of older versions; what they write to it is turned into graves every night.
 
-Revision: 0007, after 0006.
+Revision: 0008, after 0007.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from alembic import op
 from app.infrastructure.database.columns import EPOCH, Id, UtcDateTime
 from app.infrastructure.database.schema_definition import schema
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
