@@ -100,6 +100,8 @@ class Settings(BaseSettings):
     """A listener for operators: probes, /metrics, /docs and /openapi.json, without credentials; without it: none."""
     cursor_secret: SecretStr | None = None
     """Signs cursors; the token secret does where there is one. Set it where replicas share a key set instead."""
+    compat: str = ""
+    """Older systems whose addresses are answered too, with commas: posts, movies, books."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 0
 
     # database
@@ -212,6 +214,11 @@ class Settings(BaseSettings):
     # logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
+
+    @property
+    def compat_systems(self) -> tuple[str, ...]:
+        """The names in `compat`, in the order given."""
+        return tuple(filter(None, map(str.strip, self.compat.split(","))))
 
     @property
     def shows_operations(self) -> bool:

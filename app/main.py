@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
@@ -15,6 +15,7 @@ from fastapi import APIRouter, FastAPI
 from app import telemetry
 from app.api import health, openapi
 from app.api.application import Application
+from app.api.compat import books, movies, posts
 from app.api.cursors import Cursors
 from app.api.dependencies import Batches, Services
 from app.api.envelope import EnvelopeLimits
@@ -25,7 +26,7 @@ from app.api.list_responses import UserLists
 from app.api.middleware import RequestGuards
 from app.api.readiness import ReadinessCheck
 from app.api.request_context import RequestLimits
-from app.api.routing import bulk_paths, refuse_unreachable
+from app.api.routing import bulk_paths, refuse_unreachable, without_repeats
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
 from app.api.v1 import (
@@ -78,6 +79,10 @@ FLUSH_SECONDS = 3.0
 """How long a shutdown waits for events that may be lost."""
 
 
+COMPAT: Mapping[str, APIRouter] = {"posts": posts.routes, "movies": movies.routes, "books": books.routes}
+"""System that Encore replaces → its routes; off unless the setting `compat` names it."""
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The application. Raises ConfigurationError if nothing could check credentials, TypeError for an open route."""
     require_credentials(settings)
@@ -96,7 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         lifespan=lambda app: lifespan(app, settings, keys, tracing),
     )
-    app.assemble(every_router(settings.shows_operations), partial(bounds_of, settings))
+    app.assemble(every_router(settings.shows_operations, settings.compat_systems), partial(bounds_of, settings))
     refuse_unreachable(app.routes, {"user_id": RESERVED_USER_IDS, "item_id": RESERVED_ITEM_IDS})
     app.state.operator_pages = health.OperatorPages(app.openapi)
     return app
@@ -116,8 +121,13 @@ def create_admin_app(app: FastAPI, settings: Settings) -> FastAPI:
     return admin
 
 
-def every_router(shows_operations: bool = True) -> list[APIRouter]:
-    """The routers, in the order in which they are asked."""
+def every_router(shows_operations: bool = True, compat: Sequence[str] = ()) -> list[APIRouter]:
+    """The routers, in the order in which they are asked; `compat`: older systems whose addresses are answered, too.
+
+    An address that two of them have is that of the first: theirs before ours, theirs in the order given.
+    """
+    if compat:
+        return without_repeats([*(COMPAT[name] for name in compat), *every_router(shows_operations)])
     # More particular paths first: `/recs/train` is not a user.
     modules = [
         training_routes,
@@ -230,6 +240,7 @@ def wire_app_state(
         limiter=limiter,
         catalog=serving.catalog,
         registry=make_registry(container),
+        server=serving.server,
         canaries=make_canaries(container, "api"),
         model_changed=serving.wake,
         model_type=settings.train_model_type,

@@ -62,17 +62,24 @@ class UserLists:
     async def answer(
         self, user_id: str, params: ListParams, call: RequestContext, headers: Sequence[tuple[bytes, bytes]]
     ) -> RawResponse:
-        """One page, counted against the caller unless that is done already.
+        """One page as bytes, or 304. Raises as `page`."""
+        page, assignment = await self.page(user_id, params, call)
+        etag = page.etag if assignment is None else f"{page.etag}.{_arm_tag(assignment)}"
+        binding = key_text(user_id, params.binding)
+        return conditional_response(etag, self._head(page, user_id, binding, assignment), call, headers)
+
+    async def page(self, user_id: str, params: ListParams, call: RequestContext) -> tuple[Page, Assignment | None]:
+        """One page and the arm it is of: logged, and counted against the caller unless that is done already.
 
         Raises CursorError, NotFoundError, RateLimitedError and what the service raises.
         """
         started = time.perf_counter()
         assignment = self._assignment(user_id, params, call)
-        binding = key_text(user_id, params.binding)
         query = _query(user_id, params, assignment)
         if params.cursor is None:
             page = await self._page(query, call)
         else:
+            binding = key_text(user_id, params.binding)
             page = await self._next_page(query, self._cursors.open_bytes(binding, params.cursor), call)
         self._recorder.record(
             call.request_id,
@@ -84,8 +91,7 @@ class UserLists:
             assignment=assignment,
             is_preview=params.variant is not None,
         )
-        etag = page.etag if assignment is None else f"{page.etag}.{_arm_tag(assignment)}"
-        return conditional_response(etag, self._head(page, user_id, binding, assignment), call, headers)
+        return page, assignment
 
     def erase(self, is_theirs: Callable[[str], bool]) -> int:
         """Forget the rendered pages of people who are to be forgotten: those of everybody, for they are soon made."""

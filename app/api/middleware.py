@@ -45,7 +45,8 @@ CLIENT_GONE = 499
 IPV4_INSIDE = tuple(map(IPv6Network, ("::ffff:0:0/96", "::/96", "64:ff9b::/96")))
 """Mapped and compatible addresses (RFC 4291 §2.5.5) and the prefix of translators (RFC 6052)."""
 
-LIST_PREFIX = "/api/v1/recs/"
+LIST_PREFIXES = ("/api/v1/recs/", "/recommendations/")
+"""Where users' lists are read: here, and in the posts system (app/api/compat)."""
 UNMATCHED = "<unmatched>"
 UNTRACED = PROBES | {"/metrics"}
 """Probes and scrapers ask every few seconds, and nobody looks for the cause of that."""
@@ -146,7 +147,7 @@ class BoundaryMiddleware:
         """Identify, count and admit; True if the request is answered by then. A body is waited for by the route."""
         gateway: RequestGuards = state_of(scope).gateway
         await identify(gateway, scope, call)
-        is_user_read = scope["method"] == "GET" and scope["path"].startswith(LIST_PREFIX)
+        is_user_read = scope["method"] == "GET" and scope["path"].startswith(LIST_PREFIXES)
         if not exchange.has_body:
             await exchange.admit(gateway.admission, is_user_read)
         if is_user_read and not exchange.has_body and await gateway.lane.answered(scope, exchange, call):
