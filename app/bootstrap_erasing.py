@@ -25,8 +25,7 @@ def make_erasures(
     container: Container,
     stores: Stores,
     renew: Callable[[Collection[str]], Awaitable[object]] | None = None,
-    wake: Callable[[], None] = lambda: None,
 ) -> Erasures:
     """The use case of forgetting people."""
     secret = pseudonym_secret(container.settings)
-    return Erasures(stores, container.clock, secret, renew or container.cache.bump, wake)
+    return Erasures(stores, container.clock, secret, renew or container.cache.bump)

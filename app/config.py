@@ -26,6 +26,7 @@ from app.config_secrets import MIN_SECRET_BYTES
 from app.domain.cron import Cron
 from app.domain.exceptions import ConfigurationError, InputError
 
+_JOB = "(train|evaluate|precompute|tick)"
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
 
@@ -183,6 +184,13 @@ class Settings(BaseSettings):
     kpi_days: Annotated[int, Field(ge=1, le=366)] = 7
     retention_schedule: Schedule = "30 4 * * *"
     schedule_tick_seconds: Annotated[float, Field(ge=0.2, le=3_600)] = 30
+    worker_jobs: Annotated[str, Field(pattern=f"^{_JOB}(,{_JOB})*$")] = "train,evaluate,precompute,tick"
+    """What this worker does: a worker that only trains leaves the others to others."""
+    worker_health_host: str = "127.0.0.1"
+    worker_health_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    precompute_users: Annotated[int, Field(ge=0, le=10_000_000)] = 2_000
+    """Most recently active users whose lists are made after a promotion, where the cache is shared; 0: none."""
+    precompute_seconds: Seconds = 60
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 2
     worker_stop_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30
     model_poll_seconds: Annotated[float, Field(gt=0, le=15)] = 2

@@ -177,11 +177,9 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         serving = make_serving(container, recorder, publish_to(background_events), assignments.pinned)
         stack.push_async_callback(serving.close)
         await serving.start()
-        woken = asyncio.Event()
         memory: list[Memory] = [serving.lists.erase, recorder.erase, background_events.erase]
         memory.append(lambda is_theirs: app.state.services.user_lists.erase(is_theirs))
-        stores = erasure_stores(container, memory)
-        erasures = make_erasures(container, stores, serving.renewal.renew, woken.set)
+        erasures = make_erasures(container, erasure_stores(container, memory), serving.renewal.renew)
         wire_app_state(app, container, serving, keys, assignments, recorder, erasures)
         await requeue_pending_trainings(container)
         relay = OutboxRelay(
@@ -199,7 +197,7 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
             "request_log": recorder.run,
             "queue_gauges": partial(watch_queues, container.database, container.jobs),
             "dead_letters": partial(watch_dead_letters, container.database, letter_bounds(settings), container.clock),
-            "erasures": ErasureFollower(erasures, stores, woken).follow,
+            "erasures": ErasureFollower(erasures).follow,
             "report_gauges": partial(watch_reports, container.database),
         }
         if container.jobs.needs_ticks:

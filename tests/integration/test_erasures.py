@@ -319,7 +319,7 @@ async def test_a_restored_backup_is_erased_again_and_who_came_back_is_left_alone
 
 async def test_another_process_forgets_too(town: Town) -> None:
     """Its memory, and its cache where nobody shares it: it hears of the erasure through the database."""
-    follower = ErasureFollower(town.erasures, town.stores, asyncio.Event())
+    follower = ErasureFollower(town.erasures)
     await follower.step()
     rows = town.container.database.erasures
     town.memory.update(GONE)

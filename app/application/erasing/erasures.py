@@ -6,6 +6,7 @@ claims the row: this process at once, or any other once the claim has run out.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -43,7 +44,7 @@ _LOOKED_AT = 100
 
 
 class Erasures:
-    """`renew` makes the lists of users unreachable everywhere; `wake` is called when there is work to go on with."""
+    """`renew` makes the lists of users unreachable everywhere; `woken` is set when there is work to go on with."""
 
     def __init__(
         self,
@@ -51,14 +52,13 @@ class Erasures:
         clock: Callable[[], datetime],
         secret: bytes,
         renew: Callable[[Collection[str]], Awaitable[object]],
-        wake: Callable[[], None] = lambda: None,
     ) -> None:
-        self._stores = stores
+        self.stores = stores
         self._rows = stores.database.erasures
         self._clock = clock
         self._secret = secret
         self._renew = renew
-        self._wake = wake
+        self.woken = asyncio.Event()
 
     async def order(self, user_ids: Sequence[str], actor: str, *, only_known: bool = False) -> Erasure:
         """Give the order, and take them out of the tables if the database goes on answering. `run` does the rest.
@@ -83,7 +83,7 @@ class Erasures:
             erasure = await self._clear_tables(erasure)
         except (DatabaseUnavailableError, CacheUnavailableError):
             telemetry.BACKGROUND_FAILURES.labels("erasures").inc()
-        self._wake()
+        self.woken.set()
         return erasure
 
     def people(self, user_ids: Sequence[str]) -> list[Person]:
@@ -109,7 +109,7 @@ class Erasures:
         if erasure is None:
             return None
         people = self.people(erasure.user_ids)
-        await ledger.write(self._stores.artifacts, erasure, people)
+        await ledger.write(self.stores.artifacts, erasure, people)
         erasure = await self._clear_tables(erasure, is_claimed=True)
         erasure = await self._clear_the_rest(erasure, people)
         done = certified(erasure, self._clock())
@@ -140,11 +140,11 @@ class Erasures:
     async def _clear_the_rest(self, erasure: Erasure, people: Sequence[Person]) -> Erasure:
         is_theirs = erased_among(frozenset(one.digest for one in people))
         await self._clear_papers(erasure, is_theirs)
-        here = Finding().plus(self._stores.forget_here(is_theirs), self._stores.forget_here(is_theirs))
+        here = Finding().plus(self.stores.forget_here(is_theirs), self.stores.forget_here(is_theirs))
         await self._note(erasure, {"process_memory": here})
         await self._note(erasure, {"cache": await self._clear_cache(is_theirs, erasure.user_ids)})
         await self._go_on(erasure)
-        await self._note(erasure, await self._stores.tell_the_broker(erasure.user_ids))
+        await self._note(erasure, await self.stores.tell_the_broker(erasure.user_ids))
         return await self._note(erasure, {"request_log": Finding(0, 0, await self._lists_left(erasure, people))})
 
     async def _clear_papers(self, erasure: Erasure, is_theirs: IsErased) -> None:
@@ -152,16 +152,16 @@ class Erasures:
         again = dict.fromkeys(PAPERS, 0)
         for _round in range(ROUNDS):
             await self._go_on(erasure)
-            again = await self._stores.clear_papers(is_theirs, erasure.user_ids, erasure.erasure_id)
+            again = await self.stores.clear_papers(is_theirs, erasure.user_ids, erasure.erasure_id)
             if not any(again.values()):
                 break
         await self._note(erasure, {name: Finding(0, 0, found) for name, found in again.items()})
 
     async def _clear_cache(self, is_theirs: IsErased, user_ids: Sequence[str]) -> Finding:
         await self._renew(set(user_ids))
-        found = again = await self._stores.cache.erase(is_theirs)
+        found = again = await self.stores.cache.erase(is_theirs)
         for _round in range(ROUNDS):
-            again = await self._stores.cache.erase(is_theirs)
+            again = await self.stores.cache.erase(is_theirs)
             if not again:
                 break
             found += again
@@ -188,4 +188,4 @@ class Erasures:
         return left
 
     def _trail(self, actor: str) -> AuditTrail:
-        return AuditTrail(self._stores.database.audit, self._clock, actor)
+        return AuditTrail(self.stores.database.audit, self._clock, actor)

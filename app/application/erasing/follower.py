@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 from app import telemetry
 from app.application.erasing.erasures import Erasures
-from app.application.erasing.stores import Stores
 from app.domain.erasure import erased_among
 from app.domain.exceptions import UnavailableError
 
@@ -19,12 +18,12 @@ _PEOPLE = 20_000
 
 
 class ErasureFollower:
-    """`woken` is set where an order was given in this process."""
+    """Wakes up at once where an order was given in this process."""
 
-    def __init__(self, erasures: Erasures, stores: Stores, woken: asyncio.Event) -> None:
+    def __init__(self, erasures: Erasures) -> None:
         self._erasures = erasures
-        self._stores = stores
-        self._woken = woken
+        self._stores = erasures.stores
+        self._woken = erasures.woken
         self._seen: datetime | None = None
         self._forgotten: frozenset[bytes] = frozenset()
 
