@@ -44,7 +44,6 @@ from app.api.v1 import (
 from app.application.credentials import ApiKeys
 from app.application.erasing.erasures import Erasures
 from app.application.erasing.follower import ErasureFollower
-from app.application.erasing.stores import Memory
 from app.application.experimentation.assignments import Assignments
 from app.application.experimentation.experiment_service import ExperimentService
 from app.application.experimentation.request_recorder import RequestRecorder
@@ -182,11 +181,12 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         serving = make_serving(container, recorder, publish_to(background_events), assignments.pinned)
         stack.push_async_callback(serving.close)
         await serving.start()
-        memory: list[Memory] = [serving.lists.erase, recorder.erase, background_events.erase]
+        memory = [serving.lists.erase, recorder.erase, background_events.erase]
         memory.append(lambda is_theirs: app.state.services.user_lists.erase(is_theirs))
         erasures = make_erasures(container, erasure_stores(container, memory), serving.renewal.renew)
         wire_app_state(app, container, serving, keys, assignments, recorder, erasures)
-        await requeue_pending_trainings(container)
+        with suppress(UnavailableError):  # without database or broker the next start rings for what is queued
+            await requeue_pending(container.database, container.jobs)
         relay = OutboxRelay(
             container.database.outbox, container.database.dead_letters, container.publisher, container.clock
         )
@@ -223,7 +223,7 @@ def wire_app_state(
     erasures: Erasures,
 ) -> None:
     """Hand the routes their use cases, and the boundary what it decides with."""
-    settings = container.settings
+    settings, database = container.settings, container.database
     limiter = RateLimiter(
         container.cache,
         person=settings.rate_limit_per_minute,
@@ -232,7 +232,6 @@ def wire_app_state(
     )
     cursors = Cursors(cursor_secret(settings))
     lists = UserLists(serving.lists, limiter, cursors, assignments, recorder, settings.page_cache_bytes)
-    database = container.database
     readiness = ReadinessCheck(serving.server, {"database": database.ping, "cache": container.cache.ping})
     app.state.readiness = readiness
     app.state.services = Services(
@@ -299,9 +298,3 @@ def cursor_secret(settings: Settings) -> bytes:
             return secret.get_secret_value().encode()
     log.warning("cursor_secret_is_temporary")
     return secrets.token_bytes(32)
-
-
-async def requeue_pending_trainings(container: Container) -> None:
-    """Ring for trainings that an earlier process left queued; without database or broker the next start does it."""
-    with suppress(UnavailableError):
-        await requeue_pending(container.database, container.jobs)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from app.api.erasure_examples import ERASURE_ANSWERS
+
 _MODEL_ID = "0f8fad5bd9cb469fa16570867728950e"
 _TRAINING_ID = "7c9e6679f4b04e8db0a3c1f2d5e6a7b8"
 _REQUEST_ID = "5d1f3a0c9b7e4f62a8c4d2e1f0b3a596"
@@ -22,30 +24,6 @@ _ITEM: Mapping[str, Any] = {
     "updated_at": "2026-11-21T08:30:00Z",
 }
 _USER: Mapping[str, Any] = {"attributes": {"country": "NL", "age": 34}, "updated_at": "2026-11-21T08:30:00Z"}
-_STORES: Mapping[str, Any] = {
-    "users": {"found": 1, "removed": 1, "found_again": 0},
-    "interactions": {"found": 42, "removed": 42, "found_again": 0},
-}
-_ERASURE: Mapping[str, Any] = {
-    "erasure_id": "2c1d9a7e6b5f4c3d8e9f0a1b2c3d4e5f",
-    "status": "running",
-    "requested_at": "2026-11-21T08:30:01Z",
-    "finished_at": None,
-    "people": 1,
-    "people_sha256": "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab",
-    "stores": _STORES,
-    "certificate": None,
-    "certificate_sha256": None,
-}
-_CERTIFICATE: Mapping[str, Any] = {
-    "erasure_id": "2c1d9a7e6b5f4c3d8e9f0a1b2c3d4e5f",
-    "requested_at": "2026-11-21T08:30:01+00:00",
-    "finished_at": "2026-11-21T08:30:02+00:00",
-    "people": 1,
-    "people_sha256": "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab",
-    "stores": _STORES,
-    "is_clean": True,
-}
 _MODEL: Mapping[str, Any] = {
     "id": _MODEL_ID,
     "type": "hybrid",
@@ -239,14 +217,7 @@ ANSWERS: Mapping[str, Any] = {
     "getUser": {"user_id": "u1", **_USER},
     "putUser": {"user_id": "u1", **_USER},
     "putUsers": _BULK,
-    "deleteUser": _ERASURE,
-    "getErasure": {
-        **_ERASURE,
-        "status": "done",
-        "finished_at": "2026-11-21T08:30:02Z",
-        "certificate": _CERTIFICATE,
-        "certificate_sha256": "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef",
-    },
+    **ERASURE_ANSWERS,
     "getUserHistory": {
         "user_id": "u1",
         "history": [{"item_id": "v2", "title": "Moon", "weight": 1.0, "at": "2026-11-20T19:04:00Z"}],
