@@ -33,6 +33,7 @@ from app.application.serving.shadow import Shadow
 from app.application.serving_stack import ServingStack
 from app.application.training.model_registry import ModelRegistry
 from app.application.training.model_training import Trainer
+from app.bootstrap_erasing import erasure_stores, make_erasures
 from app.config import Settings, pseudonym_secret
 from app.connecting import (
     connect_artifacts,
@@ -131,7 +132,7 @@ def make_serving(
     renewal = ListInvalidator(database.interactions, cache, lists.forget, follow_seconds)
     max_age = timedelta(days=settings.event_max_age_days)
     events = EventIngestion(database.interactions, renewal, clock, max_age=max_age)
-    catalog = CatalogService(database.catalog, renewal, clock, wake_catalog, recorder.erase)
+    catalog = CatalogService(database.catalog, renewal, clock, wake_catalog)
     return ServingStack(server, by_type, lists, renewal, events, catalog, guardrail, shadow, pinned)
 
 
@@ -178,12 +179,7 @@ def _model_server(
         role=role,
     )
     return ModelServer(
-        container.database,
-        container.artifacts,
-        container.recommenders,
-        container.clock,
-        policy,
-        index_opener(settings),
+        container.database, container.artifacts, container.recommenders, container.clock, policy, index_opener(settings)
     )
 
 
@@ -246,6 +242,7 @@ def make_scheduler(container: Container, slots: dict[str, datetime], since: date
         timetable,
         slots,
         make_canaries(container, "schedule"),
+        make_erasures(container, erasure_stores(container)).run_waiting,
     )
 
 

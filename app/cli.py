@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "token": CommandEntry("credentials", "Make a token for a user or an operator (HS256 secrets only)."),
     "api-keys": CommandEntry("credentials", "Create, list and revoke service credentials."),
     "audit": CommandEntry("audit", "List, verify and export the record of administrators' acts."),
+    "erase": CommandEntry("erase", "Forget people in every store, with a certificate."),
     "dead-letters": CommandEntry("dead_letters", "List, show and replay what could not be taken in."),
     "outbox": CommandEntry("consume", "Show, or send, what waits to go out."),
     "openapi": CommandEntry("serve", "Print the OpenAPI document of the HTTP interface."),

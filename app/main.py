@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -18,7 +17,7 @@ from app.api.application import Application
 from app.api.compat import books, movies, posts
 from app.api.cors import allowing
 from app.api.cursors import Cursors
-from app.api.dependencies import Batches, Services
+from app.api.dependencies import Services
 from app.api.envelope import EnvelopeLimits
 from app.api.fast_lane import FastLane
 from app.api.jwks import KeySource, open_keys
@@ -33,6 +32,7 @@ from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
 from app.api.v1 import (
     dead_letter_routes,
+    erasure_routes,
     event_routes,
     experiment_routes,
     item_routes,
@@ -43,6 +43,8 @@ from app.api.v1 import (
     user_routes,
 )
 from app.application.credentials import ApiKeys
+from app.application.erasing.erasures import Erasures
+from app.application.erasing.follower import ErasureFollower
 from app.application.experimentation.assignments import Assignments
 from app.application.experimentation.experiment_service import ExperimentService
 from app.application.experimentation.request_recorder import RequestRecorder
@@ -66,11 +68,12 @@ from app.bootstrap import (
     make_serving,
     open_container,
 )
+from app.bootstrap_erasing import erasure_stores, make_erasures
 from app.config import Settings, pseudonym_secret, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
 from app.infrastructure.tracing import Tracing
-from app.operating import make_histories, operations_of
+from app.operating import batches_of, cursor_secret, make_histories, operations_of
 from app.policies import letter_bounds
 from app.tracing import connect_tracing
 
@@ -139,6 +142,7 @@ def every_router(shows_operations: bool = True, compat: Sequence[str] = ()) -> l
         recommendation_routes,
         item_routes,
         user_routes,
+        erasure_routes,
         event_routes,
         dead_letter_routes,
         report_routes,
@@ -181,8 +185,12 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         serving = make_serving(container, recorder, publish_to(background_events), assignments.pinned)
         stack.push_async_callback(serving.close)
         await serving.start()
-        wire_app_state(app, container, serving, keys, assignments, recorder)
-        await requeue_pending_trainings(container)
+        memory = [serving.lists.erase, recorder.erase, background_events.erase]
+        memory.append(lambda is_theirs: app.state.services.user_lists.erase(is_theirs))
+        erasures = make_erasures(container, erasure_stores(container, memory), serving.renewal.renew)
+        wire_app_state(app, container, serving, keys, assignments, recorder, erasures)
+        with suppress(UnavailableError):  # without database or broker the next start rings for what is queued
+            await requeue_pending(container.database, container.jobs)
         relay = OutboxRelay(
             container.database.outbox, container.database.dead_letters, container.publisher, container.clock
         )
@@ -198,6 +206,7 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
             "request_log": recorder.run,
             "queue_gauges": partial(watch_queues, container.database, container.jobs),
             "dead_letters": partial(watch_dead_letters, container.database, letter_bounds(settings), container.clock),
+            "erasures": ErasureFollower(erasures).follow,
             "report_gauges": partial(watch_reports, container.database),
         }
         if container.jobs.needs_ticks:
@@ -215,9 +224,10 @@ def wire_app_state(
     keys: KeySource,
     assignments: Assignments,
     recorder: RequestRecorder,
+    erasures: Erasures,
 ) -> None:
     """Hand the routes their use cases, and the boundary what it decides with."""
-    settings = container.settings
+    settings, database = container.settings, container.database
     limiter = RateLimiter(
         container.cache,
         person=settings.rate_limit_per_minute,
@@ -226,7 +236,6 @@ def wire_app_state(
     )
     cursors = Cursors(cursor_secret(settings))
     lists = UserLists(serving.lists, limiter, cursors, assignments, recorder, settings.page_cache_bytes)
-    database = container.database
     readiness = ReadinessCheck(serving.server, {"database": database.ping, "cache": container.cache.ping})
     app.state.readiness = readiness
     app.state.recording = Recording(database.audit, container.clock, pseudonym_secret(settings))
@@ -251,6 +260,7 @@ def wire_app_state(
         experiments_changed=assignments.wake,
         results=make_results_reader(container),
         recorder=recorder,
+        erasures=erasures,
         histories=make_histories(container, serving.server),
         operations=operations_of(container),
     )
@@ -276,25 +286,3 @@ def wire_app_state(
         bodies,
         FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY),
     )
-
-
-def batches_of(settings: Settings) -> Batches:
-    """Events a request may hold: never more than the caller may send in a minute, or they could never be sent."""
-    return Batches(
-        person=min(settings.person_batch_events, settings.rate_limit_per_minute),
-        service=min(settings.service_batch_events, settings.service_rate_limit_per_minute),
-    )
-
-
-def cursor_secret(settings: Settings) -> bytes:
-    """What signs cursors: its own setting, else the token secret, else something that ends with this process."""
-    for secret in (settings.cursor_secret, settings.jwt_secret):
-        if secret is not None:
-            return secret.get_secret_value().encode()
-    log.warning("cursor_secret_is_temporary")
-    return secrets.token_bytes(32)
-
-
-async def requeue_pending_trainings(container: Container) -> None:
-    with suppress(UnavailableError):  # without database or broker the next start does it
-        await requeue_pending(container.database, container.jobs)

@@ -139,6 +139,9 @@ VECTOR_INDEXES_REFUSED = _counter(
 ARTIFACT_REFUSALS = _counter("artifact_refusals_total", "Artifacts refused before parsing, by check.", "problem")
 ARTIFACT_COPIES = _counter("artifact_copies_total", "Local copies of artifacts used, damaged or failed.", "outcome")
 
+# ── forgetting people ────────────────────────────────────────────────────────────────────────────────────────────────
+PEOPLE_ERASED = _counter("people_erased_total", "People whose erasure was finished here, with a certificate.")
+
 # ── experiments and the request log ──────────────────────────────────────────────────────────────────────────────────
 EXPERIMENTS_RUNNING = _gauge("experiments_running", "Experiments that assign users now.")
 REQUESTS_LOGGED = _counter("requests_logged_total", "Lists written to the request log.")

@@ -31,6 +31,11 @@ class ByteCache(Generic[K, V]):
         self._held.move_to_end(key)
         return found[0]
 
+    def clear(self) -> None:
+        """Hold nothing any more."""
+        self._held.clear()
+        self.size_bytes = 0
+
     def put(self, key: K, value: V, size: int) -> None:
         """Hold a value of `size` bytes, in place of what was held under its key; not one larger than everything."""
         before = self._held.pop(key, None)

@@ -16,6 +16,7 @@ from app.api.list_responses import UserLists
 from app.api.request_context import RequestContext, request_context_of
 from app.api.security import Principal
 from app.application.catalog_service import CatalogService
+from app.application.erasing.erasures import Erasures
 from app.application.experimentation.experiment_results import ResultsReader
 from app.application.experimentation.experiment_service import ExperimentService
 from app.application.experimentation.request_recorder import RequestRecorder
@@ -102,6 +103,7 @@ class Services:
     experiments_changed: Callable[[], None]
     results: ResultsReader
     recorder: RequestRecorder
+    erasures: Erasures
     histories: UserHistories
     operations: Operations
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from app.api.erasure_examples import ERASURE_ANSWERS
+
 _MODEL_ID = "0f8fad5bd9cb469fa16570867728950e"
 _TRAINING_ID = "7c9e6679f4b04e8db0a3c1f2d5e6a7b8"
 _REQUEST_ID = "5d1f3a0c9b7e4f62a8c4d2e1f0b3a596"
@@ -215,6 +217,7 @@ ANSWERS: Mapping[str, Any] = {
     "getUser": {"user_id": "u1", **_USER},
     "putUser": {"user_id": "u1", **_USER},
     "putUsers": _BULK,
+    **ERASURE_ANSWERS,
     "getUserHistory": {
         "user_id": "u1",
         "history": [{"item_id": "v2", "title": "Moon", "weight": 1.0, "at": "2026-11-20T19:04:00Z"}],

@@ -93,6 +93,11 @@ class UserLists:
         )
         return page, assignment
 
+    def erase(self, is_theirs: Callable[[str], bool]) -> int:
+        """Forget the rendered pages of people who are to be forgotten: those of everybody, for they are soon made."""
+        self._heads.clear()
+        return 0
+
     def _assignment(self, user_id: str, params: ListParams, call: RequestContext) -> Assignment | None:
         """The user's own arm; for services that look at one, the arm they ask for. Raises NotFoundError."""
         if params.experiment_id is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 
 from app.application.invalidation.list_invalidation import ListInvalidator
@@ -16,10 +16,7 @@ NEWEST = timedelta(minutes=5)
 
 
 class CatalogService:
-    """`wake` is called after every change of items; users whose profile changes get new lists.
-
-    `erase_requests` removes a user from the request log and says how many entries there were.
-    """
+    """`wake` is called after every change of items; users whose profile changes get new lists."""
 
     def __init__(
         self,
@@ -27,13 +24,11 @@ class CatalogService:
         renewal: ListInvalidator,
         clock: Callable[[], datetime],
         wake: Callable[[], None],
-        erase_requests: Callable[[str], Awaitable[int]],
     ) -> None:
         self._catalog = catalog
         self._renewal = renewal
         self._clock = clock
         self._wake = wake
-        self._erase_requests = erase_requests
 
     async def put_items(self, items: Sequence[Item]) -> int:
         """Write items whole; returns how many were newer than what was stored. Raises InputError."""
@@ -95,17 +90,6 @@ class CatalogService:
         if user is None:
             raise NotFoundError("user")
         return user
-
-    async def remove_user(self, user_id: str) -> None:
-        """Delete a profile, all the user ever did, what is still on its way, and the log of lists shown.
-
-        Raises NotFoundError for somebody of whom nothing is stored. Repeating it after a failure finishes the work.
-        """
-        # events may be dated that far ahead of their arrival
-        was_known = await self._catalog.remove_user(user_id, self._clock() + NEWEST)
-        if not await self._erase_requests(user_id) and not was_known:
-            raise NotFoundError("user")
-        await self._renewal.renew({user_id})
 
     async def list_users(self, after: str | None, limit: int) -> Sequence[User]:
         """In user_id order, strictly after `after`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -37,6 +37,11 @@ _PRUNED_AT_ONCE = 5_000
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
+async def nothing_waits() -> int:
+    """No erasures are finished here."""
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Timetable:
     """When (None: never) and what. `reports`: when each is made. Slots before `since` are left alone."""
@@ -63,11 +68,13 @@ class Scheduler:
     timetable: Timetable
     slots: dict[str, datetime] = field(default_factory=dict)
     canaries: Canaries | None = None
+    finish_erasures: Callable[[], Awaitable[int]] = nothing_waits
 
     async def tick(self) -> None:
         """Do what is due and not done."""
         now = self.clock()
         await self._requeue_pending(now)
+        await self.finish_erasures()
         if self.timetable.training is not None:
             slot = self.timetable.training.latest(now)
             if self._counts(slot, now):
@@ -125,6 +132,7 @@ class Scheduler:
             await remove_old_artifacts(self.database, self.artifacts, model_type, self.timetable.keep_versions)
         for name in self.timetable.reports:
             await self.database.reports.prune(name, slot - _REPORTS_KEPT)
+        await self.database.erasures.adopt_tombstones()
         await self._prune_request_log(slot - self.timetable.request_log_kept)
         await prune(self.database, self.timetable.letters, self.clock())
         self.slots["retention"] = slot

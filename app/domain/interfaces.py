@@ -8,7 +8,7 @@ runs over every adapter of a port, through the production opener.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -85,6 +85,14 @@ class Cache(Protocol):
     @abstractmethod
     async def bump(self, user_ids: Collection[str]) -> None:
         """Raise the generation of each user: no list written before is returned after this."""
+
+    @abstractmethod
+    async def erase(self, is_theirs: Callable[[str], bool]) -> int:
+        """Remove what is held under the ids of users of whom `is_theirs` is true: lists, generations, turns, limits.
+
+        Returns how many keys there were. Looks at every key: for people who are to be forgotten, not for lists that
+        have changed. What was computed before cannot be written after it.
+        """
 
     @abstractmethod
     async def hit(self, limit_key: str, limit_per_minute: int, cost: int = 1) -> RateLimitStatus:
@@ -184,6 +192,14 @@ class EventPublisher(Protocol):
     @abstractmethod
     async def publish(self, messages: Sequence[OutboxMessage]) -> None:
         """Hand over to the broker and wait for its acknowledgement. Raises BrokerUnavailableError; some may be out."""
+
+    @abstractmethod
+    async def erase(self, topic: str, keys: Sequence[str]) -> int | None:
+        """Declare what was published under these keys void: a compacted topic forgets it (a tombstone for each key).
+
+        How many messages were found; None where only the broker could say. A topic that is not there is left so.
+        Raises BrokerUnavailableError.
+        """
 
     @abstractmethod
     async def ping(self) -> None:

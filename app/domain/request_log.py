@@ -54,7 +54,7 @@ class RequestLogStore(Protocol):
 
     @abstractmethod
     async def add(self, entries: Sequence[RequestEntry]) -> None:
-        """Store them in one transaction."""
+        """Store them in one transaction, but for lists that were shown to somebody who has been erased since."""
 
     @abstractmethod
     async def get(self, request_id: str) -> RequestEntry | None:
@@ -65,10 +65,6 @@ class RequestLogStore(Protocol):
         self, since: datetime, until: datetime, *, experiment_id: str | None = None, batch: int = 2_000
     ) -> AsyncIterator[Sequence[RequestEntry]]:
         """since ≤ at < until, in batches in the order they were stored; memory holds one batch."""
-
-    @abstractmethod
-    async def erase(self, user: bytes) -> int:
-        """Remove all entries of a user; returns how many there were."""
 
     @abstractmethod
     async def prune(self, before: datetime, limit: int) -> int:

@@ -25,6 +25,7 @@ from app.domain.entities import (
     SourceOffset,
     User,
 )
+from app.domain.erasure import ErasureStore
 from app.domain.experiment_store import ExperimentStore
 from app.domain.import_store import ImportStore
 from app.domain.key_store import ApiKeyStore
@@ -158,14 +159,6 @@ class CatalogStore(Protocol):
         """The profile, or None; a user known only from interactions has one without attributes."""
 
     @abstractmethod
-    async def remove_user(self, user_id: str, until: datetime) -> bool:
-        """Delete profile, interactions and state of a user; False, and nothing done, if unknown.
-
-        What occurred up to `until` is never taken in again, however late it comes or how often it is replayed. Waits
-        for batches that are being written, and they for this.
-        """
-
-    @abstractmethod
     async def readmit_users(
         self, user_ids: Collection[str], now: datetime, until: Callable[[datetime], datetime]
     ) -> int:
@@ -192,6 +185,7 @@ class Database(Protocol):
     request_log: RequestLogStore
     imports: ImportStore
     audit: AuditStore
+    erasures: ErasureStore
 
     @abstractmethod
     async def ping(self) -> None:

@@ -184,3 +184,24 @@ async def test_two_listeners_hear_the_same(cache: Cache) -> None:
 
 async def test_a_ping_answers(cache: Cache) -> None:
     await cache.ping()
+
+
+async def test_an_erased_user_leaves_no_key_and_nobody_else_loses_one(cache: Cache) -> None:
+    users = ("anna", "ann", "anna:b", "ben", "l:4:anna")
+    for user in users:
+        generation = (await cache.read(user, "hybrid", 100)).generation
+        await cache.write(user, "hybrid", generation, b"list of " + user.encode(), 60)
+    old = (await cache.read("anna", "other", None)).generation
+
+    erased = await cache.erase(lambda user: user == "anna")
+
+    assert erased >= 3  # a list, a generation and a limit; Redis has the turn of the other list, too
+    assert await cache.erase(lambda user: user == "anna") == 0
+    assert not await cache.write("anna", "hybrid", old, b"made before", 60)
+    for user in users[1:]:
+        reply = await cache.read(user, "hybrid", 100)
+        assert reply.value == b"list of " + user.encode()
+        assert reply.quota is not None
+        assert reply.quota.remaining == 98
+    reply = await cache.read("anna", "hybrid", 100)
+    assert (reply.value, reply.quota and reply.quota.remaining) == (None, 99)

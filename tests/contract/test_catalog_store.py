@@ -11,6 +11,7 @@ import pytest
 from app.domain.entities import IngestOutcome, Interaction, Item, Kind, User
 from app.domain.exceptions import InputError
 from app.domain.stores import Database, IngestBatch
+from tests.erasing import remove_user
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOON + timedelta(seconds=1)
@@ -165,8 +166,8 @@ async def test_a_removed_user_leaves_nothing_behind(database: Database) -> None:
     await database.catalog.upsert_users([User("u1", NOON, {"age": 3})])
     await database.interactions.ingest(IngestBatch(events))
 
-    assert await database.catalog.remove_user("u1", NOON) is True
-    assert await database.catalog.remove_user("u1", NOON) is False
+    assert await remove_user(database, "u1", NOON) is True
+    assert await remove_user(database, "u1", NOON) is False
 
     assert await database.catalog.get_user("u1") is None
     assert await database.interactions.history("u1", 5) == []
@@ -180,7 +181,7 @@ async def test_what_a_removed_user_did_never_comes_back_and_what_follows_does(da
     after = Interaction(uuid4(), "u1", "v2", Kind.VIEW, NOON + timedelta(seconds=1))
     other = Interaction(uuid4(), "u2", "v1", Kind.VIEW, NOON)
     await database.interactions.ingest(IngestBatch([before]))
-    await database.catalog.remove_user("u1", NOON)
+    await remove_user(database, "u1", NOON)
 
     result = await database.interactions.ingest(IngestBatch([before, other, after, late, other]))
 
@@ -191,7 +192,7 @@ async def test_what_a_removed_user_did_never_comes_back_and_what_follows_does(da
 
 
 async def test_erasing_somebody_nobody_knows_does_nothing(database: Database) -> None:
-    assert await database.catalog.remove_user("u1", NOON) is False
+    assert await remove_user(database, "u1", NOON) is False
 
     result = await database.interactions.ingest(IngestBatch([Interaction(uuid4(), "u1", "v1", Kind.VIEW, NOON)]))
 
@@ -201,7 +202,7 @@ async def test_erasing_somebody_nobody_knows_does_nothing(database: Database) ->
 async def test_the_later_of_two_erasures_holds(database: Database) -> None:
     for until in (NOON, NOON - timedelta(days=1)):
         await database.catalog.upsert_users([User("u1", NOON)])
-        assert await database.catalog.remove_user("u1", until) is True
+        assert await remove_user(database, "u1", until) is True
 
     result = await database.interactions.ingest(IngestBatch([Interaction(uuid4(), "u1", "v1", Kind.VIEW, NOON)]))
 
@@ -214,7 +215,7 @@ async def test_who_comes_back_is_taken_in_from_the_moment_given_and_never_from_b
     minute = timedelta(minutes=1)
     for user in ("u1", "u2"):
         await database.catalog.upsert_users([User(user, NOON)])
-        await database.catalog.remove_user(user, NOON + 5 * minute)
+        await remove_user(database, user, NOON + 5 * minute)
 
     lifted = await database.catalog.readmit_users({"u1", "u3"}, NOON + minute, lambda until: until - 5 * minute)
     assert lifted == 1

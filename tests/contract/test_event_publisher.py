@@ -94,3 +94,15 @@ async def test_a_url_no_adapter_takes_is_refused_by_the_name_of_the_setting(url:
     with pytest.raises(ConfigurationError, match="ENCORE_EVENTS_URL") as refused:
         await open_publisher(url)
     assert "127.0.0.1" not in str(refused.value)
+
+
+async def test_keys_are_erased_and_a_topic_nobody_has_is_left_so(publisher: EventPublisher) -> None:
+    await publisher.publish([message(1), message(2, "u2"), message(3)])
+
+    found = await publisher.erase(message(1).topic, ["u1", "u3"])
+
+    assert found in {2, None}
+    assert await publisher.erase("nobody-has-this", ["u1"]) in {0, None}
+    if isinstance(publisher, MemoryPublisher):
+        assert [one.key for one in publisher.messages] == ["u2"]
+        assert await publisher.erase(message(1).topic, ["u1"]) == 0

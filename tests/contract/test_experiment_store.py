@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from app.domain.erasure import Finding
 from app.domain.exceptions import NotFoundError
 from app.domain.experiments import Arm, Experiment, ExperimentStatus, Metric, moved
 from app.domain.request_log import RequestEntry, ShownItem, is_logged, user_pseudonym
 from app.domain.stores import Database
+from tests.erasing import person
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DRAFT = Experiment(
@@ -170,9 +172,10 @@ async def test_the_log_is_read_in_order_within_a_window_and_by_experiment(databa
 async def test_an_erased_user_vanishes_and_nobody_else(database: Database) -> None:
     await logged(database, ENTRY, replace(ENTRY, request_id="r3", user=BEN), POPULAR, replace(ENTRY, request_id="r4"))
 
-    assert await database.request_log.erase(ANNA) == 2
-    assert await database.request_log.erase(ANNA) == 0
-    assert await logged(database) == ["r3", "r2"]
+    found = await database.erasures.remove_people([replace(person("anna"), pseudonym=ANNA)], NOON, NOON)
+    assert found["request_log"] == Finding(2, 2, 0)
+    later = replace(ENTRY, request_id="r6", at=NOON + timedelta(seconds=1))
+    assert await logged(database, replace(ENTRY, request_id="r5"), later) == ["r3", "r2", "r6"]
 
 
 async def test_old_entries_are_pruned_in_small_batches_oldest_first(database: Database) -> None:

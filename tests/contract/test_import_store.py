@@ -23,6 +23,7 @@ from app.domain.stores import Database, IngestBatch
 from app.infrastructure.database import import_undo, open_database
 from app.infrastructure.database.migrate import run_on_database
 from tests.contract.test_ingest_properties import LONG_AGO, USERS, cut, events, expected, stored
+from tests.erasing import remove_user
 
 EXAMPLES = int(os.environ.get("ENCORE_TEST_EXAMPLES", "40"))
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
@@ -245,7 +246,7 @@ async def _there_and_back(
 ) -> None:
     """Duplicates of the first that the second holds stay: they are the first's."""
     for user in USERS:
-        await database.catalog.remove_user(user, LONG_AGO)
+        await remove_user(database, user, LONG_AGO)
     await start(database, name + "a")
     await take(database, name + "a", *first)
     before = await everything(database)

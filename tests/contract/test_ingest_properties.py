@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from app.domain.entities import Interaction, Kind, PairState
 from app.domain.stores import Database, IngestBatch
 from app.infrastructure.database import open_database
+from tests.erasing import remove_user
 
 EXAMPLES = int(os.environ.get("ENCORE_TEST_EXAMPLES", "100"))
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -120,7 +121,7 @@ async def deliver(
 ) -> None:
     """Start from nothing, take the batches in, compare with the definition."""
     for user in USERS:
-        await database.catalog.remove_user(user, LONG_AGO)
+        await remove_user(database, user, LONG_AGO)
     accepted = 0
     for batch in batches:
         accepted += (await database.interactions.ingest(IngestBatch(batch))).accepted

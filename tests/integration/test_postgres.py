@@ -22,6 +22,7 @@ from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.dialects import choose_dialect
 from app.infrastructure.database.migrate import migrate
 from app.infrastructure.jobs import open_job_queue
+from tests.erasing import remove_user
 from tests.servers.postgres import on_database
 from tests.servers.server import Server
 
@@ -172,7 +173,7 @@ async def test_a_user_erased_during_an_ingest_leaves_no_orphans(database: Databa
 
     async def erase() -> None:
         for _ in range(30):
-            await database.catalog.remove_user("u1", LONG_AGO)
+            await remove_user(database, "u1", LONG_AGO)
 
     await asyncio.gather(write(), erase())
     orphans = sa.text(

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Query, Response
 
 from app.api.dependencies import ContextDep, PrincipalDep, ServicesDep
-from app.api.security import RecordedAct, require_scopes, with_policy
+from app.api.security import Principal, require_scopes, with_policy
 from app.api.v1.route_docs import BODY_PROBLEMS, CLOSED_PROBLEMS, problem_responses, router
 from app.api.v1.schemas.catalog_schemas import (
     BulkAnswer,
@@ -21,6 +21,7 @@ from app.api.v1.schemas.catalog_schemas import (
     UsersAnswer,
 )
 from app.api.v1.schemas.common import CursorPage, UserIdPath
+from app.api.v1.schemas.erasure_schemas import ErasureAnswer
 from app.domain.keys import key_text
 
 routes = router("/api/v1/users", "users")
@@ -97,12 +98,26 @@ async def put_user(user_id: UserIdPath, body: UserBody, uses: ServicesDep) -> Us
 @routes.delete(
     "/{user_id}",
     operation_id="deleteUser",
-    status_code=204,
-    response_model=None,
+    status_code=202,
+    response_model=ErasureAnswer,
     responses=problem_responses(*CLOSED_PROBLEMS, 404),
 )
-@with_policy(WRITE, RecordedAct("user.delete", "user_id"))
-async def delete_user(user_id: UserIdPath, uses: ServicesDep) -> Response:
-    """Delete a profile and everything the user ever did."""
-    await uses.catalog.remove_user(user_id)
-    return Response(status_code=204)
+@with_policy(WRITE)
+async def delete_user(
+    user_id: UserIdPath, uses: ServicesDep, caller: PrincipalDep, response: Response
+) -> ErasureAnswer:
+    """Forget a user: profile, everything the user ever did, lists shown, and what waits or is cached anywhere.
+
+    The tables are cleared before the answer; `GET /api/v1/erasures/{erasure_id}` shows the rest and the certificate.
+    """
+    erasure = await uses.erasures.order([user_id], actor_of(caller, user_id), only_known=True)
+    response.headers["location"] = f"/api/v1/erasures/{erasure.erasure_id}"
+    response.headers["retry-after"] = "1"
+    return ErasureAnswer.of(erasure)
+
+
+def actor_of(caller: Principal, user_id: str) -> str:
+    """Who gave the order; whoever is forgotten is not named."""
+    if caller.is_service:
+        return f"key:{caller.subject}"
+    return "user:self" if caller.subject == user_id else f"user:{caller.subject}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -89,14 +90,13 @@ class RequestRecorder:
         except (TimeoutError, UnavailableError):
             self._drop(len(self))
 
-    async def erase(self, user_id: str) -> int:
-        """Remove a user from what waits here and from the log; returns how many entries the log had."""
-        user = user_pseudonym(self._secret, user_id)
-        kept = [one for one in self._queue if one.user_id != user_id]
+    def erase(self, is_theirs: Callable[[str], bool]) -> int:
+        """Remove people from what waits here; how many lists that were. What is being written finds their graves."""
+        kept = [one for one in self._queue if one.user_id is None or not is_theirs(one.user_id)]
+        gone = len(self._queue) - len(kept)
         self._queue.clear()
         self._queue.extend(kept)
-        self._in_hand = [entry for entry in self._in_hand if entry.user != user]
-        return await self._store.erase(user)
+        return gone
 
     async def _write_some(self) -> None:
         if not self._in_hand:

@@ -111,6 +111,11 @@ TOPICS: Mapping[str, str] = {
 }
 """Topic → the event on it: NestJS sends bare JSON without saying which event it is."""
 
+PERSONAL_TOPICS: tuple[str, ...] = tuple(
+    topic for topic, name in TOPICS.items() if "user_id" in EVENT_TYPES[name].__struct_fields__
+)
+"""Topics whose records are about people, and have their ids as keys."""
+
 DISTINGUISHING_FIELDS: Mapping[str, str] = {
     "watched_duration": "VideoWatched",
     "rating": "VideoRated",

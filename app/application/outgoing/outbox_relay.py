@@ -151,6 +151,16 @@ class BackgroundEvents:
         self._queue.append((event, traceparent))
         self._waiting.set()
 
+    def erase(self, is_theirs: Callable[[str], bool]) -> int:
+        """Forget events whose key is one of theirs; how many there were."""
+        kept = [(event, parent) for event, parent in self._queue if not is_theirs(getattr(event, event.key_field))]
+        in_hand = [message for message in self._in_hand if not is_theirs(message.key)]
+        gone = len(self) - len(kept) - len(in_hand)
+        self._queue.clear()
+        self._queue.extend(kept)
+        self._in_hand = in_hand
+        return gone
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Publish until `stopping`; an outage is waited out with growing pauses while the queue stays bounded."""
         backoff = Backoff(first_seconds=0.5, max_seconds=30.0)

@@ -101,6 +101,16 @@ class LocalListCache:
         for held in self._users.pop(user_id, {}).values():
             self._release(held)
 
+    def erase(self, is_theirs: Callable[[str], bool]) -> int:
+        """Drop the lists of people who are to be forgotten, and that they were dropped; how many lists there were."""
+        theirs = [user_id for user_id in self._users if is_theirs(user_id)]
+        lists = sum(len(self._users[user_id]) for user_id in theirs)
+        for user_id in theirs:
+            self.drop(user_id)
+        for user_id in [user_id for user_id in self._dropped if is_theirs(user_id)]:
+            self._forgotten = max(self._forgotten, self._dropped.pop(user_id))
+        return lists
+
     def clear(self) -> None:
         """Forget everything, and refuse what is now being computed."""
         self._drops += 1

@@ -63,6 +63,7 @@ class RecommendationService:
         self._rank = rank
         self._copies = RemoteListCache(cache, clock, policy)
         self._memory = LocalListCache(policy.memory_bytes, policy.memory_ttl_seconds)
+        self.erase = self._memory.erase
         self._flight: SingleFlight[RequestKey, LocalList] = SingleFlight(policy.max_waiting)
         self._shared = SegmentLists(self._memory, policy.max_waiting, clock)
         self._user_reader = UserContextReader(database, policy.signals, policy.history_limit)

@@ -17,6 +17,8 @@ from app.infrastructure.cache.broadcast import Broadcast
 from app.infrastructure.cache.sliding_window import SlidingWindows
 
 TTL_JITTER = 0.1
+USER_LIMIT = "user:"
+"""How a limit of a user begins, as callers and `read` name it."""
 MAX_VARIANTS = 64
 """Lists held per user: one user with endless filter combinations must not push everybody else out."""
 _USER_BYTES = 500
@@ -114,6 +116,15 @@ class MemoryCache(Cache):
 
     async def release_lease(self, user_id: str, variant: str, generation: int) -> None:
         """There are no turns in one process: whoever asks computes, and a process computes a list once."""
+
+    async def erase(self, is_theirs: Callable[[str], bool]) -> int:
+        held = [user_id for user_id in self._users if is_theirs(user_id)]
+        keys = sum(1 + len(self._users[user_id].lists) for user_id in held)
+        for user_id in held:
+            self._drop(user_id)
+        self._counter += 1
+        self._floor = self._counter  # lists that are being computed are of an older generation
+        return keys + self._windows.erase(lambda key: key.startswith(USER_LIMIT) and is_theirs(key[len(USER_LIMIT) :]))
 
     async def hit(self, limit_key: str, limit_per_minute: int, cost: int = 1) -> RateLimitStatus:
         return self._windows.hit(limit_key, limit_per_minute, self._monotonic(), cost)

@@ -31,6 +31,9 @@ TTL_JITTER = 0.1
 BUMP_USERS = 500
 """Users per command and per message: some 20 kB, well within the timeout."""
 
+SCANNED_KEYS = 1_000
+"""Looked at in one step: about a millisecond of the server."""
+
 _READ = redis_scripts.digest(redis_scripts.READ)
 _WRITE = redis_scripts.digest(redis_scripts.WRITE)
 _HIT = redis_scripts.digest(redis_scripts.HIT)
@@ -122,6 +125,15 @@ class RedisCache(Cache):
                 ("PUBLISH", self._channel, json.dumps(users)),
                 history=history,
             )
+
+    async def erase(self, is_theirs: Callable[[str], bool]) -> int:
+        erased = 0
+        async for keys in self._client.scan(SCANNED_KEYS):
+            theirs = [key for key in keys if (user := self._keys.user_of(key)) is not None and is_theirs(user)]
+            if theirs:
+                await self._client.run(("UNLINK", *theirs))
+                erased += len(set(theirs))
+        return erased
 
     async def hit(self, limit_key: str, limit_per_minute: int, cost: int = 1) -> RateLimitStatus:
         key = self._keys.limit(limit_key)

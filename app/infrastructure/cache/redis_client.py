@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import hiredis
@@ -154,6 +154,15 @@ class RedisClient:
             raise CacheUnavailableError("the cache refused or did not answer in time") from exc
         self._breaker.succeeded()
         return replies
+
+    async def scan(self, count: int) -> AsyncIterator[Sequence[bytes]]:
+        """All keys of this database, some at a time; one may come twice. Raises CacheUnavailableError."""
+        cursor: bytes = b"0"
+        while True:
+            [(cursor, keys)] = await self.run(("SCAN", cursor, "COUNT", count))
+            yield keys
+            if cursor == b"0":
+                return
 
     async def close(self) -> None:
         """Close the connection; later calls raise CacheUnavailableError."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from redis.asyncio.cluster import ClusterNode, RedisCluster
@@ -55,6 +55,23 @@ class ClusterClient:
             raise CacheUnavailableError("the cache refused or did not answer in time") from exc
         self._breaker.succeeded()
         return replies
+
+    async def scan(self, count: int) -> AsyncIterator[Sequence[bytes]]:
+        """As `RedisClient.scan`, of all primaries."""
+        await self.run(("PING",))  # the nodes are known then
+        assert self._cluster is not None
+        for node in self._cluster.get_primaries():
+            cursor = 0
+            while True:
+                try:
+                    async with asyncio.timeout(self._address.timeout_seconds), self._places:
+                        cursor, keys = await node.execute_command("SCAN", cursor, "COUNT", count)
+                except (OSError, TimeoutError, RedisError) as exc:
+                    self._breaker.failed()
+                    raise CacheUnavailableError("the cache refused or did not answer in time") from exc
+                yield keys
+                if not int(cursor):
+                    break
 
     async def close(self) -> None:
         """Close all connections; later calls raise CacheUnavailableError."""

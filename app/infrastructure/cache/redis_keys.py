@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 _USER = "user:"
 """How a limit of a user begins, as callers and `RedisCache` name it."""
+
+_HISTORY = re.compile(r"^[0-9a-f]{12}:")
+_SLOT = re.compile(r"\{(\d+):")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,23 @@ class RedisKeys:
 
     def limit(self, limit_key: str) -> str:
         return f"{self.prefix}{self._tag(limit_key.removeprefix(_USER))}w:{limit_key}"
+
+    def user_of(self, key: bytes) -> str | None:
+        """Whose key this is; None if it is nobody's, or not ours."""
+        text = key.decode("utf-8", "surrogateescape")
+        if not text.startswith(self.prefix):
+            return None
+        text = _HISTORY.sub("", text[len(self.prefix) :], count=1)
+        slot = _SLOT.match(text)
+        if slot is not None:
+            text = text[slot.end() + int(slot[1]) + 1 :]
+        kind, rest = text[:2], text[2:]
+        if kind == "g:":
+            return rest
+        if kind == "w:":
+            return rest[len(_USER) :] if rest.startswith(_USER) else None
+        length, _colon, named = rest.partition(":")
+        return named[: int(length)] if kind in ("l:", "t:") and length.isdecimal() else None
 
     def share_a_slot(self, user_id: str, limit_key: str) -> bool:
         """True if one script may touch the lists of this user and this limit."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
+from collections.abc import Callable
 
 from app.domain.interfaces import RateLimitStatus
 
@@ -59,6 +60,13 @@ class SlidingWindows:
             self._bound(now)
         excess = 0 if allowed else window.used + cost - limit
         return RateLimitStatus(limit, max(limit - window.used, 0), _seconds_until_freed(window, excess, now), allowed)
+
+    def erase(self, which: Callable[[str], bool]) -> int:
+        """Forget the hits of these keys; how many keys there were."""
+        keys = [key for key in self._windows if which(key)]
+        for key in keys:
+            self.size_bytes -= KEY_BYTES + GRANULE_BYTES * len(self._windows.pop(key).granules) // 2
+        return len(keys)
 
     def _window(self, key: str) -> _Window:
         window = self._windows.get(key)

@@ -10,13 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.application.offloading import apart
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS, Item, User
+from app.domain.erasure import digest_of
 from app.domain.exceptions import InputError
 from app.domain.stores import CatalogStore
 from app.infrastructure.database import catalog_rows as rows
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.counting import advance
-from app.infrastructure.database.tables import event_ids, interactions, pair_states, tombstones, users
+from app.infrastructure.database.erasure_tables import graves
 from app.infrastructure.database.tables import items as items_table
+from app.infrastructure.database.tables import users
 
 _REVISION = "catalog"
 _PAGED = {"insertmanyvalues_page_size": 100}
@@ -38,7 +40,6 @@ class SqlCatalogStore(CatalogStore):
         self._upsert_items = upsert_items.returning(items_table.c.item_id).execution_options(**_PAGED)
         upsert_users = rows.newest_wins(insert(users), users, "user_id")
         self._upsert_users = upsert_users.returning(users.c.user_id).execution_options(**_PAGED)
-        self._bury = rows.tombstone_of_a_user(insert(tombstones))
 
     async def upsert_items(self, items: Sequence[Item]) -> int:
         refuse_reserved_items(items)
@@ -132,34 +133,21 @@ class SqlCatalogStore(CatalogStore):
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else User(**row)
 
-    async def remove_user(self, user_id: str, until: datetime) -> bool:
-        find = sa.select(users.c.user_key).where(users.c.user_id == user_id)
-        async with self._connections.write() as connection:
-            await self._connections.dialect.erase_alone(connection)
-            key = (await connection.execute(find)).scalar()
-            if key is None:
-                return False
-            await connection.execute(self._bury, {"user_id": user_id, "until": until})
-            theirs = sa.select(interactions.c.event_id).where(interactions.c.user_key == key)
-            await connection.execute(sa.delete(event_ids).where(event_ids.c.event_id.in_(theirs)))
-            for table in (interactions, pair_states, users):
-                await connection.execute(sa.delete(table).where(table.c.user_key == key))
-        return True
-
     async def readmit_users(
         self, user_ids: Collection[str], now: datetime, until: Callable[[datetime], datetime]
     ) -> int:
-        waiting = sa.select(tombstones).where(tombstones.c.user_id.in_(user_ids), tombstones.c.until >= now)
+        digests = [digest_of(user_id) for user_id in user_ids]
+        waiting = sa.select(graves.c.digest, graves.c.until).where(graves.c.digest.in_(digests), graves.c.until >= now)
         async with self._connections.read() as connection:
             found = (await connection.execute(waiting)).all()
         if not found:
             return 0
         changed = 0
         async with self._connections.write() as connection:
-            for user_id, stored in sorted(found):
+            for digest, stored in sorted(found):
                 # Only what was looked at: an erasure that came in between holds.
-                same = (tombstones.c.user_id == user_id) & (tombstones.c.until == stored)
-                lift = sa.update(tombstones).where(same).values(until=min(until(stored), stored))
+                same = (graves.c.digest == digest) & (graves.c.until == stored)
+                lift = sa.update(graves).where(same).values(until=min(until(stored), stored))
                 changed += (await connection.execute(lift)).rowcount
         return changed
 

@@ -40,13 +40,6 @@ def tombstone_row(item_id: str, at: datetime) -> dict[str, object]:
     return {**_row(Item(item_id, at)), "removed": True, "fingerprint": "removed"}
 
 
-def tombstone_of_a_user(insert: Insert) -> Insert:
-    """Write down until when a user is erased; of two erasures the later one holds."""
-    stored, given = insert.table.c.until, insert.excluded["until"]
-    later = sa.case((given > stored, given), else_=stored)
-    return insert.on_conflict_do_update(index_elements=["user_id"], set_={"until": later})
-
-
 def user_row(user: User) -> dict[str, object]:
     """All columns of a user."""
     return _row(user)

@@ -13,6 +13,7 @@ from app.domain.entities import DeadLetter
 from app.domain.queue_stores import DeadLetterStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.deleting import delete_in_pieces
+from app.infrastructure.database.erased_names import spared
 from app.infrastructure.database.insert_once import insert_once
 from app.infrastructure.database.tables import dead_letters
 
@@ -39,7 +40,8 @@ class SqlDeadLetterStore(DeadLetterStore):
 
     async def add(self, letters: Sequence[DeadLetter]) -> None:
         async with self._connections.write() as connection:
-            await insert_letters(connection, letters)
+            kept, _messages = await spared(connection, self._connections.dialect, letters)
+            await insert_letters(connection, kept)
 
     async def list(self, limit: int, after: int = 0, reason: str | None = None) -> Sequence[DeadLetter]:
         query = sa.select(dead_letters).where(dead_letters.c.dead_letter_id > after)

@@ -13,6 +13,7 @@ from app.domain.stores import IngestBatch
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.dead_letters import insert_letters
 from app.infrastructure.database.dialects import Dialect
+from app.infrastructure.database.erased_names import spared
 from app.infrastructure.database.imports import note_batch
 from app.infrastructure.database.ingest_sql import IngestSql, build
 from app.infrastructure.database.outbox import insert_messages
@@ -37,7 +38,8 @@ class Ingest:
             repeats = await self._take_in(connection, events) if events else {}
             if batch.import_id is not None:
                 await note_batch(connection, batch.import_id, len(events) - len(repeats))
-            letters, messages = _also(batch, repeats)
+            dialect = self._connections.dialect
+            letters, messages = await spared(connection, dialect, *_also(batch, repeats))
             await insert_letters(connection, letters)
             await insert_messages(connection, messages)
         outcomes = [IngestOutcome.ACCEPTED] * len(events)

@@ -11,8 +11,9 @@ from sqlalchemy.sql.dml import ReturningDelete
 from app.domain.entities import KINDS, Kind
 from app.infrastructure.database.columns import EPOCH, UtcDateTime
 from app.infrastructure.database.dialects import Dialect
+from app.infrastructure.database.erasure_tables import graves
 from app.infrastructure.database.staging import repeated, resolved, staged
-from app.infrastructure.database.tables import event_ids, interactions, items, pair_states, tombstones, users
+from app.infrastructure.database.tables import event_ids, interactions, items, pair_states, users
 
 KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
 SLOT_CODES = {**KIND_CODES, Kind.DISLIKE: KIND_CODES[Kind.LIKE]}
@@ -44,7 +45,7 @@ class IngestSql:
 def build(dialect: Dialect) -> IngestSql:
     """The statements for one dialect."""
     return IngestSql(
-        drop_erased=_drop_erased(),
+        drop_erased=_drop_erased(dialect),
         claim_ids=_claim_ids(dialect),
         set_aside=_copy(repeated, staged, sa.not_(_is_claimed())),
         drop_set_aside=sa.delete(staged).where(staged.c.position.in_(sa.select(repeated.c.position))),
@@ -80,10 +81,11 @@ def _find(key: sa.Column[Any], known: sa.Column[Any], same: sa.ColumnElement[boo
     return sa.update(resolved).values({key: sa.select(known).where(same).scalar_subquery()}).where(key.is_(None))
 
 
-def _drop_erased() -> ReturningDelete[int]:
-    """What users did before they were erased; gives the positions back."""
-    erased = (tombstones.c.user_id == staged.c.user_id) & (staged.c.occurred_at <= tombstones.c.until)
-    return sa.delete(staged).where(sa.exists().where(erased)).returning(staged.c.position)
+def _drop_erased(dialect: Dialect) -> ReturningDelete[int]:
+    """What users did before they were erased; gives the positions back. Where nobody ever was, nothing is hashed."""
+    erased = (graves.c.digest == dialect.digest(staged.c.user_id)) & (staged.c.occurred_at <= graves.c.until)
+    anybody = sa.exists(sa.select(sa.literal(1)).select_from(graves.alias("anybody")))
+    return sa.delete(staged).where(anybody, sa.exists().where(erased)).returning(staged.c.position)
 
 
 def _claim_ids(dialect: Dialect) -> sa.Insert:

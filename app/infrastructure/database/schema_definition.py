@@ -8,7 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql.schema import SchemaItem
 
-from app.infrastructure.database import audit_table, experiment_tables  # noqa: F401  # their tables belong to the metadata
+from app.infrastructure.database import (  # noqa: F401  # their tables belong to the metadata
+    audit_table,
+    erasure_tables,
+    experiment_tables,
+)
 from app.infrastructure.database.tables import SCHEMAS, metadata
 
 _PARTITION = re.compile(r"interactions_(default|\d{6})$")

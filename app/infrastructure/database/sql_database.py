@@ -13,6 +13,7 @@ from app.infrastructure.database.catalog import SqlCatalogStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.dead_letters import SqlDeadLetterStore
 from app.infrastructure.database.dialects import choose_dialect
+from app.infrastructure.database.erasures import SqlErasureStore
 from app.infrastructure.database.experiments import SqlExperimentStore
 from app.infrastructure.database.imports import SqlImportStore
 from app.infrastructure.database.interactions import SqlInteractionStore
@@ -41,6 +42,7 @@ class SqlDatabase(Database):
         self.request_log = SqlRequestLogStore(connections)
         self.imports = SqlImportStore(connections)
         self.audit = SqlAuditStore(connections)
+        self.erasures = SqlErasureStore(connections)
 
     async def ping(self) -> None:
         async with self._connections.low_latency() as connection:

@@ -31,6 +31,17 @@ async def create_missing_topics(address: KafkaAddress, topics: Collection[str], 
         await uninterrupted(admin.close())
 
 
+async def existing_topics(address: KafkaAddress, timeout_seconds: float) -> Collection[str]:
+    """The names of all topics that we may see. Raises the driver's KafkaError."""
+    admin = AIOKafkaAdminClient(**address.client_options(), request_timeout_ms=int(timeout_seconds * 1_000))
+    adopt(admin._client)
+    try:
+        await admin.start()
+        return frozenset(await admin.list_topics())
+    finally:
+        await uninterrupted(admin.close())
+
+
 def _raise_first_error(response: object) -> None:
     errors: list[tuple[str, int, str]] = response.topic_errors  # type: ignore[attr-defined]  # the driver has no types
     for _topic, code, *_message in errors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from app.domain.entities import OutboxMessage
 from app.domain.exceptions import BrokerUnavailableError, InputError
 from app.domain.interfaces import EventPublisher
 from app.infrastructure.events.cloudevents import binary_headers
-from app.infrastructure.events.kafka_admin import create_missing_topics
+from app.infrastructure.events.kafka_admin import create_missing_topics, existing_topics
 from app.infrastructure.events.kafka_driver import adopt, end_producer
 from app.infrastructure.events.kafka_url import KafkaAddress
 from app.infrastructure.uninterrupted import ended, uninterrupted
@@ -43,6 +43,10 @@ class KafkaPublisher(EventPublisher):
         async with self._lock:
             await self._bounded(self._send(messages))
 
+    async def erase(self, topic: str, keys: Sequence[str]) -> None:
+        async with self._lock:
+            await self._bounded(self._send_tombstones(topic, keys))
+
     async def ping(self) -> None:
         async with self._lock:
             await self._bounded(self._refresh_metadata())
@@ -57,22 +61,18 @@ class KafkaPublisher(EventPublisher):
     async def _send(self, messages: Sequence[OutboxMessage]) -> None:
         producer = await self._started()
         await self._ensure_topics({message.topic for message in messages})
-        acknowledgements: list[asyncio.Future[Any]] = []
         traced: list[Span] = []
         try:
-            for message in messages:
-                # one after the other: this is what keeps the order of a key; the batch travels as one request
-                record = {"value": message.payload, "key": message.key.encode() or None}
-                headers = binary_headers(_on_its_way(message, traced))
-                acknowledgements.append(await producer.send(message.topic, **record, headers=headers))
+            await _sent(producer, (_record(_on_its_way(message, traced)) for message in messages))
         finally:
-            # also when a later message was refused: nobody else will look at these
-            results = await asyncio.gather(*acknowledgements, return_exceptions=True)
             for made in traced:
                 made.end()
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+
+    async def _send_tombstones(self, topic: str, keys: Sequence[str]) -> None:
+        """A record without a value is what compaction forgets a key by."""
+        producer = await self._started()
+        if topic in self._topics or topic in await existing_topics(self._address, self._timeout):
+            await _sent(producer, ((topic, key.encode(), None, []) for key in keys if key))
 
     async def _refresh_metadata(self) -> None:
         producer = await self._started()
@@ -122,6 +122,26 @@ class KafkaPublisher(EventPublisher):
         producer, self._producer = self._producer, None
         if producer is not None:
             await end_producer(producer, self._timeout / 2)
+
+
+async def _sent(
+    producer: AIOKafkaProducer, records: Iterable[tuple[str, bytes | None, bytes | None, list[tuple[str, bytes]]]]
+) -> None:
+    """Send (topic, key, value, headers), one after the other: this is what keeps the order of a key."""
+    acknowledgements: list[asyncio.Future[Any]] = []
+    try:
+        for topic, key, value, headers in records:
+            acknowledgements.append(await producer.send(topic, key=key, value=value, headers=headers))
+    finally:
+        # also when a later message was refused: nobody else will look at these
+        results = await asyncio.gather(*acknowledgements, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+def _record(message: OutboxMessage) -> tuple[str, bytes | None, bytes | None, list[tuple[str, bytes]]]:
+    return message.topic, message.key.encode() or None, message.payload, binary_headers(message)
 
 
 def _on_its_way(message: OutboxMessage, traced: list[Span]) -> OutboxMessage:

@@ -23,6 +23,14 @@ class MemoryPublisher(EventPublisher):
         self.messages.extend(messages)
         self.total += len(messages)
 
+    async def erase(self, topic: str, keys: Sequence[str]) -> int:
+        await self.ping()
+        gone = frozenset(keys)
+        kept = [one for one in self.messages if one.topic != topic or one.key not in gone]
+        found = len(self.messages) - len(kept)
+        self.messages = deque(kept, maxlen=self.messages.maxlen)
+        return found
+
     async def ping(self) -> None:
         if not self._is_open:
             raise BrokerUnavailableError("the publisher is closed")

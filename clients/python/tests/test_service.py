@@ -75,7 +75,8 @@ def test_catalog_and_users(as_admin: Encore) -> None:
     assert as_admin.run(ops.put_users([{"user_id": "q2"}]))["written"] == 1
     assert as_admin.run(ops.get_user("q1"))["attributes"] == {"country": "NL"}
     assert {"q1", "q2"} <= {user["user_id"] for user in as_admin.each(ops.users(limit=1))}
-    as_admin.run(ops.delete_user("q1"))
+    ordered = as_admin.run(ops.delete_user("q1"))
+    assert as_admin.run(ops.erasure(ordered["erasure_id"]))["people"] == 1
 
 
 def test_trainings_and_models(as_admin: Encore) -> None:

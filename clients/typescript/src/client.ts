@@ -228,10 +228,16 @@ class Users {
     return data(this.calls.api.POST("/api/v1/users/bulk", { body, ...this.calls.init("always", call) }));
   }
 
-  /** Delete a profile and everything the user ever did. */
-  async delete(userId: string, call: CallOptions = {}): Promise<void> {
+  /** Forget a user: everything the user ever did, lists shown, and what is cached anywhere; `erasure` shows the rest. */
+  async delete(userId: string, call: CallOptions = {}): Promise<schema.ErasureAnswer> {
     const params = { path: { user_id: userId } };
-    await data(this.calls.api.DELETE("/api/v1/users/{user_id}", { params, ...this.calls.init("always", call) }));
+    return data(this.calls.api.DELETE("/api/v1/users/{user_id}", { params, ...this.calls.init("always", call) }));
+  }
+
+  /** How far an erasure is; once it is done, its certificate. */
+  async erasure(erasureId: string, call: CallOptions = {}): Promise<schema.ErasureAnswer> {
+    const params = { path: { erasure_id: erasureId } };
+    return data(this.calls.api.GET("/api/v1/erasures/{erasure_id}", { params, ...this.calls.init("always", call) }));
   }
 
   /** All profiles by user id, a page at a time. For services. */

@@ -82,7 +82,8 @@ describe("catalogue, users, trainings, models", () => {
     for await (const user of asAdmin.users.all({}, 1)) ids.push(user.user_id);
     expect(ids).toEqual(expect.arrayContaining(["w1", "w2"]));
     expect((await asAdmin.users.get("w1")).user_id).toBe("w1");
-    await asAdmin.users.delete("w1");
+    const ordered = await asAdmin.users.delete("w1");
+    expect((await asAdmin.users.erasure(ordered.erasure_id)).people).toBe(1);
   });
 
   test("a training starts once for a key, is found, is cancelled and ends", async () => {

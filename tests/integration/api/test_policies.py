@@ -73,6 +73,7 @@ EXPECTED: Mapping[tuple[str, str], tuple[set[str], bool]] = {
     ("GET", "/api/v1/users/{user_id}"): ({"recs:read", "catalog:write"}, False),
     ("PUT", "/api/v1/users/{user_id}"): ({"catalog:write"}, False),
     ("DELETE", "/api/v1/users/{user_id}"): ({"catalog:write"}, False),
+    ("GET", "/api/v1/erasures/{erasure_id}"): ({"catalog:write"}, False),
     ("POST", "/api/v1/events"): ({"events:write"}, False),
     ("GET", "/api/v1/users/{user_id}/history"): ({"recs:read"}, False),
     ("GET", "/api/v1/dead-letters"): ({"recs:admin"}, False),
@@ -139,7 +140,10 @@ def ask(running: RunningService, operation: tuple[str, str], user_id: str, heade
         sold = {"order_id": "o1", "user_id": user_id, "items": [{"book_id": "crime-05"}]}
         body = {**sold, "timestamp": utc_now().isoformat()}
     address = path.format(
-        user_id=user_id, item_id="crime-19", name="kpis", training_id="none", model_id="none", experiment_id="none"
+        user_id=user_id,
+        item_id="crime-19",
+        name="kpis",
+        **dict.fromkeys(("training_id", "model_id", "experiment_id", "erasure_id"), "none"),
     )
     return running.client.request(method, address, headers=headers, json=body)
 

@@ -9,7 +9,8 @@ import pytest
 from app.domain.entities import IngestOutcome
 from app.domain.exceptions import DatabaseUnavailableError
 from app.domain.list_query import ListQuery
-from tests.unit.serving.world import World, rated
+from tests.erasing import remove_user
+from tests.unit.serving.world import NOW, World, rated
 
 EVENT_ID = "11111111-2222-4333-8444-555555555555"
 
@@ -80,6 +81,7 @@ async def test_nothing_is_taken_in_while_the_database_is_away(world: World) -> N
 async def test_a_removed_user_starts_anew(world: World) -> None:
     assert not (await world.lists.recommend(ListQuery("crime-fan-1"))).is_fallback
 
-    await world.stack.catalog.remove_user("crime-fan-1")
+    await remove_user(world.database, "crime-fan-1", NOW)
+    await world.stack.renewal.renew({"crime-fan-1"})
 
     assert (await world.lists.recommend(ListQuery("crime-fan-1"))).fallback_reason == "no_history"

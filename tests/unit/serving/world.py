@@ -14,7 +14,6 @@ from uuid import UUID
 
 from app.application.artifacts.model_artifacts import save_model
 from app.application.catalog_service import CatalogService
-from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.http_ingestion import EventIngestion, EventOutcome
 from app.application.invalidation.list_invalidation import ListInvalidator
 from app.application.ranking.list_ranking import Ranker, rank_list
@@ -283,8 +282,7 @@ async def open_world(
     )
     renewal = ListInvalidator(database.interactions, cache, lists.forget, 0.05)
     events = EventIngestion(database.interactions, renewal, clock)
-    log_of_lists = RequestRecorder(database.request_log, b"secret for tests", 1.0)
-    catalog = CatalogService(database.catalog, renewal, clock, server.wake_catalog, log_of_lists.erase)
+    catalog = CatalogService(database.catalog, renewal, clock, server.wake_catalog)
     stack = ServingStack(server, by_type, lists, renewal, events, catalog, pinned=pinned)
     try:
         yield World(database, cache, artifacts, stack, clock, database_switch, cache_switch, hooks)

@@ -123,6 +123,14 @@ class Dialect(Protocol):
         """Put a batch into the empty table `staged` with a rising, never used `sequence` for each row."""
 
     @abstractmethod
+    def digest(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[bytes]:
+        """SHA-256 of a text in UTF-8, as `app.domain.erasure.digest_of` computes it."""
+
+    @abstractmethod
+    def holds(self, data: sa.ColumnElement[bytes], part: bytes) -> sa.ColumnElement[bool]:
+        """True where these bytes are part of `data`."""
+
+    @abstractmethod
     async def keep_users(self, connection: AsyncConnection) -> None:
         """Until the end of this transaction nobody is erased; its next statement sees who was before."""
 

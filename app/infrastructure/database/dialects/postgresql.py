@@ -181,6 +181,12 @@ class PostgresDialect(Dialect):
             columns=(*columns, "sequence"),
         )
 
+    def digest(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[bytes]:
+        return sa.func.sha256(sa.func.convert_to(text, "UTF8"))
+
+    def holds(self, data: sa.ColumnElement[bytes], part: bytes) -> sa.ColumnElement[bool]:
+        return sa.func.position(sa.literal(part, sa.LargeBinary).op("IN")(data)) > 0
+
     async def keep_users(self, connection: AsyncConnection) -> None:
         await connection.execute(_KEEP_USERS)
 

@@ -26,10 +26,10 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from app.domain.erasure import digest_of
 from app.infrastructure.database import staging
 from app.infrastructure.database.columns import EPOCH, micros
 from app.infrastructure.database.counting import advance
@@ -160,6 +160,12 @@ class SqliteDialect(Dialect):
         for insert, values in staging_inserts(columns, first):
             await connection.exec_driver_sql(insert, values)
 
+    def digest(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[bytes]:
+        return sa.func.encore_digest(text, type_=sa.LargeBinary)
+
+    def holds(self, data: sa.ColumnElement[bytes], part: bytes) -> sa.ColumnElement[bool]:
+        return sa.func.instr(data, sa.literal(part, sa.LargeBinary)) > 0
+
     async def keep_users(self, connection: AsyncConnection) -> None:
         """Nobody else can write."""
 
@@ -256,7 +262,7 @@ class _Connection(sqlite3.Connection):
         super().close()
 
 
-def _pragmas(busy_timeout_seconds: float) -> Callable[[DBAPIConnection, object], None]:
+def _pragmas(busy_timeout_seconds: float) -> Callable[[Any, object], None]:
     statements = (
         f"PRAGMA busy_timeout = {int(busy_timeout_seconds * 1_000)}",
         "PRAGMA journal_mode = WAL",
@@ -267,7 +273,8 @@ def _pragmas(busy_timeout_seconds: float) -> Callable[[DBAPIConnection, object],
         "PRAGMA wal_autocheckpoint = 4000",  # pages: a bulk import rewrites the same ones over and over
     )
 
-    def apply(connection: DBAPIConnection, _record: object) -> None:
+    def apply(connection: Any, _record: object) -> None:
+        connection.create_function("encore_digest", 1, digest_of, deterministic=True)
         cursor = connection.cursor()
         for statement in statements:
             cursor.execute(statement)

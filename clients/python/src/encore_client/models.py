@@ -418,6 +418,16 @@ class SessionItem(TypedDict):
     weight: NotRequired[float]
 
 
+class StoreFinding(TypedDict):
+    """
+    What one store had. Null: it cannot be counted there.
+    """
+
+    found: int | None
+    removed: int
+    found_again: int | None
+
+
 class TrainBody(TypedDict):
     """
     What to train, and from which window of events (start_date ≤ event < end_date).
@@ -650,6 +660,22 @@ class ComparisonAnswer(TypedDict):
     fixed_horizon: IntervalAnswer
     always_valid: IntervalAnswer
     corrected_p_value: float
+
+
+class ErasureAnswer(TypedDict):
+    """
+    How far an erasure is; once it is done, its certificate. It names nobody.
+    """
+
+    erasure_id: str
+    status: Literal['running', 'done']
+    requested_at: str
+    finished_at: str | None
+    people: int
+    people_sha256: str
+    stores: dict[str, StoreFinding]
+    certificate: dict[str, Any] | None
+    certificate_sha256: str | None
 
 
 class ExperimentBody(TypedDict):

@@ -147,9 +147,14 @@ def put_users(users: Sequence[models.BulkUser]) -> Op[models.BulkAnswer]:
     return Op("POST", "/api/v1/users/bulk", json={"users": list(users)})
 
 
-def delete_user(user_id: str) -> Op[None]:
-    """Delete a profile and everything the user ever did."""
+def delete_user(user_id: str) -> Op[models.ErasureAnswer]:
+    """Forget a user: whatever they did, lists shown, and what is cached anywhere; `erasure` shows the rest."""
     return Op("DELETE", f"/api/v1/users/{_segment(user_id)}")
+
+
+def erasure(erasure_id: str) -> Op[models.ErasureAnswer]:
+    """How far an erasure is; once it is done, its certificate."""
+    return Op("GET", f"/api/v1/erasures/{_segment(erasure_id)}")
 
 
 def users(limit: int = 100) -> Pages[models.UserAnswer]:
