@@ -32,6 +32,7 @@ from app.api.v1 import (
     event_routes,
     experiment_routes,
     item_routes,
+    live_routes,
     model_routes,
     recommendation_routes,
     training_routes,
@@ -44,6 +45,7 @@ from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.dead_letter_retention import watch_dead_letters
 from app.application.outgoing.outbox_relay import BackgroundEvents, OutboxRelay
 from app.application.queue_gauges import watch_queues
+from app.application.recommending.live_lists import LiveLists, LivePolicy
 from app.application.recommending.refresh_events import publish_to
 from app.application.reporting.report_gauges import watch_reports
 from app.application.scheduler import tick_for_ever
@@ -119,6 +121,7 @@ def every_router(shows_operations: bool = True) -> list[APIRouter]:
         model_routes,
         experiment_routes,
         recommendation_routes,
+        live_routes,
         item_routes,
         user_routes,
         event_routes,
@@ -160,8 +163,11 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         background_events = BackgroundEvents(container.publisher, container.clock)
         serving = make_serving(container, recorder, publish_to(background_events))
         stack.push_async_callback(serving.close)
+        live = LiveLists(container.cache, live_policy(settings))
+        stack.callback(live.end)
+        serving.tell(live.renew_all)
         await serving.start()
-        wire_app_state(app, container, serving, keys, tracing, assignments, recorder)
+        wire_app_state(app, container, serving, keys, tracing, assignments, recorder, live)
         await requeue_pending_trainings(container)
         relay = OutboxRelay(
             container.database.outbox, container.database.dead_letters, container.publisher, container.clock
@@ -169,6 +175,7 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         stack.push_async_callback(background_events.flush, FLUSH_SECONDS)
         loops: dict[str, Loop] = {
             "serving": serving.follow,
+            "live_lists": live.follow,
             "keys": keys.follow,
             # Cancelled at the end like the others: what it has claimed goes out again when its lease is over.
             "outbox": partial(relay.run, asyncio.Event()),
@@ -196,6 +203,7 @@ def wire_app_state(
     tracing: Tracing | None,
     assignments: Assignments,
     recorder: RequestRecorder,
+    live: LiveLists,
 ) -> None:
     """Hand the routes their use cases, and the boundary what it decides with."""
     settings = container.settings
@@ -210,9 +218,17 @@ def wire_app_state(
     database = container.database
     readiness = ReadinessCheck(serving.server, {"database": database.ping, "cache": container.cache.ping})
     app.state.readiness = readiness
+    policy = TokenPolicy(
+        settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway_seconds, settings.jwt_max_lifetime_seconds
+    )
+    api_keys = ApiKeys(database.api_keys, settings.environment, container.clock)
+    authenticator = Authenticator(keys, policy, api_keys, container.clock, settings.token_cache_bytes)
+    app.state.live = live
     app.state.services = Services(
         recommendation=serving.lists,
         user_lists=lists,
+        live=live,
+        authenticator=authenticator,
         events=serving.events,
         batches=batches_of(settings),
         limiter=limiter,
@@ -230,9 +246,6 @@ def wire_app_state(
         results=make_results_reader(container),
         recorder=recorder,
     )
-    policy = TokenPolicy(
-        settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway_seconds, settings.jwt_max_lifetime_seconds
-    )
     admission = ConcurrencyLimiter(settings.max_concurrent_requests)
     bodies = Bodies(
         BodyCaps(
@@ -244,14 +257,18 @@ def wire_app_state(
     )
     telemetry.BODIES_UNDER_WAY.set_function(lambda: bodies.count)
     telemetry.REQUESTS_IN_FLIGHT.set_function(lambda: admission.taken)
-    api_keys = ApiKeys(database.api_keys, settings.environment, container.clock)
     app.state.gateway = RequestGuards(
-        Authenticator(keys, policy, api_keys, container.clock, settings.token_cache_bytes),
+        authenticator,
         limiter,
         admission,
         bodies,
         FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY, list_span(tracing)),
     )
+
+
+def live_policy(settings: Settings) -> LivePolicy:
+    """How many readers of live lists there may be."""
+    return LivePolicy(settings.live_connections, settings.live_connections_per_user, settings.live_heartbeat_seconds)
 
 
 def batches_of(settings: Settings) -> Batches:

@@ -62,6 +62,8 @@ AUTHENTICATION_FAILURES = _counter("authentication_failures_total", "Requests an
 LISTS = _counter("lists_total", "Lists answered; fallback is the reason, or none.", "type", "fallback")
 CACHE_READS = _counter("cache_reads_total", "Lookups; level memory or shared; hit, miss or error.", "level", "outcome")
 CACHE_BUMP_FAILURES = _counter("cache_bump_failures_total", "Generation bumps that failed and are retried.")
+LIVE_CONNECTIONS = _gauge("live_connections", "Live lists that are open now.")
+LIVE_LISTS = _counter("live_lists_total", "Lists sent to live readers, the first ones included.", "transport")
 STAGE_SECONDS = _histogram(
     "stage_seconds", "One stage of a computed list: history, candidates, filter, rank or explain.", "stage"
 )

@@ -14,12 +14,13 @@ from app.api.cursors import Cursors
 from app.api.limits import RateLimiter
 from app.api.list_responses import UserLists
 from app.api.request_context import RequestContext, request_context_of
-from app.api.security import Principal
+from app.api.security import Authenticator, Principal
 from app.application.catalog_service import CatalogService
 from app.application.experimentation.experiment_results import ResultsReader
 from app.application.experimentation.experiment_service import ExperimentService
 from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.http_ingestion import EventIngestion
+from app.application.recommending.live_lists import LiveLists
 from app.application.recommending.recommendation_service import RecommendationService
 from app.application.training.model_registry import ModelRegistry
 from app.application.training.model_training import TrainingRequest
@@ -61,6 +62,8 @@ class Services:
 
     recommendation: RecommendationService
     user_lists: UserLists
+    live: LiveLists
+    authenticator: Authenticator
     events: EventIngestion
     batches: Batches
     limiter: RateLimiter

@@ -91,7 +91,7 @@ class BoundaryMiddleware:
         parent = traceparent_in(scope["headers"])
         with telemetry.traced(parent) if parent else _NO_TRACE:
             await self._guarded(scope, exchange, call)
-        observe_request(method, scope, exchange.status, time.perf_counter() - started)
+        observe_request(method, scope, exchange.status, None if exchange.is_stream else time.perf_counter() - started)
 
     async def _guarded(self, scope: Scope, exchange: Exchange, call: RequestContext) -> None:
         """Answer, whatever happens."""
@@ -226,13 +226,14 @@ def route_template(scope: Scope) -> str:
     return getattr(route, "path", "<unmatched>")
 
 
-def observe_request(method: str, scope: Scope, status: int, seconds: float) -> None:
-    """Count and time one answer."""
+def observe_request(method: str, scope: Scope, status: int, seconds: float | None) -> None:
+    """Count one answer, and time it (None: it stayed open as long as its reader liked)."""
     counted, timed = request_meters(
         method if method in envelope.KNOWN_METHODS else "<other>", route_template(scope), status
     )
     counted.inc()
-    timed.observe(seconds)
+    if seconds is not None:
+        timed.observe(seconds)
 
 
 @cache  # bounded: methods, templates and statuses are ours; looking children up costs more than counting

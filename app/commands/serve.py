@@ -24,6 +24,11 @@ if TYPE_CHECKING:  # uvicorn and the application are loaded by the command, not 
 
 BACKLOG = 512
 KEEP_ALIVE_SECONDS = 5
+GOODBYE_SECONDS = 0.05
+"""For live lists to say that they end before their connections are closed."""
+
+MAX_MESSAGE_BYTES = 1_024
+"""What a WebSocket may send us, which is nothing."""
 FINISH_SECONDS = 20
 """How long requests in flight may take after the last connection was accepted (docs/reliability.md, O3)."""
 
@@ -96,8 +101,12 @@ def make_server(settings: Settings) -> uvicorn.Server:
 
     def drain() -> None:
         app.state.readiness.is_draining = True
+        app.state.live.stop_accepting()
 
-    return draining_server(config, drain, settings.drain_seconds, admin)
+    def end_streams() -> None:
+        app.state.live.end()
+
+    return draining_server(config, drain, settings.drain_seconds, admin, end_streams)
 
 
 def server_config(
@@ -107,13 +116,17 @@ def server_config(
     import uvicorn
 
     from app.api.protocol import GuardedProtocol
+    from app.api.socket_protocol import GuardedWebSocket
 
     return uvicorn.Config(
         app,
         host=host,
         port=port,
         http=GuardedProtocol,
-        ws="none",
+        ws=GuardedWebSocket,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,  # live lists have signs of life of their own, which browsers can see
         loop="uvloop",
         lifespan=lifespan,
         log_config=None,
@@ -128,12 +141,17 @@ def server_config(
 
 
 def draining_server(
-    config: uvicorn.Config, drain: Callable[[], None], drain_seconds: float, admin: uvicorn.Server | None = None
+    config: uvicorn.Config,
+    drain: Callable[[], None],
+    drain_seconds: float,
+    admin: uvicorn.Server | None = None,
+    end_streams: Callable[[], None] = lambda: None,
 ) -> uvicorn.Server:
     """A server that on the first signal turns not ready, still accepts for `drain_seconds`, and only then stops.
 
     Load balancers need that time to notice; uvicorn alone refuses new connections at once. `admin` is the listener for
-    operators: it answers as long as the server does, on the same event loop.
+    operators: it answers as long as the server does, on the same event loop. `end_streams` ends answers that would
+    never end by themselves.
     """
     import uvicorn
 
@@ -153,6 +171,8 @@ def draining_server(
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             if admin is not None and admin.started:
                 await admin.shutdown()
+            end_streams()
+            await asyncio.sleep(GOODBYE_SECONDS)
             await super().shutdown(sockets)
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
