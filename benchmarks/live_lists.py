@@ -43,7 +43,7 @@ class Reader:
         """Read until cancelled; come back where there is no place at the moment."""
         while not await self._read(port, token):
             self.refusals += 1
-            await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - spreads load
+            await asyncio.sleep(random.uniform(0.5, 1.5))
 
     async def _read(self, port: int, token: str) -> bool:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1_048_576)
