@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from importlib.metadata import version
 
 from app.application.catalog_service import CatalogService
 from app.application.experimentation.experiment_results import ResultsReader
+from app.application.experimentation.model_evidence import EvidenceReader
 from app.application.experimentation.request_recorder import RequestRecorder
-from app.application.ingestion.dead_letter_retention import LetterBounds
 from app.application.ingestion.http_ingestion import EventIngestion
 from app.application.invalidation.list_invalidation import ListInvalidator
-from app.application.ranking.candidate_generation import OpenIndex
 from app.application.ranking.list_ranking import Ranker, rank_list
 from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.recommendation_service import RecommendationService
@@ -23,16 +21,17 @@ from app.application.recommending.refresh_events import RefreshListener, no_op_l
 from app.application.reporting.model_quality import ModelEvaluator
 from app.application.reporting.reporter import EVALUATION, KPIS, Reporter
 from app.application.scheduler import LONG_AGO, Scheduler, Timetable
+from app.application.serving.canaries import Canaries
 from app.application.serving.counting_ranker import CountingRanker
 from app.application.serving.guardrail import Guardrail
+from app.application.serving.model_routing import ModelRouting
 from app.application.serving.model_server import ModelServer, ServingPolicy
+from app.application.serving.pinned_models import PinnedModels
 from app.application.serving.shadow import Shadow
 from app.application.serving_stack import ServingStack
-from app.application.training.comparison import TrainingPolicy
 from app.application.training.model_registry import ModelRegistry
 from app.application.training.model_training import Trainer
 from app.config import Settings, pseudonym_secret
-from app.config_rules import rules_of
 from app.connecting import (
     connect_artifacts,
     connect_cache,
@@ -42,17 +41,18 @@ from app.connecting import (
     utc_now,
 )
 from app.domain.cron import Cron
-from app.domain.entities import Kind
-from app.domain.exploration import Exploration
-from app.domain.gate import GatePolicy
-from app.domain.guardrail_policy import GuardrailPolicy
 from app.domain.interfaces import ArtifactStore, Cache, EventPublisher, JobQueue
 from app.domain.recommender import MEMBER_OF_TYPE, Recommenders
-from app.domain.reranking import RankingPolicy
-from app.domain.signals import SignalPolicy
 from app.domain.stores import Database
-from app.infrastructure.vector_store import IndexPolicy, open_good_index
 from app.models import RecommenderTable
+from app.policies import (
+    guardrail_policy,
+    index_opener,
+    letter_bounds,
+    ranking_policy_of,
+    signal_policy,
+    training_policy,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +87,16 @@ async def open_container(settings: Settings, clock: Callable[[], datetime] = utc
         yield Container(settings, database, cache, artifacts, jobs, publisher, recommenders, clock)
 
 
-def signal_policy(settings: Settings) -> SignalPolicy:
-    """How much each kind of interaction counts, in training and in serving alike."""
-    weights = {kind: getattr(settings, f"weight_{kind.value}") for kind in Kind}
-    return SignalPolicy(weights=weights, half_life_days=settings.signal_half_life_days)
-
-
 def make_serving(
-    container: Container, recorder: RequestRecorder, refreshed: RefreshListener = no_op_listener
+    container: Container,
+    recorder: RequestRecorder,
+    refreshed: RefreshListener = no_op_listener,
+    pinned_by_arms: Callable[[], Collection[str]] = tuple,
 ) -> ServingStack:
-    """Everything behind the routes that serve; `refreshed` hears of each personal list that was made."""
+    """Everything behind the routes that serve; `refreshed` hears of each personal list that was made.
+
+    `pinned_by_arms`: ids of models that arms of running experiments name.
+    """
     settings, database, cache, clock = container.settings, container.database, container.cache, container.clock
     policy = ListPolicy(
         size=settings.list_size,
@@ -115,8 +115,10 @@ def make_serving(
         for wanted in MEMBER_OF_TYPE
         if wanted != settings.train_model_type
     }
-    rank, guardrail, shadow = _rankers(container, server)
-    lists = RecommendationService(database, cache, server, clock, policy, by_type, rank, refreshed)
+    pinned = _pinned_models(container, pinned_by_arms)
+    rank, guardrail, shadow = _rankers(container, server, pinned)
+    routing = ModelRouting(server, by_type, pinned)
+    lists = RecommendationService(database, cache, routing, clock, policy, rank, refreshed)
 
     def wake_catalog() -> None:
         for follower in (server, *by_type.values()):
@@ -128,43 +130,39 @@ def make_serving(
     max_age = timedelta(days=settings.event_max_age_days)
     events = EventIngestion(database.interactions, renewal, clock, max_age=max_age)
     catalog = CatalogService(database.catalog, renewal, clock, wake_catalog, recorder.erase)
-    return ServingStack(server, by_type, lists, renewal, events, catalog, guardrail, shadow)
+    return ServingStack(server, by_type, lists, renewal, events, catalog, guardrail, shadow, pinned)
 
 
-def _rankers(container: Container, server: ModelServer) -> tuple[Ranker, Guardrail | None, Shadow | None]:
+def _pinned_models(container: Container, pinned_by_arms: Callable[[], Collection[str]]) -> PinnedModels:
+    def open_server(model_id: str) -> ModelServer:
+        model_type = container.settings.train_model_type
+        return _model_server(container, model_type, only_with_model=True, pinned=model_id, role="pinned")
+
+    poll_seconds = container.settings.model_poll_seconds
+    return PinnedModels(container.database.canaries, pinned_by_arms, open_server, poll_seconds)
+
+
+def _rankers(
+    container: Container, server: ModelServer, pinned: PinnedModels
+) -> tuple[Ranker, Guardrail | None, Shadow | None]:
     """What ranks lists, with what watches it: the guardrail counts, the shadow compares."""
     settings, registry, guardrail, shadow = container.settings, make_registry(container), None, None
     rank: Ranker = rank_list
     if settings.guardrail:
         counting = CountingRanker(settings.guardrail_window_seconds)
-        guardrail, rank = Guardrail(server, counting, registry, guardrail_policy(settings)), counting.rank
+        canaries = (pinned, make_canaries(container, "guardrail"))
+        guardrail = Guardrail(server, counting, registry, guardrail_policy(settings), canaries=canaries)
+        rank = counting.rank
     if settings.shadow_model:
-        model_type, pinned = settings.train_model_type, settings.shadow_model
-        candidate = _model_server(container, model_type, only_with_model=True, pinned=pinned)
+        model_type, model_id = settings.train_model_type, settings.shadow_model
+        candidate = _model_server(container, model_type, only_with_model=True, pinned=model_id)
         shadow = Shadow(candidate, settings.shadow_share, rank, registry.note_shadow)
         rank = shadow.rank
     return rank, guardrail, shadow
 
 
-def guardrail_policy(settings: Settings) -> GuardrailPolicy:
-    """The bounds of a served model."""
-    return GuardrailPolicy(
-        settings.guardrail_window_seconds,
-        settings.guardrail_min_lists,
-        settings.guardrail_max_empty,
-        settings.guardrail_max_errors,
-        settings.guardrail_max_hit_drop,
-    )
-
-
-def ranking_policy_of(settings: Settings) -> RankingPolicy:
-    """What the settings say about the shape of all lists."""
-    exploration = Exploration(settings.explore_share, settings.explore_position, settings.explore_pool)
-    return RankingPolicy(rules_of(settings.rules), settings.list_diversity, exploration)
-
-
 def _model_server(
-    container: Container, model_type: str, *, only_with_model: bool, pinned: str | None = None
+    container: Container, model_type: str, *, only_with_model: bool, pinned: str | None = None, role: str = "shadow"
 ) -> ModelServer:
     settings = container.settings
     policy = ServingPolicy(
@@ -175,6 +173,7 @@ def _model_server(
         only_with_model=only_with_model,
         ranking_policy=ranking_policy_of(settings),
         pinned=pinned,
+        role=role,
     )
     return ModelServer(
         container.database,
@@ -183,29 +182,6 @@ def _model_server(
         container.clock,
         policy,
         index_opener(settings),
-    )
-
-
-def index_opener(settings: Settings) -> OpenIndex:
-    """What builds vector indexes, and refuses those that find too little."""
-    return partial(
-        open_good_index,
-        IndexPolicy(settings.vector_index, settings.vector_index_approximate_above, settings.vector_index_min_recall),
-    )
-
-
-def training_policy(settings: Settings) -> TrainingPolicy:
-    """What the settings say about training and judging."""
-    return TrainingPolicy(
-        signals=signal_policy(settings),
-        gate=GatePolicy(margin=settings.train_gate_margin),
-        test_fraction=settings.train_test_fraction,
-        budget_seconds=settings.train_time_budget_seconds,
-        keep_versions=settings.train_keep_versions,
-        # Four chances to be heard before the lease ends; and often enough that a cancellation is not waited for.
-        heartbeat_seconds=min(0.5, settings.train_lease_seconds / 4),
-        threads=settings.train_threads,
-        index_above=settings.vector_index_above,
     )
 
 
@@ -245,13 +221,6 @@ def make_reporter(container: Container) -> Reporter:
     )
 
 
-def letter_bounds(settings: Settings) -> LetterBounds:
-    """How much is kept of what could not be taken in."""
-    return LetterBounds(
-        settings.dead_letter_max_rows, settings.dead_letter_max_bytes, timedelta(days=settings.dead_letter_max_days)
-    )
-
-
 def make_scheduler(container: Container, slots: dict[str, datetime], since: datetime = LONG_AGO) -> Scheduler:
     """What runs by the clock; `slots` is what this process remembers of it, slots before `since` are left alone."""
     settings = container.settings
@@ -274,12 +243,22 @@ def make_scheduler(container: Container, slots: dict[str, datetime], since: date
         container.clock,
         timetable,
         slots,
+        make_canaries(container, "schedule"),
     )
 
 
 def make_registry(container: Container) -> ModelRegistry:
     """The model registry over this container's ports."""
     return ModelRegistry(container.database, container.artifacts, container.recommenders, container.clock)
+
+
+def make_canaries(container: Container, actor: str) -> Canaries:
+    """Candidates on their way, moved by `actor`."""
+    settings, database = container.settings, container.database
+    attribution = timedelta(hours=settings.attribution_hours)
+    secret = pseudonym_secret(settings)
+    evidence = EvidenceReader(database.request_log, database.interactions, secret, attribution)
+    return Canaries(database, make_registry(container), evidence, container.clock, actor)
 
 
 def make_recorder(container: Container) -> RequestRecorder:

@@ -26,6 +26,7 @@ from app.config_secrets import MIN_SECRET_BYTES
 from app.domain.cron import Cron
 from app.domain.exceptions import ConfigurationError, InputError
 
+_JOB = "(train|evaluate|precompute|tick)"
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
 
@@ -58,6 +59,8 @@ class Settings(BaseSettings):
     artifact_copies: Path = Path("./var/artifact-copies")
     jobs_url: str = "local://"
     traces_url: str | None = None
+    traces_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of requests without a trace of their caller that begin one."""
 
     # credentials
     jwt_secret: SecretStr | None = None
@@ -98,6 +101,8 @@ class Settings(BaseSettings):
     """A listener for operators: probes, /metrics, /docs and /openapi.json, without credentials; without it: none."""
     cursor_secret: SecretStr | None = None
     """Signs cursors; the token secret does where there is one. Set it where replicas share a key set instead."""
+    compat: str = ""
+    """Older systems whose addresses are answered too, with commas: posts, movies, books."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 0
 
     # database
@@ -117,7 +122,6 @@ class Settings(BaseSettings):
     scoring_threads: Annotated[int, Field(ge=1, le=64)] = 2
     max_computing_lists: Annotated[int, Field(ge=1, le=10_000)] = 256
     live_connections: Annotated[int, Field(ge=0, le=100_000)] = 2_000
-    """Live lists (SSE and WebSocket) that a process keeps open; 0: none."""
     live_connections_per_user: Annotated[int, Field(ge=1, le=1_000)] = 10
     live_heartbeat_seconds: Annotated[float, Field(ge=0.1, le=300)] = 15
     list_diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -183,6 +187,13 @@ class Settings(BaseSettings):
     kpi_days: Annotated[int, Field(ge=1, le=366)] = 7
     retention_schedule: Schedule = "30 4 * * *"
     schedule_tick_seconds: Annotated[float, Field(ge=0.2, le=3_600)] = 30
+    worker_jobs: Annotated[str, Field(pattern=f"^{_JOB}(,{_JOB})*$")] = "train,evaluate,precompute,tick"
+    """What this worker does: a worker that only trains leaves the others to others."""
+    worker_health_host: str = "127.0.0.1"
+    worker_health_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    precompute_users: Annotated[int, Field(ge=0, le=10_000_000)] = 2_000
+    """Most recently active users whose lists are made after a promotion, where the cache is shared; 0: none."""
+    precompute_seconds: Seconds = 60
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 2
     worker_stop_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30
     model_poll_seconds: Annotated[float, Field(gt=0, le=15)] = 2
@@ -214,6 +225,11 @@ class Settings(BaseSettings):
     # logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
+
+    @property
+    def compat_systems(self) -> tuple[str, ...]:
+        """The names in `compat`, in the order given."""
+        return tuple(filter(None, map(str.strip, self.compat.split(","))))
 
     @property
     def shows_operations(self) -> bool:

@@ -18,6 +18,9 @@ from app.domain.model_types import MODEL_TYPES
 if TYPE_CHECKING:  # config.py calls this module
     from app.config import Settings
 
+COMPAT_SYSTEMS = ("posts", "movies", "books")
+"""Systems whose addresses are answered too: the modules of app/api/compat."""
+
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]+", re.ASCII)
 _EXAMPLES_ALLOWED = frozenset({"demo", "test"})
@@ -107,6 +110,11 @@ def _is_loopback(host: str) -> bool:
 
 
 def _http(settings: Settings) -> Iterator[tuple[str, str]]:
+    systems = settings.compat_systems
+    if any(name not in COMPAT_SYSTEMS for name in systems):
+        yield "ENCORE_COMPAT", f"knows {', '.join(COMPAT_SYSTEMS)}, with commas"
+    if len(set(systems)) < len(systems):
+        yield "ENCORE_COMPAT", "names a system twice"
     if settings.max_bulk_body_bytes < settings.max_body_bytes:
         yield "ENCORE_MAX_BULK_BODY_BYTES", "is smaller than ENCORE_MAX_BODY_BYTES"
     if settings.admin_port and settings.admin_port == settings.port:

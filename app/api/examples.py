@@ -97,10 +97,36 @@ _RESULTS: Mapping[str, Any] = {
     "sample_ratio_p_value": 0.42,
     "is_split_broken": False,
     "arms": [
-        {"name": "control", "users": 4980, "lists": 20110, "metrics": {"hit_rate": 0.31, "empty_share": 0.0}},
-        {"name": "variety", "users": 5020, "lists": 20402, "metrics": {"hit_rate": 0.33, "empty_share": 0.0}},
+        {
+            "name": "control",
+            "users": 4980,
+            "lists": 20110,
+            "items_shown": 612,
+            "metrics": {"hit_rate": 0.31, "empty_share": 0.0},
+        },
+        {
+            "name": "variety",
+            "users": 5020,
+            "lists": 20402,
+            "items_shown": 855,
+            "metrics": {"hit_rate": 0.33, "empty_share": 0.0},
+        },
     ],
     "comparisons": [_COMPARISON],
+}
+_CANARY: Mapping[str, Any] = {
+    "model_id": _MODEL_ID,
+    "model_type": "hybrid",
+    "champion_id": "2b1f6d0a-5f1c-4f0b-9d57-0d4a3c1e7b10",
+    "status": "running",
+    "share": 0.25,
+    "steps": [0.05, 0.25, 1.0],
+    "hours": 24.0,
+    "started_at": "2026-11-21T08:30:00Z",
+    "step_started_at": "2026-11-22T08:30:00Z",
+    "reason": None,
+    "figures": {"users": {"champion": 18977, "candidate": 1023}},
+    "revision": 2,
 }
 _LAST_PAGE: Mapping[str, Any] = {"limit": 50, "has_more": False, "next_cursor": None}
 _LIST: Mapping[str, Any] = {
@@ -152,6 +178,7 @@ REQUESTS: Mapping[str, Any] = {
     "putUsers": {"users": [{"user_id": "u1", "attributes": {"country": "NL"}}]},
     "startTraining": {"model_type": "hybrid"},
     "rollbackModel": {"model_type": "hybrid"},
+    "startCanary": {"steps": [0.05, 0.25, 1.0], "hours": 24},
     "createExperiment": _EXPERIMENT_BODY,
     "changeExperiment": {"status": "running", "revision": 1},
 }
@@ -196,6 +223,9 @@ ANSWERS: Mapping[str, Any] = {
     "getModel": {**_MODEL, "notes": {}},
     "promoteModel": {"model": _MODEL, "epoch": 12},
     "rollbackModel": {"model": {**_MODEL, "version": 11}, "epoch": 13},
+    "startCanary": {**_CANARY, "share": 0.05, "figures": {}, "revision": 1},
+    "getCanary": _CANARY,
+    "stopCanary": {**_CANARY, "status": "stopped", "share": 0.0, "reason": "stopped by hand", "revision": 3},
     "createExperiment": {**_EXPERIMENT, "status": "draft", "started_at": None, "revision": 1},
     "listExperiments": {"experiments": [_EXPERIMENT], "pagination": {**_LAST_PAGE, "limit": 20}},
     "getExperiment": _EXPERIMENT,

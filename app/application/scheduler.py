@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.application.ingestion.dead_letter_retention import LetterBounds, prune
 from app.application.reporting.reporter import job_name
+from app.application.serving.canaries import Canaries
 from app.application.training.model_training import TrainingRequest, request_training, requeue_pending
 from app.application.training.retention import remove_old_artifacts
 from app.domain.cron import Cron
@@ -17,6 +18,7 @@ from app.domain.exceptions import TrainingRunningError, UnavailableError
 from app.domain.interfaces import ArtifactStore, JobQueue
 from app.domain.recommender import Recommenders
 from app.domain.stores import Database
+from app.spans import traced
 from app.telemetry import BACKGROUND_FAILURES, REQUESTS_PRUNED, get_logger
 
 log = get_logger(__name__)
@@ -58,6 +60,7 @@ class Scheduler:
     clock: Callable[[], datetime]
     timetable: Timetable
     slots: dict[str, datetime] = field(default_factory=dict)
+    canaries: Canaries | None = None
 
     async def tick(self) -> None:
         """Do what is due and not done."""
@@ -69,6 +72,8 @@ class Scheduler:
                 await self.train(slot)
         for name, cron in self.timetable.reports.items():
             await self.report(name, cron.latest(now))
+        if self.canaries is not None:
+            await self.canaries.tick(self.slots)
         if self.timetable.retention is not None:
             await self._retain(self.timetable.retention.latest(now))
 
@@ -94,7 +99,8 @@ class Scheduler:
         key = f"schedule:{model_type}:{slot.isoformat()}"
         request = TrainingRequest(model_type, idempotency_key=key, body_sha256=key)
         try:
-            job = await request_training(self.database, self.jobs, self.recommenders, self.clock, request)
+            with traced(None, "schedule training"):
+                job = await request_training(self.database, self.jobs, self.recommenders, self.clock, request)
         except TrainingRunningError as error:
             log.info("scheduled_training_postponed", slot=slot.isoformat(), running=error.training_id)
             return None

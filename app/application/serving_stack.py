@@ -13,6 +13,7 @@ from app.application.invalidation.list_invalidation import ListInvalidator
 from app.application.recommending.recommendation_service import RecommendationService
 from app.application.serving.guardrail import Guardrail
 from app.application.serving.model_server import ModelServer
+from app.application.serving.pinned_models import PinnedModels
 from app.application.serving.shadow import Shadow
 from app.domain.exceptions import DatabaseUnavailableError
 
@@ -32,6 +33,7 @@ class ServingStack:
     catalog: CatalogService
     guardrail: Guardrail | None = None
     shadow: Shadow | None = None
+    pinned: PinnedModels | None = None
 
     async def start(self) -> None:
         """Load what there is to load; what is away is followed up later."""
@@ -48,9 +50,11 @@ class ServingStack:
             server.tell(listener)
 
     def wake(self) -> None:
-        """Look for new champions now."""
+        """Look for new champions and canaries now."""
         for server in (self.server, *self.by_type.values()):
             server.wake()
+        if self.pinned is not None:
+            self.pinned.wake()
 
     async def follow(self) -> None:
         """All background loops, until cancelled. None of them ends by itself."""
@@ -61,8 +65,9 @@ class ServingStack:
             group.create_task(self.renewal.follow())
             if self.guardrail is not None:
                 group.create_task(self.guardrail.follow())
-            if self.shadow is not None:
-                group.create_task(self.shadow.follow())
+            for loop in (self.shadow, self.pinned):
+                if loop is not None:
+                    group.create_task(loop.follow())
 
     async def close(self) -> None:
         """Stop what is being computed."""

@@ -88,10 +88,15 @@ def export() -> None:
 
 
 def trail_of(container: Container) -> AuditTrail:
-    """The trail of whoever runs this command: the account of the operating system."""
-    import getpass
-
+    """The trail of whoever runs this command."""
     from app.application.audit_trail import AuditTrail
+
+    return AuditTrail(container.database.audit, container.clock, actor())
+
+
+def actor() -> str:
+    """Who runs this command: the account of the operating system."""
+    import getpass
 
     try:
         name = getpass.getuser()
@@ -99,7 +104,7 @@ def trail_of(container: Container) -> AuditTrail:
         import os
 
         name = str(os.getuid())
-    return AuditTrail(container.database.audit, container.clock, f"cli:{name}")
+    return f"cli:{name}"
 
 
 def as_json_object(row: AuditRow) -> dict[str, object]:

@@ -101,10 +101,10 @@ def make_server(settings: Settings) -> uvicorn.Server:
 
     def drain() -> None:
         app.state.readiness.is_draining = True
-        app.state.live.stop_accepting()
+        app.state.services.live.stop_accepting()
 
     def end_streams() -> None:
-        app.state.live.end()
+        app.state.services.live.end()
 
     return draining_server(config, drain, settings.drain_seconds, admin, end_streams)
 

@@ -82,7 +82,7 @@ def compare(request: TrainingRequest, weightings: Sequence[str], *, as_json: boo
         compare_weightings,
         parse_weighting,
     )
-    from app.bootstrap import training_policy
+    from app.policies import training_policy
 
     async def work(container: Container) -> Sequence[WeightingResult]:
         settings, policy = container.settings, training_policy(container.settings)

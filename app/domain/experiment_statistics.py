@@ -149,6 +149,19 @@ def _always(difference: float, error: float, users: int, alpha: float, planned_u
     return Interval(difference - half, difference + half, min(1.0, sqrt(scaled + 1) * exp(exponent)))
 
 
+def always_valid_rate(part: int, whole: int, *, alpha: float, planned: int) -> tuple[float, float]:
+    """(low, high) of the rate behind `part` of `whole`, valid however often somebody looks; of none, 0 and 1.
+
+    The same sequence for one sample. The variance is that of the rate after one more success and one more failure, so
+    that a rate of 0 or 1 does not pass for certain.
+    """
+    if not whole:
+        return 0.0, 1.0
+    rate, careful = part / whole, (part + 1) / (whole + 2)
+    interval = _always(rate, sqrt(careful * (1 - careful) / whole), whole, alpha, planned)
+    return max(0.0, interval.low), min(1.0, interval.high)
+
+
 def _rho_squared(alpha: float, planned_users: int) -> float:
     """The ρ² that makes the sequence narrowest at the planned number of users (section B.2 of the paper)."""
     return (-2 * log(alpha) + log(-2 * log(alpha) + 1)) / planned_users

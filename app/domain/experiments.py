@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 
@@ -35,6 +36,9 @@ class ExperimentStatus(StrEnum):
     STOPPED = "stopped"
 
 
+ACTIVE = (ExperimentStatus.RUNNING, ExperimentStatus.PAUSED)
+"""Those that own users."""
+
 ALLOWED_CHANGES: Mapping[ExperimentStatus, frozenset[ExperimentStatus]] = {
     ExperimentStatus.DRAFT: frozenset({ExperimentStatus.RUNNING, ExperimentStatus.STOPPED}),
     ExperimentStatus.RUNNING: frozenset({ExperimentStatus.PAUSED, ExperimentStatus.STOPPED}),
@@ -44,12 +48,17 @@ ALLOWED_CHANGES: Mapping[ExperimentStatus, frozenset[ExperimentStatus]] = {
 
 
 class Metric(StrEnum):
-    """What arms are compared by. Each is a ratio of two sums over users: see `experiment_statistics`."""
+    """What arms are compared by. Each is a ratio of two sums over users: see `exposures.SUMS`."""
 
     HIT_RATE = "hit_rate"
+    USER_HIT_RATE = "user_hit_rate"
     WATCH_RATIO = "watch_ratio"
+    WATCH_THROUGH = "watch_through"
     LIKES_PER_LIST = "likes_per_list"
+    RATINGS_PER_LIST = "ratings_per_list"
     PURCHASES_PER_LIST = "purchases_per_list"
+    NOVELTY = "novelty"
+    LATENCY_MS = "latency_ms"
     FALLBACK_SHARE = "fallback_share"
     EMPTY_SHARE = "empty_share"
 
@@ -58,13 +67,15 @@ class Metric(StrEnum):
 class Arm:
     """One variant. `share`: of the experiment's users. What is None is as for everybody else.
 
-    `list_type`: hybrid, collaborative, content, sequential or popular; `diversity`: 0–1.
+    `list_type`: hybrid, collaborative, content, sequential or popular; `diversity`: 0–1; `model_id`: the version that
+    answers in place of the champion.
     """
 
     name: str
     share: float
     list_type: str | None = None
     diversity: float | None = None
+    model_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,7 @@ def bucket_of(salt: str, user_id: str) -> int:
     return int.from_bytes(digest, "big") % BUCKETS
 
 
+@lru_cache(maxsize=1_024)
 def _key(salt: str) -> bytes:
     return blake2b(salt.encode(), digest_size=32).digest()
 

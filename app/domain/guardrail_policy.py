@@ -1,12 +1,17 @@
-"""The guardrail of a served model: from what its lists have done, is it worse than it may be? Pure."""
+"""The guardrail of a served model, canary or champion: are its lists worse than they may be? Pure.
+
+This is what a replica sees of its own lists, failures too, within seconds. What the request log says of a canary over
+hours is judged in `canary`; both look at always-valid bounds, as both look again and again.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
 
-Z = 3.0
-"""Standard deviations: one false alarm in about 700 checks of a rate that lies exactly on its bound."""
+from app.domain.experiment_statistics import always_valid_rate
+
+ALPHA = 0.0027
+"""The chance that a rate which lies exactly on its bound ever breaks it, over one sequence of lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ def breach(now: ListCounts, before: ListCounts | None, policy: GuardrailPolicy) 
         part, whole = mine
         usual = theirs[0] / theirs[1] if theirs and theirs[1] else 0.0
         bound = max(most, 2.0 * usual)
-        if whole >= policy.min_lists and wilson_low(part, whole) > bound:
+        if whole >= policy.min_lists and _bounds(part, whole, policy)[0] > bound:
             return f"{part / whole:.1%} of {whole} lists {name}; at most {bound:.1%} may"
     return _fewer_hits(now, before, policy)
 
@@ -66,26 +71,11 @@ def _fewer_hits(now: ListCounts, before: ListCounts | None, policy: GuardrailPol
         return None
     rate, usual = now.hits / now.answered, before.hits / before.answered
     # The bound of the other model, as favourable to this one as chance may have made it.
-    bound = (1.0 - policy.max_hit_drop) * wilson_low(before.hits, before.answered)
-    if wilson_high(now.hits, now.answered) >= bound:
+    bound = (1.0 - policy.max_hit_drop) * _bounds(before.hits, before.answered, policy)[0]
+    if _bounds(now.hits, now.answered, policy)[1] >= bound:
         return None
     return f"{rate:.2%} of {now.answered} lists were taken up; the model before had {usual:.2%} of {before.answered}"
 
 
-def wilson_low(part: int, whole: int) -> float:
-    """Lower end of the Wilson interval (1927, https://doi.org/10.1080/01621459.1927.10502953) at Z deviations."""
-    return _wilson(part, whole, -Z)
-
-
-def wilson_high(part: int, whole: int) -> float:
-    """Upper end of the same."""
-    return _wilson(part, whole, Z)
-
-
-def _wilson(part: int, whole: int, z: float) -> float:
-    if not whole:
-        return 0.0 if z < 0 else 1.0
-    rate, square = part / whole, z * z
-    middle = rate + square / (2 * whole)
-    spread = z * sqrt(rate * (1 - rate) / whole + square / (4 * whole * whole))
-    return (middle + spread) / (1 + square / whole)
+def _bounds(part: int, whole: int, policy: GuardrailPolicy) -> tuple[float, float]:
+    return always_valid_rate(part, whole, alpha=ALPHA, planned=policy.min_lists)

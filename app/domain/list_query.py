@@ -21,7 +21,10 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """One request for a list. `type` is hybrid, collaborative, content, sequential, popular, als, bpr or lightfm."""
+    """One request for a list. `type` is hybrid, collaborative, content, sequential, popular, als, bpr or lightfm.
+
+    `model_id`: the model an arm of an experiment pins; None: the champion.
+    """
 
     user_id: str
     type: str = "hybrid"
@@ -30,6 +33,7 @@ class ListQuery:
     filters: Filters = Filters()
     explain: bool = False
     shape: RerankOptions = DEFAULT_RERANK
+    model_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Protocol
 from uuid import UUID
 
 from app.domain.audit import AuditStore
+from app.domain.canary import CanaryStore
 from app.domain.entities import (
     DeadLetter,
     EventColumns,
@@ -181,6 +182,7 @@ class Database(Protocol):
     catalog: CatalogStore
     trainings: TrainingStore
     models: ModelStore
+    canaries: CanaryStore
     outbox: OutboxStore
     dead_letters: DeadLetterStore
     api_keys: ApiKeyStore

@@ -107,4 +107,5 @@ class ModelStore(Protocol):
 
     @abstractmethod
     async def retire_artifacts(self, model_type: str, keep: int) -> Sequence[str]:
-        """Forget the artifact keys of all but the newest `keep` versions and the champion; returns the keys."""
+        """Forget the artifact keys of all but the newest `keep` versions, the champion, a canary's candidate and
+        what experiments pin; returns the keys."""

@@ -124,10 +124,22 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "the interval of a share is one-sided",
+        "the bounds of a share are too narrow",
         "M5",
-        "tests/unit/test_guardrail.py::test_intervals_are_wilsons",
-        (Patch("app/domain/guardrail_policy.py", "square / (4 * whole * whole)", "square / (4 * whole)"),),
+        "tests/unit/test_guardrail.py::test_bounds_hold_whenever_somebody_looks",
+        (Patch("app/domain/experiment_statistics.py", "careful * (1 - careful) / whole", "careful / whole**2"),),
+    ),
+    Mutant(
+        "a canary goes on although its split is broken",
+        "M5",
+        "tests/unit/serving/test_canaries.py::test_users_who_are_missing_on_one_side_keep_it_from_going_on",
+        (Patch("app/domain/canary.py", "if evidence.is_split_broken:", "if False:"),),
+    ),
+    Mutant(
+        "a canary's candidate answers everybody",
+        "M5",
+        "tests/unit/serving/test_canaries.py::test_exactly_the_share_gets_the_candidates_lists_cached_or_not",
+        (Patch("app/domain/canary.py", "< canary.share * BUCKETS", "< BUCKETS"),),
     ),
     Mutant(
         "the guardrail judges few lists",

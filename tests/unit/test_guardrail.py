@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from app.domain.guardrail_policy import GuardrailPolicy, ListCounts, breach, wilson_high, wilson_low
+from app.domain.experiment_statistics import always_valid_rate
+from app.domain.guardrail_policy import GuardrailPolicy, ListCounts, breach
 
 POLICY = GuardrailPolicy(min_lists=100)
 GOOD = ListCounts(lists=1_000, answered=1_000, hits=200)
@@ -46,6 +49,19 @@ def test_half_the_hits_may_be_chance_and_are_let_through() -> None:
     assert breach(ListCounts(lists=200, answered=200, hits=18), ListCounts(200, 0, 0, 200, 40), POLICY) is None
 
 
-def test_intervals_are_wilsons() -> None:
-    assert (wilson_low(0, 0), wilson_high(0, 0)) == (0.0, 1.0)
-    assert (round(wilson_low(10, 100), 4), round(wilson_high(10, 100), 4)) == (0.0407, 0.2253)
+def test_bounds_hold_whenever_somebody_looks() -> None:
+    assert always_valid_rate(0, 0, alpha=0.0027, planned=200) == (0.0, 1.0)
+    low, high = always_valid_rate(10, 100, alpha=0.0027, planned=100)
+    assert (round(low, 4), round(high, 4)) == (0.0, 0.2224)
+
+    # A rate of exactly 5 %: watched after each list, the lower bound almost never lies above it.
+    random = np.random.default_rng(11)
+    alarms = sum(_ever_above(random.random(2_000) < 0.05, 0.05) for _ in range(200))
+    assert alarms <= 2
+
+
+def _ever_above(outcomes: NDArray[np.bool_], rate: float) -> bool:
+    parts = np.cumsum(outcomes)
+    return any(
+        always_valid_rate(int(parts[n - 1]), n, alpha=0.0027, planned=200)[0] > rate for n in range(200, 2_001, 10)
+    )

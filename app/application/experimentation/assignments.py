@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from app import telemetry
 from app.domain.exceptions import UnavailableError
@@ -43,6 +43,10 @@ class Assignments:
     def wake(self) -> None:
         """Look again at once: this process has changed an experiment."""
         self._wake.set()
+
+    def pinned(self) -> Collection[str]:
+        """Ids of models that arms of running experiments pin."""
+        return {arm.model_id for one in self._running for arm in one.arms if arm.model_id is not None}
 
     def of(self, user_id: str) -> Assignment | None:
         """The user's arm in the oldest experiment that holds this user; None outside all of them."""

@@ -45,6 +45,20 @@ class ModelTrainingCompleted(OutgoingEvent, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class ModelCanaryMoved(OutgoingEvent, frozen=True, kw_only=True):
+    """A candidate began to take a share of users, took a larger one, or came to its end. `reason` is for people."""
+
+    topic: ClassVar[str] = "recommendation-service.model-canary-moved"
+    key_field: ClassVar[str] = "model_id"
+    model_id: str
+    model_type: str
+    champion_id: str
+    status: Literal["running", "promoted", "rolled_back", "stopped"]
+    share: float
+    timestamp: datetime
+    reason: str | None = None
+
+
 class RecommendationsRefreshed(OutgoingEvent, frozen=True, kw_only=True):
     """A list was made anew. Its item at `explored_place` (from 0, null if no place explores) had this propensity."""
 
@@ -61,6 +75,7 @@ class RecommendationsRefreshed(OutgoingEvent, frozen=True, kw_only=True):
 OUTGOING_EVENTS: tuple[type[OutgoingEvent], ...] = (
     ModelTrainingStarted,
     ModelTrainingCompleted,
+    ModelCanaryMoved,
     RecommendationsRefreshed,
 )
 

@@ -24,13 +24,13 @@ class NextPages:
 
     def __init__(
         self,
-        serving: Callable[[str], Awaitable[ServingState]],
-        caught_up: Callable[[str], Awaitable[object]],
+        serving: Callable[[ListQuery], Awaitable[ServingState]],
+        caught_up: Callable[[ListQuery], Awaitable[object]],
         page_reasons: PageReasons,
         pool: ScoringPool,
         clock: Callable[[], datetime],
     ) -> None:
-        """`serving`: the present state for a type of list; `caught_up`: read the newest catalog for that type."""
+        """`serving`: the present state that answers a query; `caught_up`: read the newest catalog there."""
         self._serving = serving
         self._caught_up = caught_up
         self._page_reasons = page_reasons
@@ -46,20 +46,20 @@ class NextPages:
     async def page(self, query: ListQuery, data: bytes) -> Page:
         """The next page. Raises CursorError, ExpiredCursorError, OverloadedError."""
         carried = unpack(data, self._clock().timestamp())
-        serving = await self._at_least(carried.revision, query.type)
+        serving = await self._at_least(carried.revision, query)
         ranked = await self._pool.run(self._resumed, carried, serving, query)
         reasons = await self._reasons(serving, ranked, carried, query) if query.explain else ()
         rest = pack(serving.view, carried.model, ranked, carried.offset + query.limit, self._clock().timestamp())
         return build_page(serving, ranked, query.limit, carried.offset, reasons, model=carried.model, rest=rest)
 
-    async def _at_least(self, revision: int, wanted: str) -> ServingState:
+    async def _at_least(self, revision: int, query: ListQuery) -> ServingState:
         """Another replica may know newer items than this process does."""
-        serving = await self._serving(wanted)
+        serving = await self._serving(query)
         if serving.view.revision >= revision:
             return serving
         with suppress(DatabaseUnavailableError):
-            await self._caught_up(wanted)
-        return await self._serving(wanted)
+            await self._caught_up(query)
+        return await self._serving(query)
 
     def _resumed(self, carried: Carried, serving: ServingState, query: ListQuery) -> RankedList:
         return self._finder.resumed(carried, serving, serving.allowed(query.filters, self._clock()))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cache
-from types import MappingProxyType
 
 from app import telemetry
 from app.application.ranking.item_lists import counted_list, popular_list, similar_list
@@ -26,7 +25,7 @@ from app.application.recommending.scoring_pool import ScoringPool
 from app.application.recommending.segment_lists import SegmentLists
 from app.application.recommending.single_flight import SingleFlight
 from app.application.recommending.user_context import EVERYONE, UserContext, UserContextReader, segment_of
-from app.application.serving.model_server import ModelServer
+from app.application.serving.model_routing import ModelRouting
 from app.application.waiting import Backoff
 from app.domain.exceptions import CacheUnavailableError, DatabaseUnavailableError, NotFoundError, OverloadedError
 from app.domain.interfaces import Cache, CacheReply
@@ -48,18 +47,16 @@ class RecommendationService:
         self,
         database: Database,
         cache: Cache,
-        server: ModelServer,
+        models: ModelRouting,
         clock: Callable[[], datetime],
         policy: ListPolicy,
-        by_type: Mapping[str, ModelServer] = MappingProxyType({}),
         rank: Ranker = rank_list,
         refreshed: RefreshListener = no_op_listener,
     ) -> None:
-        """`by_type`: servers of models trained for one type alone. `refreshed` hears of each personal list made."""
+        """`models`: which of them answers what. `refreshed` hears of each personal list made."""
         self._interactions = database.interactions
         self._cache = cache
-        self._server = server
-        self._by_type = by_type
+        self._models = models
         self._clock = clock
         self._policy = policy
         self._refreshed = refreshed
@@ -72,7 +69,7 @@ class RecommendationService:
         self._popularity_fallback = PopularityFallback(database.interactions, clock)
         self.pool = ScoringPool(policy.threads, policy.max_waiting)
         self._page_reasons = PageReasons(self._user_reader, self.pool, clock)
-        self.next_pages = NextPages(self.serving, self._caught_up, self._page_reasons, self.pool, clock)
+        self.next_pages = NextPages(self._serving_of, self._caught_up, self._page_reasons, self.pool, clock)
 
     async def recommend(self, query: ListQuery) -> Page:
         """The page asked for. Raises OverloadedError only if there is no simpler list to give either."""
@@ -82,7 +79,7 @@ class RecommendationService:
 
     async def answer(self, query: ListQuery, limit_per_minute: int | None = None, limit_key: str = "") -> ListResponse:
         """The page, and the caller's quota from the same round trip to the cache."""
-        serving = await self.serving(query.type)
+        serving = await self._serving_of(query)
         variant, ticket = variant_of(serving, query), self._memory.dropped(query.user_id)
         reply = await self._copies.read(query.user_id, variant, limit_per_minute, limit_key)
         quota = None if reply is None else reply.quota
@@ -117,7 +114,7 @@ class RecommendationService:
 
     async def similar(self, item_id: str, limit: int) -> Page:
         """Items like this one. Raises NotFoundError for an item nobody knows, or that is gone."""
-        serving = self._server.current
+        serving = self._models.main.current
         position = serving.view.ids.position(item_id)
         if position is None or not serving.allowed(NO_FILTERS, self._clock())[position]:
             raise NotFoundError("item")
@@ -147,18 +144,16 @@ class RecommendationService:
 
     async def serving(self, wanted: str) -> ServingState:
         """What answers this type: a model's state, or without one the database's own count of what is popular."""
-        serving = self._current(wanted)
+        return await self._or_popular(self._models.champion(wanted).current)
+
+    async def _serving_of(self, query: ListQuery) -> ServingState:
+        return await self._or_popular(self._models.of(query).current)
+
+    async def _or_popular(self, serving: ServingState) -> ServingState:
         return serving if serving.model is not None else await self._popularity_fallback.serving(serving)
 
-    def _current(self, wanted: str) -> ServingState:
-        return self._answering(wanted).current
-
-    def _answering(self, wanted: str) -> ModelServer:
-        server = self._by_type.get(wanted)
-        return self._server if server is None or server.current.model is None else server
-
-    async def _caught_up(self, wanted: str) -> None:
-        await self._answering(wanted).refresh_catalog()
+    async def _caught_up(self, query: ListQuery) -> None:
+        await self._models.of(query).refresh_catalog()
 
     def forget(self, user_ids: Collection[str]) -> None:
         """Drop what process memory holds for these users: their next list is computed, or read from the cache."""
@@ -230,11 +225,11 @@ class RecommendationService:
             return self._keep(request, made)
         now = self._clock()
         try:
-            with telemetry.STAGE_SECONDS.labels("history").time():
+            with telemetry.stage("history"):
                 user = await self._user_reader.user(request.user_id, request.serving, now)
             if not user.history and request.serving.model is not None:
                 return await self._share(request, user, now)
-            with telemetry.STAGE_SECONDS.labels("rank").time():
+            with telemetry.stage("rank"):
                 ranked = await self.pool.run(
                     self._rank, request.serving, request.task(self._policy.size, user, request.seed), now
                 )

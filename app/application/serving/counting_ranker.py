@@ -22,7 +22,7 @@ TOP_N = 10
 MAX_PEOPLE = 20_000
 """Lists remembered until their person does something: about 1 kB each."""
 
-MAX_MODELS = 4
+MAX_MODELS = 8
 SLICES = 15
 """Parts of the window: it slides in steps of a fifteenth."""
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from app import telemetry
+from app.application.serving.canaries import Canaries
 from app.application.serving.counting_ranker import CountingRanker
 from app.application.serving.model_server import ModelServer
+from app.application.serving.pinned_models import PinnedModels
 from app.application.training.model_registry import ModelRegistry
 from app.domain.exceptions import ArtifactError, NotFoundError, UnavailableError
 from app.domain.guardrail_policy import GuardrailPolicy, ListCounts, breach
@@ -18,7 +21,10 @@ CHECK_SECONDS = 10.0
 
 
 class Guardrail:
-    """One per process and model type: each replica judges by its own lists, the database lets one of them act."""
+    """One per process and model type: each replica judges by its own lists, the database lets one of them act.
+
+    Two models are on trial: the champion, beside the one before it, and a canary's candidate, beside the champion.
+    """
 
     def __init__(
         self,
@@ -27,12 +33,15 @@ class Guardrail:
         registry: ModelRegistry,
         policy: GuardrailPolicy,
         check_seconds: float = CHECK_SECONDS,
+        canaries: tuple[PinnedModels, Canaries] | None = None,
     ) -> None:
+        """`canaries`: those that are running, as this process serves them, and what takes them back."""
         self._server = server
         self._served = served
         self._registry = registry
         self._policy = policy
         self._check_seconds = check_seconds
+        self._canaries = canaries
         self._present: str | None = None
         self._before: str | None = None
         self._done: str | None = None
@@ -58,11 +67,26 @@ class Guardrail:
         before = None if self._before is None else self._served.tally(self._before)
         reason = breach(tally, before, self._policy)
         if reason is None or self._done == model.model_id:
-            return None
-        return await self._fall_back(model.model_id, reason, tally, before)
+            return await self._check_candidate(model.model_id, tally)
+        return await self._fall_back(model.model_id, reason, _figures(tally, before))
 
-    async def _fall_back(self, model_id: str, reason: str, tally: ListCounts, before: ListCounts | None) -> str | None:
-        figures = {"served": asdict(tally), "before": None if before is None else asdict(before)}
+    async def _check_candidate(self, champion_id: str, champion: ListCounts) -> str | None:
+        if self._canaries is None:
+            return None
+        pinned, canaries = self._canaries
+        canary = pinned.canaries.get(champion_id)
+        if canary is None:
+            return None
+        tally = self._served.tally(canary.model_id)
+        reason = breach(tally, champion, self._policy)
+        if reason is None or not await canaries.roll_back(canary.model_id, reason, _figures(tally, champion)):
+            return None
+        telemetry.GUARDRAIL_BREACHES.labels(canary.model_type, "canary_rolled_back").inc()
+        log.error("guardrail_broken", model_id=canary.model_id, reason=reason, outcome="canary_rolled_back")
+        pinned.wake()
+        return reason
+
+    async def _fall_back(self, model_id: str, reason: str, figures: Mapping[str, object]) -> str | None:
         model = await self._registry.show(model_id)
         try:
             fallen = await self._registry.fall_back(model, reason, figures)
@@ -78,6 +102,10 @@ class Guardrail:
             return None
         self._server.wake()
         return reason
+
+
+def _figures(tally: ListCounts, before: ListCounts | None) -> Mapping[str, object]:
+    return {"served": asdict(tally), "before": None if before is None else asdict(before)}
 
 
 def _tell(model_type: str, tally: ListCounts) -> None:

@@ -43,7 +43,7 @@ class ServingPolicy:
 
     With `only_with_model` the catalog is not read before there is a champion: for types that may never have one. A
     refused artifact is tried again after `refused_retry_seconds`: what was unreadable may have been repaired. `pinned`
-    is the id of a version to follow instead of the champion; its metrics carry the type `TYPE:shadow`.
+    is the id of a version to follow instead of the champion; its metrics carry the type `TYPE:ROLE`.
     """
 
     model_type: str = "hybrid"
@@ -54,6 +54,15 @@ class ServingPolicy:
     index_above: int = 100_000
     ranking_policy: RankingPolicy = field(default_factory=RankingPolicy)
     pinned: str | None = None
+    role: str = "shadow"
+
+
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """When the served model was loaded, and the one before it; None: there was none."""
+
+    current: datetime | None = None
+    previous: datetime | None = None
 
 
 class ModelServer:
@@ -76,11 +85,13 @@ class ModelServer:
         self._policy = policy
         self._draft = ServingBuilder.empty(policy.index_above, open_index, policy.ranking_policy)
         self._serving = self._draft.serving
-        self._label = policy.model_type if policy.pinned is None else f"{policy.model_type}:shadow"
+        self._label = policy.model_type if policy.pinned is None else f"{policy.model_type}:{policy.role}"
         self._refused: tuple[str, float] | None = None
         self._model_wake = asyncio.Event()
         self._catalog_wake = asyncio.Event()
         self._swapping = asyncio.Lock()
+        self._refreshing = asyncio.Lock()
+        self.loads = Loads()
         self._failing: dict[str, str] = {}
 
     @property
@@ -91,6 +102,12 @@ class ModelServer:
     def tell(self, listener: Callable[[], None]) -> None:
         """Call `listener`, which must not block, after each swap of what requests see."""
         self._published = listener
+
+    @property
+    def feature_dimensions(self) -> tuple[int, int]:
+        """(features of users, features of items) that the served model knows; (0, 0) without one."""
+        loaded = self._draft.loaded
+        return (0, 0) if loaded is None else (len(loaded.user_feature_names), len(loaded.feature_names))
 
     def wake(self) -> None:
         """Look for another champion now (a message or a request said there is one)."""
@@ -123,6 +140,10 @@ class ModelServer:
 
         An artifact that must not be served is refused, counted, and not tried again for a while.
         """
+        async with self._refreshing:  # somebody may ask for it while it is followed up: it is loaded once
+            return await self._refreshed()
+
+    async def _refreshed(self) -> bool:
         champion = await self._wanted()
         if champion is None or self._is_served(champion) or self._was_refused(champion):
             return False
@@ -218,6 +239,7 @@ class ModelServer:
     def _swapped(self, champion: Champion, seconds: float) -> None:
         model, label = champion.model, self._label
         self._refused = None
+        self.loads = Loads(self._clock(), self.loads.current)
         telemetry.MODEL_SWAPS.labels(label, "swapped").inc()
         telemetry.MODEL_SWAP_SECONDS.labels(label).observe(seconds)
         telemetry.MODEL_VERSION.labels(label).set(model.version)

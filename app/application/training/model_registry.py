@@ -44,23 +44,41 @@ class ModelRegistry:
             raise NotFoundError("model")
         return model
 
-    async def promote(self, model_id: str) -> Champion:
+    async def servable(self, model_id: str) -> ModelVersion:
+        """One version that could serve: its artifact loads.
+
+        Raises NotFoundError; ConflictError for a rejected or artifact-less version; ArtifactError if the artifact is
+        missing or damaged.
+        """
+        model = await self._with_artifact(model_id)
+        await load_model(self._artifacts, model, self._recommenders)
+        return model
+
+    async def champion(self, model_type: str) -> Champion | None:
+        """The champion, or None before the first promotion."""
+        return await self._models.champion(model_type)
+
+    async def promote(self, model_id: str, instead_of: str | None = None) -> Champion:
         """Make a version the champion, after proving that its artifact loads; the champion again is no change.
 
-        Raises NotFoundError; ConflictError for a rejected or artifact-less version, or if the champion changes
-        meanwhile (StaleTokenError); ArtifactError if the artifact is missing or damaged.
+        `instead_of`: the champion it must replace; None: whichever there is. Raises what `servable` does;
+        StaleTokenError if the champion changes meanwhile, or is another than `instead_of`.
         """
+        model = await self._with_artifact(model_id)
+        champion = await self._models.champion(model.model_type)
+        if champion is not None and champion.model.model_id == model_id:
+            return champion
+        await load_model(self._artifacts, model, self._recommenders)
+        expected = instead_of or (None if champion is None else champion.model.model_id)
+        return await self._models.promote(model_id, token=None, expected=expected, at=self._clock())
+
+    async def _with_artifact(self, model_id: str) -> ModelVersion:
         model = await self.show(model_id)
         if model.status is ModelStatus.REJECTED:
             raise ConflictError("a rejected model cannot be promoted")
         if model.artifact_key is None:
             raise ConflictError("the artifact of this version is no longer kept")
-        champion = await self._models.champion(model.model_type)
-        if champion is not None and champion.model.model_id == model_id:
-            return champion
-        await load_model(self._artifacts, model, self._recommenders)
-        expected = None if champion is None else champion.model.model_id
-        return await self._models.promote(model_id, token=None, expected=expected, at=self._clock())
+        return model
 
     async def rollback(self, model_type: str) -> Champion:
         """Promote the version that was champion before the present one.

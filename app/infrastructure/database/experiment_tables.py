@@ -1,10 +1,10 @@
-"""The tables of experiments and of the request log; the others, and what holds for all, are in `tables`."""
+"""The tables of experiments, canaries and the request log; the others, and what holds for all, are in `tables`."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-from app.infrastructure.database.columns import Key, UtcDateTime
+from app.infrastructure.database.columns import Id, Key, UtcDateTime
 from app.infrastructure.database.tables import metadata
 
 experiments = sa.Table(
@@ -37,4 +37,26 @@ request_log = sa.Table(
     sa.Column("seconds", sa.Float, nullable=False),
     sa.Column("items", sa.Text, nullable=False),
     schema="experiments",
+)
+
+canaries = sa.Table(  # candidates that take a share of users: the newest canary of each model
+    "canaries",
+    metadata,
+    sa.Column("model_id", Id, primary_key=True),
+    sa.Column("model_type", sa.Text, nullable=False),
+    sa.Column("champion_id", sa.Text, nullable=False),
+    sa.Column("steps", sa.JSON, nullable=False),
+    sa.Column("hours", sa.Double, nullable=False),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("step_started_at", UtcDateTime, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("figures", sa.JSON, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    schema="training",
+)
+_running = canaries.c.status == "running"
+sa.Index(  # one at a time: the database itself refuses a second one
+    "uq_canaries_running", canaries.c.model_type, unique=True, sqlite_where=_running, postgresql_where=_running
 )

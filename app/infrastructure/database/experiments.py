@@ -11,11 +11,10 @@ from sqlalchemy.engine import RowMapping
 
 from app.domain.exceptions import ConflictError, NotFoundError
 from app.domain.experiment_store import ExperimentStore
-from app.domain.experiments import Experiment, ExperimentStatus, overlap
+from app.domain.experiments import ACTIVE, Experiment, overlap
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.experiment_tables import experiments
 
-_ACTIVE = (ExperimentStatus.RUNNING, ExperimentStatus.PAUSED)
 _NAMES = frozenset(field.name for field in fields(Experiment))
 
 
@@ -46,7 +45,7 @@ class SqlExperimentStore(ExperimentStore):
             return [_experiment(row) for row in (await connection.execute(query.limit(limit))).mappings()]
 
     async def active(self) -> Sequence[Experiment]:
-        query = sa.select(experiments).where(experiments.c.status.in_(_ACTIVE)).order_by(experiments.c.created_at)
+        query = sa.select(experiments).where(experiments.c.status.in_(ACTIVE)).order_by(experiments.c.created_at)
         async with self._connections.read() as connection:
             return [_experiment(row) for row in (await connection.execute(query)).mappings()]
 
@@ -56,7 +55,7 @@ class SqlExperimentStore(ExperimentStore):
         swap = sa.update(experiments).where(is_it, experiments.c.revision == experiment.revision - 1)
         async with self._connections.write() as connection:
             await self._connections.dialect.advisory_lock(connection, f"experiments:{experiment.layer}")
-            active = (await connection.execute(others.where(experiments.c.status.in_(_ACTIVE)))).mappings()
+            active = (await connection.execute(others.where(experiments.c.status.in_(ACTIVE)))).mappings()
             if any(overlap(experiment.buckets, _experiment(row).buckets) for row in active):
                 raise ConflictError("another experiment of this layer has taken these users meanwhile")
             if (await connection.execute(swap.values(_row(experiment)))).rowcount:

@@ -9,11 +9,14 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.canary import CanaryStatus
 from app.domain.entities import Champion, ModelStatus, ModelVersion, OutboxMessage, TrainingJob
 from app.domain.exceptions import ConflictError, NotFoundError, StaleTokenError
+from app.domain.experiments import ACTIVE
 from app.domain.training_stores import ModelStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.counting import advance, latest
+from app.infrastructure.database.experiment_tables import canaries, experiments
 from app.infrastructure.database.model_rows import (
     VERSION_COLUMNS,
     find_version,
@@ -150,9 +153,15 @@ class SqlModelStore(ModelStore):
         newest = sa.select(model_versions.c.model_id).where(mine, model_versions.c.artifact_key.is_not(None))
         kept = newest.order_by(model_versions.c.version.desc()).limit(keep)
         in_charge = sa.select(champions.c.model_id).where(champions.c.model_type == model_type)
+        on_trial = sa.select(canaries.c.model_id).where(canaries.c.status == CanaryStatus.RUNNING.value)
+        compared = sa.select(experiments.c.document).where(experiments.c.status.in_(ACTIVE))
         async with self._connections.write() as connection:
             await self._connections.dialect.advisory_lock(connection, f"champion:{model_type}")
-            kept_ids = {*(await connection.execute(kept)).scalars(), *(await connection.execute(in_charge)).scalars()}
+            kept_ids = {
+                one for query in (kept, in_charge, on_trial) for one in (await connection.execute(query)).scalars()
+            }
+            for document in (await connection.execute(compared)).scalars():
+                kept_ids |= {arm["model_id"] for arm in document["arms"] if arm.get("model_id") is not None}
             old = mine & model_versions.c.artifact_key.is_not(None) & model_versions.c.model_id.not_in(kept_ids)
             keys = (await connection.execute(sa.select(model_versions.c.artifact_key).where(old))).scalars().all()
             forget = sa.update(model_versions).where(old).values(artifact_key=None, manifest_sha256=None)

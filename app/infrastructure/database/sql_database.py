@@ -8,6 +8,7 @@ from app.domain.stores import Database
 from app.infrastructure.breaker import Breaker
 from app.infrastructure.database.api_keys import SqlApiKeyStore
 from app.infrastructure.database.audit import SqlAuditStore
+from app.infrastructure.database.canaries import SqlCanaryStore
 from app.infrastructure.database.catalog import SqlCatalogStore
 from app.infrastructure.database.connections import Connections
 from app.infrastructure.database.dead_letters import SqlDeadLetterStore
@@ -31,6 +32,7 @@ class SqlDatabase(Database):
         self.catalog = SqlCatalogStore(connections)
         self.trainings = SqlTrainingStore(connections, lease_seconds=lease_seconds)
         self.models = SqlModelStore(connections)
+        self.canaries = SqlCanaryStore(connections)
         self.outbox = SqlOutboxStore(connections)
         self.dead_letters = SqlDeadLetterStore(connections)
         self.api_keys = SqlApiKeyStore(connections)

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from app.application.artifacts.model_artifacts import save_model
 from app.application.credentials import SCOPES, ApiKeys, issue_token
 from app.application.ingestion.event_decoding import decode_event
-from app.bootstrap import Container, open_container, signal_policy
+from app.bootstrap import Container, open_container
 from app.config import Settings
 from app.connecting import utc_now
 from app.domain.entities import Interaction, Item, ModelStatus, ModelVersion
@@ -26,6 +26,7 @@ from app.domain.stores import IngestBatch
 from app.infrastructure.database.migrate import migrate
 from app.main import create_app
 from app.models import RECOMMENDERS
+from app.policies import signal_policy
 
 SECRET = "c0rrect-h0rse-battery-staple-and-more"
 GENRES = ("Crime", "Comedy")

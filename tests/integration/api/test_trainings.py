@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import app
 from tests.integration.api.running_service import (
     ADMIN,
     RunningService,
@@ -100,7 +106,7 @@ def test_models_are_listed_shown_promoted_and_rolled_back(running: RunningServic
 
 
 def until_served(running: RunningService, model_id: str) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while running.get("/api/v1/recs/crime-fan-1", bearer("crime-fan-1")).json()["model"]["id"] != model_id:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -113,3 +119,47 @@ def test_a_rollback_without_a_body_is_one_of_the_type_that_serves(built: Path, t
         assert is_problem(running.client.post("/api/v1/recs/models/rollback", json={}, headers=ADMIN), 404)
         named = running.client.post("/api/v1/recs/models/rollback", json={"model_type": "hybrid"}, headers=ADMIN)
         assert named.status_code == 200
+
+
+def test_a_canary_is_started_by_command_seen_over_http_served_and_stopped(
+    running: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = running.get("/api/v1/recs/models").json()["models"][0]["id"]
+    second = train_again(running.folder)
+    until_served(running, second)
+    assert running.client.post(f"/api/v1/recs/models/{first}/promote", headers=ADMIN).status_code == 200
+    until_served(running, first)
+    path = f"/api/v1/recs/models/{second}/canary"
+    assert is_problem(running.client.get(path, headers=ADMIN), 404)
+    assert is_problem(running.client.post(f"/api/v1/recs/models/{first}/canary", headers=ADMIN), 409)
+    falling = running.client.post(path, json={"steps": [0.5, 0.25]}, headers=ADMIN)
+    assert is_problem(falling, 422)
+    assert falling.json()["errors"][0]["pointer"] == "#/steps"
+
+    monkeypatch.setenv("ENCORE_ENVIRONMENT", "test")
+    monkeypatch.setenv("ENCORE_DATABASE_URL", f"sqlite+aiosqlite:///{running.folder}/encore.db")
+    monkeypatch.setenv("ENCORE_ARTIFACTS_URL", f"file:{running.folder}/artifacts")
+    command = CliRunner().invoke(app, ["models", "promote", second, "--canary", "50%", "--hours", "48", "--json"])
+    assert command.exit_code == 0, command.output
+    assert json.loads(command.output)["canary"]["steps"] == [0.5, 1.0]
+    assert running.client.get(path, headers=ADMIN).json()["share"] == 0.5
+    assert is_problem(running.client.post(path, headers=ADMIN), 409)
+    users = [f"visitor-{number}" for number in range(20)]
+    eventually(lambda: {model_of(running, user) for user in users} == {first, second})
+
+    stopped = running.client.delete(path, headers=ADMIN).json()
+    assert (stopped["status"], stopped["share"]) == ("stopped", 0.0)
+    eventually(lambda: {model_of(running, user) for user in users} == {first})
+
+
+def eventually(told: Callable[[], bool]) -> None:
+    """Servers poll; fifteen seconds at most."""
+    deadline = time.monotonic() + 15
+    while not told():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def model_of(running: RunningService, user: str) -> str:
+    model_id: str = running.get(f"/api/v1/recs/{user}", bearer(user)).json()["model"]["id"]
+    return model_id

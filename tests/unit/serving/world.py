@@ -21,7 +21,9 @@ from app.application.ranking.list_ranking import Ranker, rank_list
 from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.recommendation_service import RecommendationService
 from app.application.recommending.refresh_events import RefreshListener, no_op_listener
+from app.application.serving.model_routing import ModelRouting
 from app.application.serving.model_server import ModelServer, ServingPolicy
+from app.application.serving.pinned_models import PinnedModels
 from app.application.serving_stack import ServingStack
 from app.domain.dataset import Dataset
 from app.domain.entities import (
@@ -152,10 +154,11 @@ class SwitchedCache(MemoryCache):
 
 @dataclass
 class Hooks:
-    """What ranks, and who hears of lists made anew: tests put something else in."""
+    """What ranks, and who hears of lists made anew: tests put something else in. `pinned`: by arms."""
 
     rank: Ranker = rank_list
     refreshed: RefreshListener = no_op_listener
+    pinned: Collection[str] = ()
 
 
 @dataclass
@@ -247,7 +250,7 @@ async def open_world(
     artifacts = await open_artifact_store(f"file:{folder}/artifacts")
     clock = Clock()
 
-    def follower(model_type: str, *, only_with_model: bool) -> ModelServer:
+    def follower(model_type: str, *, only_with_model: bool, model_id: str | None = None) -> ModelServer:
         serving = ServingPolicy(
             model_type,
             0.05,
@@ -255,19 +258,26 @@ async def open_world(
             index_above=index_above,
             only_with_model=only_with_model,
             ranking_policy=ranking_policy,
+            pinned=model_id,
+            role="pinned",
         )
         return ModelServer(database, artifacts, RECOMMENDERS, clock, serving, partial(open_vector_index, "flat"))
 
     server = follower("hybrid", only_with_model=False)
     by_type = {"collaborative": follower("collaborative", only_with_model=True)}
     hooks = Hooks()
+    pinned = PinnedModels(
+        database.canaries,
+        lambda: hooks.pinned,
+        lambda model_id: follower("hybrid", only_with_model=True, model_id=model_id),
+        0.05,
+    )
     lists = RecommendationService(
         database,
         cache,
-        server,
+        ModelRouting(server, by_type, pinned),
         clock,
         policy,
-        by_type,
         lambda serving, task, now: hooks.rank(serving, task, now),
         lambda user_id, serving, ranked: hooks.refreshed(user_id, serving, ranked),
     )
@@ -275,7 +285,7 @@ async def open_world(
     events = EventIngestion(database.interactions, renewal, clock)
     log_of_lists = RequestRecorder(database.request_log, b"secret for tests", 1.0)
     catalog = CatalogService(database.catalog, renewal, clock, server.wake_catalog, log_of_lists.erase)
-    stack = ServingStack(server, by_type, lists, renewal, events, catalog)
+    stack = ServingStack(server, by_type, lists, renewal, events, catalog, pinned=pinned)
     try:
         yield World(database, cache, artifacts, stack, clock, database_switch, cache_switch, hooks)
     finally:

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.api.v1.schemas.common import Cursor, CursorPage, Moment, QueryInt, RequestModel, ResponseModel
+from app.api.v1.schemas.common import Cursor, CursorPage, Moment, Number, QueryInt, RequestModel, ResponseModel
+from app.domain.canary import HOURS, MAX_HOURS, MAX_STEPS, STEPS, Canary
 from app.domain.entities import Champion, ModelVersion, TrainingJob
 
 ModelType = Literal["hybrid", "collaborative", "content", "sequential", "popular", "als", "bpr", "lightfm"]
@@ -119,6 +120,45 @@ class RollbackBody(RequestModel):
     """Which type to take back to the version before."""
 
     model_type: Annotated[ModelType | None, Field(description="Default: the setting ENCORE_TRAIN_MODEL_TYPE.")] = None
+
+
+class CanaryBody(RequestModel):
+    """How a candidate goes on its way. Shares are of all users."""
+
+    steps: Annotated[
+        list[Annotated[Number, Field(gt=0, le=1)]],
+        Field(
+            min_length=1,
+            max_length=MAX_STEPS,
+            description="Rising shares; 1 is the promotion, and follows the last one by itself.",
+            examples=[[0.05, 0.25, 1.0]],
+            default_factory=lambda: list(STEPS),
+        ),
+    ]
+    hours: Annotated[Number, Field(gt=0, le=MAX_HOURS, description="Length of each step.")] = HOURS
+
+
+class CanaryAnswer(ResponseModel):
+    """A candidate on its way, or at its end."""
+
+    model_id: str
+    model_type: str
+    champion_id: str
+    status: Annotated[str, Field(examples=["running"])]
+    share: Annotated[float, Field(description="Of all users, who get the candidate's lists now.")]
+    steps: list[float]
+    hours: float
+    started_at: datetime
+    step_started_at: datetime
+    reason: str | None
+    figures: Annotated[dict[str, Any], Field(description="What the last step was decided by.")]
+    revision: int
+
+    @classmethod
+    def of(cls, canary: Canary) -> CanaryAnswer:
+        values = {name: getattr(canary, name) for name in cls.model_fields}
+        values |= {"status": canary.status.value, "steps": list(canary.steps), "figures": dict(canary.figures)}
+        return cls(**values)
 
 
 class ChampionAnswer(ResponseModel):
