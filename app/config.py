@@ -7,10 +7,11 @@ from the YAML file named by ENCORE_CONFIG_FILE. Unknown names, weak secrets and 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from app.config_checks import refuse_impossible
@@ -23,25 +24,10 @@ from app.config_names import (
 )
 from app.config_rules import rules_of
 from app.config_secrets import MIN_SECRET_BYTES
-from app.domain.cron import Cron
-from app.domain.exceptions import ConfigurationError, InputError
+from app.config_types import Schedule, Seconds, Share, Weight
+from app.domain.exceptions import ConfigurationError
 
 _JOB = "(train|evaluate|precompute|tick)"
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
-
-
-def _checked_schedule(text: str) -> str:
-    if text:
-        try:
-            Cron.parse(text)
-        except InputError as error:
-            raise ValueError(error.problem) from None
-    return text
-
-
-Schedule = Annotated[str, AfterValidator(_checked_schedule)]
-"""Five cron fields in UTC, or empty for never."""
 
 
 class Settings(BaseSettings):
@@ -162,6 +148,10 @@ class Settings(BaseSettings):
     train_test_fraction: Annotated[float, Field(gt=0, lt=0.9)] = 0.1
     train_gate_margin: Annotated[float, Field(ge=-1, le=1)] = 0.01
     train_time_budget_seconds: Seconds = 120
+    train_blend_weights: Mapping[str, Share] = {}
+    """Weights of a hybrid's members by hand, and no other members; empty: training chooses."""
+    train_blend_floors: Mapping[str, Share] = {}
+    """The least share that a member has in what training chooses."""
     train_transformer: Literal["never", "gpu", "always"] = "never"
     """When selection tries the transformer, where torch is installed: where there is a GPU, or everywhere."""
     guardrail: bool = True

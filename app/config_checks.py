@@ -12,7 +12,7 @@ from app.config_names import setting_name
 from app.config_secrets import weakness
 from app.domain.addresses import is_safe_address
 from app.domain.entities import Kind
-from app.domain.exceptions import ConfigurationError
+from app.domain.exceptions import ConfigurationError, InputError
 from app.domain.model_types import MODEL_TYPES
 
 if TYPE_CHECKING:  # config.py calls this module
@@ -146,8 +146,24 @@ def _lists(settings: Settings) -> Iterator[tuple[str, str]]:
 def _training(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.train_model_type not in MODEL_TYPES:
         yield "ENCORE_TRAIN_MODEL_TYPE", f"is none of {', '.join(sorted(MODEL_TYPES))}"
+    for name in ("train_blend_weights", "train_blend_floors"):
+        unknown = sorted(set(getattr(settings, name)) - (MODEL_TYPES - {"hybrid"}))
+        if unknown:
+            yield setting_name(name), f"names no members: they are {', '.join(sorted(MODEL_TYPES - {'hybrid'}))}"
+            return
+    if settings.train_blend_weights or settings.train_blend_floors:
+        yield from _blend(settings)
     if settings.consume_group != settings.consume_group.strip():
         yield "ENCORE_CONSUME_GROUP", "has white space around it"
+
+
+def _blend(settings: Settings) -> Iterator[tuple[str, str]]:
+    from app.domain.blend_policy import BlendPolicy  # with numpy, which most commands never need
+
+    try:
+        BlendPolicy.of(settings.train_blend_weights, settings.train_blend_floors)
+    except InputError as error:
+        yield setting_name(f"train_blend_{error.field}"), error.problem
 
 
 def _places(settings: Settings) -> Iterator[tuple[str, str]]:
