@@ -30,12 +30,14 @@ from app.api.routing import bulk_paths, refuse_unreachable, without_repeats
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
 from app.api.v1 import (
+    dead_letter_routes,
     event_routes,
     experiment_routes,
     item_routes,
     live_routes,
     model_routes,
     recommendation_routes,
+    report_routes,
     training_routes,
     user_routes,
 )
@@ -67,6 +69,7 @@ from app.config import Settings, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
 from app.infrastructure.tracing import Tracing
+from app.operating import make_histories, operations_of
 from app.policies import letter_bounds
 from app.tracing import connect_tracing
 
@@ -135,6 +138,8 @@ def every_router(shows_operations: bool = True, compat: Sequence[str] = ()) -> l
         item_routes,
         user_routes,
         event_routes,
+        dead_letter_routes,
+        report_routes,
     ]
     shown = [health.operations] if shows_operations else []
     return [*(module.routes for module in modules), health.probes, *shown]
@@ -256,6 +261,8 @@ def wire_app_state(
         experiments_changed=assignments.wake,
         results=make_results_reader(container),
         recorder=recorder,
+        histories=make_histories(container, serving.server),
+        operations=operations_of(container),
     )
     admission = ConcurrencyLimiter(settings.max_concurrent_requests)
     bodies = Bodies(
