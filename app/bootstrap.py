@@ -15,10 +15,12 @@ from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.http_ingestion import EventIngestion
 from app.application.invalidation.list_invalidation import ListInvalidator
 from app.application.ranking.list_ranking import Ranker, rank_list
+from app.application.ranking.serving_state import ServingState
 from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.recommendation_service import RecommendationService
 from app.application.recommending.refresh_events import RefreshListener, no_op_listener
 from app.application.reporting.model_quality import ModelEvaluator
+from app.application.reporting.replay_evaluation import ReplayEvaluator
 from app.application.reporting.reporter import EVALUATION, KPIS, Reporter
 from app.application.scheduler import LONG_AGO, Scheduler, Timetable
 from app.application.serving.canaries import Canaries
@@ -277,3 +279,20 @@ def make_results_reader(container: Container) -> ResultsReader:
         container.clock,
         timedelta(hours=settings.attribution_hours),
     )
+
+
+def make_replay_evaluator(container: Container) -> ReplayEvaluator:
+    """What judges a model by the request log."""
+    settings, database = container.settings, container.database
+    attribution = timedelta(hours=settings.attribution_hours)
+    secret, signals = pseudonym_secret(settings), signal_policy(settings)
+    return ReplayEvaluator(database.request_log, database.interactions, secret, attribution, signals)
+
+
+async def open_candidate(container: Container, model_id: str) -> ServingState:
+    """This version as it would serve now. Raises NotFoundError, ConflictError, ArtifactError."""
+    model = await make_registry(container).servable(model_id)
+    server = _model_server(container, model.model_type, only_with_model=True, pinned=model_id, role="pinned")
+    await server.refresh_model()
+    await server.refresh_catalog()
+    return server.current

@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "evaluate": CommandEntry("evaluate", "Measure a model, or the default pipeline on anybody's data."),
     "precompute": CommandEntry("precompute", "Make the lists of active users before they ask."),
     "kpis": CommandEntry("kpis", "Show what people did in the last days."),
+    "replay-evaluate": CommandEntry("replay", "Judge a model by logged lists, before anybody sees it."),
     "models": CommandEntry("models", "List, show, promote and roll back models."),
     "experiments": CommandEntry("experiments", "Compare arms: create, start, pause, stop, results."),
     "requests": CommandEntry("experiments", "Show a list as it was shown."),

@@ -8,7 +8,7 @@ import streamlit as st
 
 from app.dashboard.api_client import ApiError
 from app.dashboard.connection import api, scopes
-from app.dashboard.pages import (
+from app.dashboard.views import (
     catalogue,
     dead_letters,
     experiments,

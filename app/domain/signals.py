@@ -111,6 +111,29 @@ def history_of(
     return tuple(sorted(entries, key=lambda entry: (-entry[2], entry[0])))
 
 
+def history_before(
+    columns: EventColumns, user: int, until: datetime, policy: SignalPolicy, now: datetime
+) -> tuple[tuple[str, float, float], ...]:
+    """What `history_of` gave for the user in this row of `columns` before `until`, at `now`."""
+    low, end = np.searchsorted(columns.user, [user, user + 1]).tolist()
+    high = low + int(np.searchsorted(columns.occurred_at[low:end], until.timestamp()))
+    rows = slice(low, high)
+    part = EventColumns(
+        columns.user_ids,
+        columns.item_ids,
+        columns.user[rows],
+        columns.item[rows],
+        columns.kind[rows],
+        columns.value[rows],
+        columns.duration[rows],
+        columns.occurred_at[rows],
+    )
+    found = _histories(part, np.zeros(high - low, dtype=np.int32), part.item, 1, policy, now.timestamp())
+    entries = zip(found.items.tolist(), found.weights.tolist(), found.times.tolist(), strict=True)
+    named = [(columns.item_ids[item], weight, time) for item, weight, time in entries]
+    return tuple(sorted(named, key=lambda entry: (-entry[2], entry[0])))
+
+
 def dataset_from(
     columns: EventColumns, policy: SignalPolicy, now: datetime, items: Sequence[Item], users: Sequence[User]
 ) -> Dataset:

@@ -176,9 +176,7 @@ def _action_chances(logs: data.Impressions, n_items: int) -> NDArray[np.float64]
 
 def _click_rates(logs: data.Impressions, n_items: int) -> NDArray[np.float64]:
     """(positions, n_items) click rate by item, shrunk towards the mean by 100 impressions."""
-    shown = np.bincount(logs.item, minlength=n_items)
-    clicked = np.bincount(logs.item, weights=logs.click, minlength=n_items)
-    rate = (clicked + 100.0 * logs.click.mean()) / (shown + 100.0)
+    rate = off_policy.shrunk_rates(logs.item, logs.click, n_items)
     return np.tile(rate, (int(logs.position.max()), 1))
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.dashboard.api_client import path_of
 from app.dashboard.connection import api, number, table, when
-from app.dashboard.pages.trainings import TYPES
+from app.dashboard.views.trainings import TYPES
 
 LINES = 10
 

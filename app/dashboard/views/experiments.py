@@ -11,7 +11,7 @@ import streamlit as st
 
 from app.dashboard.api_client import path_of
 from app.dashboard.connection import act, api, number, table, when
-from app.dashboard.pages.trainings import TYPES
+from app.dashboard.views.trainings import TYPES
 
 METRICS = ("hit_rate", "watch_ratio", "likes_per_list", "purchases_per_list", "fallback_share", "empty_share")
 STEPS = {"draft": ("running",), "running": ("paused", "stopped"), "paused": ("running", "stopped"), "stopped": ()}
