@@ -116,6 +116,9 @@ class Settings(BaseSettings):
     token_cache_bytes: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 33_554_432
     scoring_threads: Annotated[int, Field(ge=1, le=64)] = 2
     max_computing_lists: Annotated[int, Field(ge=1, le=10_000)] = 256
+    live_connections: Annotated[int, Field(ge=0, le=100_000)] = 2_000
+    live_connections_per_user: Annotated[int, Field(ge=1, le=1_000)] = 10
+    live_heartbeat_seconds: Annotated[float, Field(ge=0.1, le=300)] = 15
     list_diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """0: by score alone; 1: by unlikeness alone (MMR)."""
     rules: str = ""

@@ -21,28 +21,25 @@ from app.api.dependencies import Services
 from app.api.envelope import EnvelopeLimits
 from app.api.fast_lane import FastLane
 from app.api.jwks import KeySource, open_keys
-from app.api.limits import Bodies, BodyCaps, ConcurrencyLimiter, RateLimiter
+from app.api.limits import RateLimiter
 from app.api.list_responses import UserLists
-from app.api.middleware import RequestGuards
 from app.api.readiness import ReadinessCheck
 from app.api.recording import Recording
 from app.api.request_context import RequestLimits
 from app.api.routing import bulk_paths, refuse_unreachable, without_repeats
-from app.api.security import Authenticator
-from app.api.tokens import TokenPolicy
 from app.api.v1 import (
     dead_letter_routes,
     erasure_routes,
     event_routes,
     experiment_routes,
     item_routes,
+    live_routes,
     model_routes,
     recommendation_routes,
     report_routes,
     training_routes,
     user_routes,
 )
-from app.application.credentials import ApiKeys
 from app.application.erasing.erasures import Erasures
 from app.application.erasing.follower import ErasureFollower
 from app.application.experimentation.assignments import Assignments
@@ -51,6 +48,7 @@ from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.dead_letter_retention import watch_dead_letters
 from app.application.outgoing.outbox_relay import BackgroundEvents, OutboxRelay
 from app.application.queue_gauges import watch_queues
+from app.application.recommending.live_lists import LiveLists, LivePolicy
 from app.application.recommending.refresh_events import publish_to
 from app.application.reporting.report_gauges import watch_reports
 from app.application.scheduler import tick_for_ever
@@ -73,7 +71,14 @@ from app.config import Settings, pseudonym_secret, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
 from app.infrastructure.tracing import Tracing
-from app.operating import batches_of, cursor_secret, make_histories, operations_of
+from app.operating import (
+    batches_of,
+    cursor_secret,
+    make_authenticator,
+    make_guards,
+    make_histories,
+    operations_of,
+)
 from app.policies import letter_bounds
 from app.tracing import connect_tracing
 
@@ -140,6 +145,7 @@ def every_router(shows_operations: bool = True, compat: Sequence[str] = ()) -> l
         model_routes,
         experiment_routes,
         recommendation_routes,
+        live_routes,
         item_routes,
         user_routes,
         erasure_routes,
@@ -184,11 +190,15 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         background_events = BackgroundEvents(container.publisher, container.clock)
         serving = make_serving(container, recorder, publish_to(background_events), assignments.pinned)
         stack.push_async_callback(serving.close)
+        limits = settings.live_connections, settings.live_connections_per_user, settings.live_heartbeat_seconds
+        live = LiveLists(container.cache, LivePolicy(*limits))
+        stack.callback(live.end)
+        serving.tell(live.renew_all)
         await serving.start()
         memory = [serving.lists.erase, recorder.erase, background_events.erase]
         memory.append(lambda is_theirs: app.state.services.user_lists.erase(is_theirs))
         erasures = make_erasures(container, erasure_stores(container, memory), serving.renewal.renew)
-        wire_app_state(app, container, serving, keys, assignments, recorder, erasures)
+        wire_app_state(app, container, serving, keys, assignments, recorder, erasures, live)
         with suppress(UnavailableError):  # without database or broker the next start rings for what is queued
             await requeue_pending(container.database, container.jobs)
         relay = OutboxRelay(
@@ -197,6 +207,7 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         stack.push_async_callback(background_events.flush, FLUSH_SECONDS)
         loops: dict[str, Loop] = {
             "serving": serving.follow,
+            "live_lists": live.follow,
             "keys": keys.follow,
             # Cancelled at the end like the others: what it has claimed goes out again when its lease is over.
             "outbox": partial(relay.run, asyncio.Event()),
@@ -225,6 +236,7 @@ def wire_app_state(
     assignments: Assignments,
     recorder: RequestRecorder,
     erasures: Erasures,
+    live: LiveLists,
 ) -> None:
     """Hand the routes their use cases, and the boundary what it decides with."""
     settings, database = container.settings, container.database
@@ -239,9 +251,12 @@ def wire_app_state(
     readiness = ReadinessCheck(serving.server, {"database": database.ping, "cache": container.cache.ping})
     app.state.readiness = readiness
     app.state.recording = Recording(database.audit, container.clock, pseudonym_secret(settings))
+    authenticator = make_authenticator(container, keys)
     app.state.services = Services(
         recommendation=serving.lists,
         user_lists=lists,
+        live=live,
+        authenticator=authenticator,
         events=serving.events,
         batches=batches_of(settings),
         limiter=limiter,
@@ -264,25 +279,5 @@ def wire_app_state(
         histories=make_histories(container, serving.server),
         operations=operations_of(container),
     )
-    policy = TokenPolicy(
-        settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway_seconds, settings.jwt_max_lifetime_seconds
-    )
-    admission = ConcurrencyLimiter(settings.max_concurrent_requests)
-    bodies = Bodies(
-        BodyCaps(
-            settings.max_bodies_per_person,
-            settings.max_bodies_per_service,
-            settings.max_bodies_per_address,
-            settings.max_bodies_bytes,
-        )
-    )
-    telemetry.BODIES_UNDER_WAY.set_function(lambda: bodies.count)
-    telemetry.REQUESTS_IN_FLIGHT.set_function(lambda: admission.taken)
-    api_keys = ApiKeys(database.api_keys, settings.environment, container.clock)
-    app.state.gateway = RequestGuards(
-        Authenticator(keys, policy, api_keys, container.clock, settings.token_cache_bytes),
-        limiter,
-        admission,
-        bodies,
-        FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY),
-    )
+    lane = FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY)
+    app.state.gateway = make_guards(settings, authenticator, limiter, lane)

@@ -7,6 +7,13 @@ from datetime import timedelta
 
 from app import telemetry
 from app.api.dependencies import Batches, Operations
+from app.api.fast_lane import FastLane
+from app.api.jwks import KeySource
+from app.api.limits import Bodies, BodyCaps, ConcurrencyLimiter, RateLimiter
+from app.api.middleware import RequestGuards
+from app.api.security import Authenticator
+from app.api.tokens import TokenPolicy
+from app.application.credentials import ApiKeys
 from app.application.ingestion.dead_letter_replay import DeadLetterReplay
 from app.application.recommending.user_context import UserContextReader
 from app.application.recommending.user_histories import UserHistories
@@ -47,3 +54,31 @@ def cursor_secret(settings: Settings) -> bytes:
             return secret.get_secret_value().encode()
     log.warning("cursor_secret_is_temporary")
     return secrets.token_bytes(32)
+
+
+def make_authenticator(container: Container, keys: KeySource) -> Authenticator:
+    """Knows callers by tokens of these keys and by API keys."""
+    settings = container.settings
+    policy = TokenPolicy(
+        settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway_seconds, settings.jwt_max_lifetime_seconds
+    )
+    api_keys = ApiKeys(container.database.api_keys, settings.environment, container.clock)
+    return Authenticator(keys, policy, api_keys, container.clock, settings.token_cache_bytes)
+
+
+def make_guards(
+    settings: Settings, authenticator: Authenticator, limiter: RateLimiter, fast_lane: FastLane
+) -> RequestGuards:
+    """What the boundary decides with; how much of it is taken is a metric."""
+    admission = ConcurrencyLimiter(settings.max_concurrent_requests)
+    bodies = Bodies(
+        BodyCaps(
+            settings.max_bodies_per_person,
+            settings.max_bodies_per_service,
+            settings.max_bodies_per_address,
+            settings.max_bodies_bytes,
+        )
+    )
+    telemetry.BODIES_UNDER_WAY.set_function(lambda: bodies.count)
+    telemetry.REQUESTS_IN_FLIGHT.set_function(lambda: admission.taken)
+    return RequestGuards(authenticator, limiter, admission, bodies, fast_lane)

@@ -57,6 +57,8 @@ AUTHENTICATION_FAILURES = _counter("authentication_failures_total", "Requests an
 LISTS = _counter("lists_total", "Lists answered; fallback is the reason, or none.", "type", "fallback")
 CACHE_READS = _counter("cache_reads_total", "Lookups; level memory or shared; hit, miss or error.", "level", "outcome")
 CACHE_BUMP_FAILURES = _counter("cache_bump_failures_total", "Generation bumps that failed and are retried.")
+LIVE_CONNECTIONS = _gauge("live_connections", "Live lists that are open now.")
+LIVE_LISTS = _counter("live_lists_total", "Lists sent to live readers, the first ones included.", "transport")
 PRECOMPUTED = _counter(
     "lists_precomputed_total", "Lists of active users made before they asked: made or held.", "outcome"
 )

@@ -14,6 +14,7 @@ from app.api.cors import CrossOrigin
 from app.api.middleware import PROBES, BoundaryMiddleware
 from app.api.request_context import RequestLimits
 from app.api.routing import literal_paths, methods_at, refuse_undeclared
+from app.api.web_sockets import as_request
 
 
 class Application(FastAPI):
@@ -23,6 +24,8 @@ class Application(FastAPI):
     literal_paths: frozenset[str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            scope, receive, send = as_request(scope, receive, send)
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return

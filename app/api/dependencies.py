@@ -14,7 +14,7 @@ from app.api.cursors import Cursors
 from app.api.limits import RateLimiter
 from app.api.list_responses import UserLists
 from app.api.request_context import RequestContext, request_context_of
-from app.api.security import Principal
+from app.api.security import Authenticator, Principal
 from app.application.catalog_service import CatalogService
 from app.application.erasing.erasures import Erasures
 from app.application.experimentation.experiment_results import ResultsReader
@@ -22,6 +22,7 @@ from app.application.experimentation.experiment_service import ExperimentService
 from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.dead_letter_replay import DeadLetterReplay
 from app.application.ingestion.http_ingestion import EventIngestion
+from app.application.recommending.live_lists import LiveLists
 from app.application.recommending.recommendation_service import RecommendationService
 from app.application.recommending.user_histories import UserHistories
 from app.application.serving.canaries import Canaries
@@ -84,6 +85,8 @@ class Services:
 
     recommendation: RecommendationService
     user_lists: UserLists
+    live: LiveLists
+    authenticator: Authenticator
     events: EventIngestion
     batches: Batches
     limiter: RateLimiter

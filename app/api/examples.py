@@ -190,6 +190,7 @@ REQUESTS: Mapping[str, Any] = {
 ANSWERS: Mapping[str, Any] = {
     "recommendForUser": {**_LIST, "user_id": "u1"},
     "recommendByRules": {**_LIST, "user_id": "u1"},
+    "streamList": 'retry: 1500\n\nid: 9f2c41d07ab35e6688c1f0d2\nevent: list\ndata: {"user_id":"u1",…}\n\n',
     "recommendForSession": {**_LIST, "pagination": _ONE_PAGE},
     "listPopularItems": {**_LIST, "pagination": _ONE_PAGE},
     "listSimilarItems": {**_LIST, "item_id": "v2", "pagination": _ONE_PAGE},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from app.api.request_context import RequestContext
 from app.api.v1.schemas.list_schemas import ListParams
 from app.application.experimentation.assignments import Assignments
 from app.application.experimentation.request_recorder import RequestRecorder
+from app.application.recommending.live_lists import LiveList
 from app.application.recommending.recommendation_service import RecommendationService
 from app.domain.exceptions import NotFoundError, PermissionDeniedError, RateLimitedError
 from app.domain.experiments import Assignment
@@ -27,6 +29,9 @@ from app.domain.list_query import ListQuery, Page
 from app.domain.rules import RerankOptions
 
 HeaderList = list[tuple[bytes, bytes]]
+MAKESHIFT = frozenset({"overloaded", "database_unavailable"})
+"""Reasons of lists that stand in for the personal one only for the moment."""
+
 PAGE_BYTES, ITEM_BYTES = 700, 200
 """What a page holds beside its bytes, as list memory counts it: the cache keeps it alive."""
 
@@ -97,6 +102,21 @@ class UserLists:
         """Forget the rendered pages of people who are to be forgotten: those of everybody, for they are soon made."""
         self._heads.clear()
         return 0
+
+    async def live(self, user_id: str, params: ListParams) -> LiveList:
+        """The first page as it is now, for readers who stay; logged when its bytes are made. Counts no request."""
+        started = time.perf_counter()
+        assignment = self._assignments.of(user_id)
+        page = await self._service.recommend(_query(user_id, params, assignment))
+
+        def body() -> bytes:
+            request_id, seconds = os.urandom(12).hex(), time.perf_counter() - started
+            self._recorder.record(
+                request_id, time.time(), user_id, "live", page, seconds=seconds, assignment=assignment
+            )
+            return complete_body(self._head(page, user_id, key_text(user_id, params.binding), assignment), request_id)
+
+        return LiveList(_live_id(page, assignment), body, page.fallback_reason in MAKESHIFT)
 
     def _assignment(self, user_id: str, params: ListParams, call: RequestContext) -> Assignment | None:
         """The user's own arm; for services that look at one, the arm they ask for. Raises NotFoundError."""
@@ -177,6 +197,18 @@ def _query(user_id: str, params: ListParams, assignment: Assignment | None) -> L
 def _arm_tag(assignment: Assignment) -> str:
     arm = key_text(assignment.experiment_id, assignment.arm.name)
     return blake2b(arm.encode(), digest_size=6).hexdigest()
+
+
+def _live_id(page: Page, assignment: Assignment | None) -> str:
+    """A digest of what a reader sees: lines without their scores, which move with the time, and who made them."""
+    digest = blake2b(digest_size=12)
+    model = "" if page.model is None else page.model.model_id
+    arm = "" if assignment is None else _arm_tag(assignment)
+    digest.update(key_text(model, page.fallback_reason, arm, page.total, page.limit).encode())
+    for item in page.items:
+        reasons = [(reason.kind, reason.item_id) for reason in item.reasons]
+        digest.update(key_text(item.item_id, item.source, repr(reasons)).encode() + item.card)
+    return digest.hexdigest()
 
 
 def public_response(

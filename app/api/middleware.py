@@ -103,7 +103,8 @@ class BoundaryMiddleware:
             await self._guarded(scope, exchange, call)
             if made is not None:
                 describe_request(made, method, scope, exchange.status)
-            observe_request(method, scope, exchange.status, time.perf_counter() - started)
+            seconds = None if exchange.is_stream else time.perf_counter() - started
+            observe_request(method, scope, exchange.status, seconds)
 
     async def _guarded(self, scope: Scope, exchange: Exchange, call: RequestContext) -> None:
         """Answer, whatever happens."""
@@ -242,13 +243,14 @@ def route_template(scope: Scope) -> str:
     return getattr(route, "path", UNMATCHED)
 
 
-def observe_request(method: str, scope: Scope, status: int, seconds: float) -> None:
-    """Count and time one answer."""
+def observe_request(method: str, scope: Scope, status: int, seconds: float | None) -> None:
+    """Count one answer, and time it (None: it stayed open as long as its reader liked)."""
     counted, timed = request_meters(
         method if method in envelope.KNOWN_METHODS else "<other>", route_template(scope), status
     )
     counted.inc()
-    timed.observe(seconds, spans.exemplar())
+    if seconds is not None:
+        timed.observe(seconds, spans.exemplar())
 
 
 def describe_request(made: Span, method: str, scope: Scope, status: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -14,8 +15,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api import problems
 from app.api.envelope import CLOSE
+from app.api.live_transport import EXTENSION, LiveTransport
 from app.api.problems import Problem, render
 from app.api.request_context import DEFAULT_HEADERS, STANDING_HEADERS
+
+UPGRADES = re.compile(rb"/api/v1/recs/[^/?]+/ws(?:\?|$)")
+"""Where WebSockets are spoken."""
 
 MAX_HEAD_BYTES = 65_536
 """Received before the headers are complete. The parser itself would collect a header line without end."""
@@ -64,6 +69,12 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unsent_bytes = 0
         self._unsent_since = self.loop.time()
         self._watch: asyncio.TimerHandle | None = self.loop.call_later(self.check_seconds, self._look)
+
+    def handle_websocket_upgrade(self) -> None:
+        if self._watch is not None:  # what follows on this connection is the other protocol's to watch
+            self._watch.cancel()
+            self._watch = None
+        super().handle_websocket_upgrade()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._watch is not None:
@@ -126,8 +137,18 @@ class GuardedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(Problem(problems.BAD_REQUEST, headers=CLOSE))
 
+    def _should_upgrade(self) -> bool:
+        # Elsewhere the wish is ignored, as RFC 9110 §7.8 allows; behind an answer under way, too.
+        is_free = self.cycle is None or self.cycle.response_complete
+        return is_free and UPGRADES.match(self.url) is not None and super()._should_upgrade()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nobody needs to know."""
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        live = LiveTransport(self.transport, self.flow.drain)
+        cycle.scope["extensions"] = {EXTENSION: {"transport": live}}
         super()._start_asgi_task(cycle, app)
 
     def _look(self) -> None:

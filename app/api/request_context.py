@@ -19,6 +19,9 @@ from app.api.security import Principal
 from app.domain.interfaces import CacheReply, RateLimitStatus
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+SWITCHING = 101
+"""What is counted for a connection that became a WebSocket."""
+
 STANDING_HEADERS: Sequence[tuple[bytes, bytes]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -113,7 +116,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._call = call
-        self._is_head = scope["method"] == "HEAD"
+        self.is_head = scope["method"] == "HEAD"
         self._max_body_bytes = max_body_bytes
         self._declared = declared_length(scope["headers"])
         self._admission: ConcurrencyLimiter | None = None
@@ -122,6 +125,8 @@ class Exchange:
         self.has_body = has_body(scope["headers"])
         self.status = 0
         self.is_receiving = False
+        self.is_stream = False
+        """Set by answers that stay open: their length says nothing about the service."""
 
     def limit(self, max_body_bytes: int) -> None:
         """A smaller cap on the body. Raises BodyTooLargeError if more is announced."""
@@ -186,14 +191,19 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Pass the answer on; the start of it gets our headers, a HEAD gets no body."""
         if message["type"] == "http.response.start":
-            self.status = message["status"]
-            if self._deadline is not None:  # how long writing may take is the transport's to say
-                self._deadline.reschedule(None)
-            self.release()
+            self._started(message["status"])
             message = {**message, "headers": self._completed(message["headers"])}
-        elif self._is_head and message["type"] == "http.response.body":
+        elif message["type"] == "websocket.accept":
+            self._started(SWITCHING)
+        elif self.is_head and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)
+
+    def _started(self, status: int) -> None:
+        self.status = status
+        if self._deadline is not None:  # how long writing may take is the transport's to say
+            self._deadline.reschedule(None)
+        self.release()
 
     def _completed(self, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         present = {name for name, _ in headers}

@@ -9,13 +9,14 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from typing import TypeVar
 
 from app.api import tokens
 from app.api.byte_cache import ByteCache
 from app.api.jwks import KeySource
 from app.application.credentials import ApiKeys
-from app.domain.exceptions import AuthenticationError, PermissionDeniedError
+from app.domain.exceptions import AuthenticationError, PermissionDeniedError, UnavailableError
 
 PRINCIPAL_BYTES = 400
 """A verified credential beside its subject: digest, principal, scopes and when it ends."""
@@ -30,13 +31,17 @@ F = TypeVar("F", bound=Callable[..., object])
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller. A service acts for any user, a person for themselves only (admins excepted)."""
+    """An authenticated caller. A service acts for any user, a person for themselves only (admins excepted).
+
+    `expires_at`: when the credentials end, in Unix seconds.
+    """
 
     subject: str
     scopes: frozenset[str]
     is_service: bool
     key_id: str | None = None
     """The API key, or the key that signed the token."""
+    expires_at: float = inf
 
     @property
     def limit_key(self) -> str:
@@ -167,6 +172,19 @@ class Authenticator:
             return None
         return found[0]
 
+    async def still_holds(self, credentials: bytes, principal: Principal) -> bool:
+        """Whether the credentials of somebody who stays connected are good still; True where nobody can say."""
+        if principal.expires_at <= self._clock().timestamp():
+            return False
+        if self.remembered(credentials) is not None:
+            return True
+        try:
+            return (await self.verify(credentials)).scopes == principal.scopes
+        except AuthenticationError:
+            return False
+        except UnavailableError:
+            return True
+
     async def verify(self, credentials: bytes, is_suspect: bool = False) -> Principal:
         """The principal. Raises AuthenticationError, or UnavailableError where nobody can say.
 
@@ -187,7 +205,13 @@ class Authenticator:
         unverified = tokens.parse_unverified(token)
         key = await self._keys.find(unverified.key_id)
         claims = tokens.verify(unverified, key, self._policy, self._clock().timestamp())
-        principal = Principal(claims.subject, claims.scopes, is_service=False, key_id=unverified.key_id)
+        principal = Principal(
+            claims.subject,
+            claims.scopes,
+            is_service=False,
+            key_id=unverified.key_id,
+            expires_at=claims.expires_at,
+        )
         return principal, claims.expires_at
 
     async def _service(self, text: bytes, is_suspect: bool) -> tuple[Principal, float]:
@@ -195,8 +219,8 @@ class Authenticator:
         key = await find(text.decode("latin-1"))
         if key is None:
             raise AuthenticationError
-        until = float("inf") if key.expires_at is None else key.expires_at.timestamp()
-        return Principal(key.client, key.scopes, is_service=True, key_id=key.key_id), until
+        until = inf if key.expires_at is None else key.expires_at.timestamp()
+        return Principal(key.client, key.scopes, is_service=True, key_id=key.key_id, expires_at=until), until
 
     def _remember(self, credentials: bytes, principal: Principal, until: float) -> None:
         limit = self._clock().timestamp() + CACHED_SECONDS

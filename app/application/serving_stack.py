@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app import telemetry
@@ -43,6 +43,11 @@ class ServingStack:
             telemetry.BACKGROUND_FAILURES.labels("list_renewal").inc()
         for server in (self.server, *self.by_type.values()):
             await server.start()
+
+    def tell(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after each change of a model or of the catalog that lists are made from."""
+        for server in (self.server, *self.by_type.values()):
+            server.tell(listener)
 
     def wake(self) -> None:
         """Look for new champions and canaries now."""

@@ -25,6 +25,11 @@ if TYPE_CHECKING:  # uvicorn and the application are loaded by the command, not 
 
 BACKLOG = 512
 KEEP_ALIVE_SECONDS = 5
+GOODBYE_SECONDS = 0.05
+"""For live lists to say that they end before their connections are closed."""
+
+MAX_MESSAGE_BYTES = 1_024
+"""What a WebSocket may send us, which is nothing."""
 FINISH_SECONDS = 20
 """How long requests in flight may take after the last connection was accepted (docs/reliability.md, O3)."""
 
@@ -101,8 +106,12 @@ def make_server(settings: Settings) -> uvicorn.Server:
 
     def drain() -> None:
         app.state.readiness.is_draining = True
+        app.state.services.live.stop_accepting()
 
-    return draining_server(config, drain, settings.drain_seconds, admin, certificate)
+    def end_streams() -> None:
+        app.state.services.live.end()
+
+    return draining_server(config, drain, settings.drain_seconds, admin, certificate, end_streams)
 
 
 def certificate_of(settings: Settings) -> ServerCertificate | None:
@@ -121,13 +130,17 @@ def server_config(
     import uvicorn
 
     from app.api.protocol import GuardedProtocol
+    from app.api.socket_protocol import GuardedWebSocket
 
     return uvicorn.Config(
         app,
         host=host,
         port=port,
         http=GuardedProtocol,
-        ws="none",
+        ws=GuardedWebSocket,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,  # live lists have signs of life of their own, which browsers can see
         loop="uvloop",
         lifespan=lifespan,
         log_config=None,
@@ -147,11 +160,13 @@ def draining_server(
     drain_seconds: float,
     admin: uvicorn.Server | None = None,
     certificate: ServerCertificate | None = None,
+    end_streams: Callable[[], None] = lambda: None,
 ) -> uvicorn.Server:
     """A server that on the first signal turns not ready, still accepts for `drain_seconds`, and only then stops.
 
     Load balancers need that time to notice; uvicorn alone refuses new connections at once. `admin` is the listener for
-    operators: it answers as long as the server does, on the same event loop. `certificate` is followed meanwhile.
+    operators: it answers as long as the server does, on the same event loop. `certificate` is followed meanwhile;
+    `end_streams` ends answers that would never end by themselves.
     """
     import uvicorn
 
@@ -174,6 +189,8 @@ def draining_server(
             self._following.cancel()
             if admin is not None and admin.started:
                 await admin.shutdown()
+            end_streams()
+            await asyncio.sleep(GOODBYE_SECONDS)
             await super().shutdown(sockets)
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -20,6 +20,7 @@ _MEANING = {
     414: "The address is too long.",
     415: "The body is not plain UTF-8 JSON.",
     422: "Some part of the request is not acceptable.",
+    426: "Only a WebSocket can be opened here.",
     429: "Too many requests; `Retry-After` says when to come back.",
     431: "The headers are too large or too many.",
     500: "Something went wrong on our side.",

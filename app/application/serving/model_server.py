@@ -33,6 +33,10 @@ MAX_PAUSE_SECONDS = 15.0
 """Promise: a promotion or a catalog change is noticed within this time, whatever failed before."""
 
 
+def no_listener() -> None:
+    """Nobody is told."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServingPolicy:
     """With more items than `index_above`, candidates come from vector indexes instead of scoring everything.
@@ -73,6 +77,7 @@ class ModelServer:
         policy: ServingPolicy,
         open_index: OpenIndex,
     ) -> None:
+        self._published: Callable[[], None] = no_listener
         self._database = database
         self._artifacts = artifacts
         self._recommenders = recommenders
@@ -93,6 +98,10 @@ class ModelServer:
     def current(self) -> ServingState:
         """The verified state, immutable: take it once per request."""
         return self._serving
+
+    def tell(self, listener: Callable[[], None]) -> None:
+        """Call `listener`, which must not block, after each swap of what requests see."""
+        self._published = listener
 
     @property
     def feature_dimensions(self) -> tuple[int, int]:
@@ -217,6 +226,7 @@ class ModelServer:
         if draft.candidates is not None and draft.candidates is not self._draft.candidates:
             self._indexed(draft.candidates)
         self._draft, self._serving = draft, draft.serving
+        self._published()
 
     def _indexed(self, candidates: CandidateSource) -> None:
         """Tell how good the new indexes are."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import encore_client as ec
 import pytest
-from encore_client import AsyncEncore, BatcherOptions, Encore, EventBatcher, RetryPolicy, ops
+from encore_client import AsyncEncore, BatcherOptions, Encore, EventBatcher, LiveUpdate, RetryPolicy, ops
 from encore_client.models import VideoRated
 
 from .conftest import Service
@@ -60,6 +60,66 @@ def test_an_unchanged_list_comes_from_memory(service: Service, as_user: Encore) 
     op = ops.user_list(service.offer["user_id"], limit=2)
     first = as_user.run(op)
     assert as_user.run(op) == first  # the very answer, request id included: the service said 304
+
+
+def test_an_experiment_is_drafted_started_and_stopped(as_admin: Encore) -> None:
+    arms = [{"name": "control", "share": 0.5}, {"name": "variety", "share": 0.5, "diversity": 0.5}]
+    draft = as_admin.run(ops.create_experiment("From Python", 1.0, arms))
+    assert draft["status"] == "draft"
+    started = as_admin.run(ops.change_experiment(draft["id"], status="running", revision=draft["revision"]))
+    assert started["status"] == "running"
+    with pytest.raises(ec.ConflictError):
+        as_admin.run(ops.change_experiment(draft["id"], status="paused", revision=draft["revision"]))
+    results = as_admin.run(ops.experiment_results(draft["id"]))
+    assert [arm["name"] for arm in results["arms"]] == ["control", "variety"]
+    assert as_admin.run(ops.change_experiment(draft["id"], status="stopped"))["status"] == "stopped"
+    assert as_admin.run(ops.get_experiment(draft["id"]))["status"] == "stopped"
+    assert draft["id"] in [one["id"] for one in as_admin.each(ops.experiments(limit=1))]
+
+
+def items_of(update: LiveUpdate) -> list[str]:
+    return [line["item_id"] for line in update.list["recommendations"]]
+
+
+def test_a_live_list_comes_again_when_it_changes_and_resumes_after_a_kill(service: Service) -> None:
+    with Encore(service.offer["address"], service.offer["api_key"]) as encore:
+
+        def rate(item_id: str) -> None:
+            event: VideoRated = {"user_id": "live-p", "video_id": item_id, "rating": 5.0, "timestamp": now()}
+            encore.run(ops.send_events([event]))
+
+        lists = encore.live_list("live-p", limit=5)
+        first = next(lists)
+        rate(items_of(first)[0])
+        second = next(lists)
+        assert items_of(first)[0] not in items_of(second)
+        service.ask("kill")
+        service.ask("start")
+        rate(items_of(second)[0])
+        assert items_of(second)[0] not in items_of(next(lists))
+    with Encore(service.offer["address"], "x") as nobody, pytest.raises(ec.AuthenticationError):
+        next(nobody.live_list("live-p"))
+
+
+def test_a_live_list_with_asyncio(service: Service) -> None:
+    async def watch() -> None:
+        async with AsyncEncore(service.offer["address"], service.offer["api_key"]) as encore:
+            lists = encore.live_list("live-a", limit=5)
+            first = await anext(lists)
+            seen = items_of(first)[0]
+            event: VideoRated = {"user_id": "live-a", "video_id": seen, "rating": 5.0, "timestamp": now()}
+            await encore.run(ops.send_events([event]))
+            second = await anext(lists)
+            assert seen not in items_of(second)
+            resumed = encore.live_list("live-a", limit=5, last_id=second.id)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await anext(resumed)
+        async with AsyncEncore(service.offer["address"], "x") as nobody:
+            with pytest.raises(ec.AuthenticationError):
+                await anext(nobody.live_list("live-a"))
+
+    asyncio.run(watch())
 
 
 def test_catalog_and_users(as_admin: Encore) -> None:

@@ -4,6 +4,7 @@ import createFetchClient, { type Client } from "openapi-fetch";
 import { EventBatcher, type BatcherOptions } from "./batcher.js";
 import { problemOf } from "./errors.js";
 import { withId, type EncoreEvent } from "./events.js";
+import { liveList, type LiveOptions, type LiveQuery, type LiveSource, type LiveUpdate } from "./live.js";
 import type * as schema from "./schema.js";
 import { Transport, sleep, type CallOptions, type Repeatable, type RetryOptions } from "./transport.js";
 
@@ -42,6 +43,7 @@ type Init = { fetch: (request: Request) => Promise<Response>; signal?: AbortSign
 interface Calls {
   api: Api;
   init: (repeatable: Repeatable, call: CallOptions) => Init;
+  live: LiveSource;
 }
 
 /** What a success holds; `init` has thrown everything else. */
@@ -56,26 +58,31 @@ export class EncoreClient {
   readonly users: Users;
   readonly trainings: Trainings;
   readonly models: Models;
+  readonly experiments: Experiments;
   readonly #calls: Calls;
 
   constructor(options: EncoreOptions) {
+    const send = options.fetch ?? ((request: Request) => globalThis.fetch(request));
     const transport = new Transport({
-      fetch: options.fetch ?? ((request) => globalThis.fetch(request)),
+      fetch: send,
       timeoutMs: options.timeoutMs ?? 10_000,
       retry: { ...RETRY, ...options.retry },
       etagEntries: options.etagEntries ?? 100,
       random: options.random ?? Math.random,
     });
-    const api = createFetchClient<schema.paths>({ baseUrl: options.baseUrl.replace(/\/+$/, "") });
+    const baseUrl = options.baseUrl.replace(/\/+$/, "");
+    const api = createFetchClient<schema.paths>({ baseUrl });
     const { token } = options;
+    const tokenNow = async (): Promise<string> => (typeof token === "string" ? token : await token());
     this.#calls = {
       api,
+      live: { baseUrl, token: tokenNow, fetch: send, random: options.random ?? Math.random },
       init: (repeatable, call) => {
-        const send = transport.sender(repeatable, call);
+        const sendRepeatedly = transport.sender(repeatable, call);
         return {
           fetch: async (request) => {
-            request.headers.set("authorization", `Bearer ${typeof token === "string" ? token : await token()}`);
-            const response = await send(request);
+            request.headers.set("authorization", `Bearer ${await tokenNow()}`);
+            const response = await sendRepeatedly(request);
             if (!response.ok) throw await problemOf(response);
             return response;
           },
@@ -89,6 +96,7 @@ export class EncoreClient {
     this.users = new Users(this.#calls);
     this.trainings = new Trainings(this.#calls);
     this.models = new Models(this.#calls);
+    this.experiments = new Experiments(this.#calls);
   }
 
   /** The state of the service and of each part of it. Throws UnavailableError while no list can be served. */
@@ -120,6 +128,15 @@ class Lists {
   /** Every line of a user's list, a page at a time. */
   async *all(userId: string, query: Omit<ListQuery, "cursor"> = {}, call: CallOptions = {}): AsyncGenerator<schema.Recommendation> {
     for await (const page of this.pages(userId, query, call)) yield* page.recommendations;
+  }
+
+  /**
+   * A user's list now, and again each time it changes, until the signal or a `break` ends it. Connections that end are
+   * opened again, with the id of the last list: nothing is missed, and nothing comes twice. Throws what a repetition
+   * would not help (401, 403, 422).
+   */
+  live(userId: string, query: LiveQuery = {}, options: LiveOptions = {}): AsyncGenerator<LiveUpdate> {
+    return liveList(this.calls.live, userId, query, options);
   }
 
   /** A user's list under rules of one's own: for services. */
@@ -322,7 +339,49 @@ class Models {
   }
 }
 
-export type { Lists, Events, Items, Users, Trainings, Models };
+class Experiments {
+  constructor(private readonly calls: Calls) {}
+
+  /** A draft: nobody is in it until it is started. Not repeated after an unclear failure: that would make two. */
+  async create(
+    experiment: Input<schema.ExperimentBody> & Pick<schema.ExperimentBody, "name" | "share"> & { arms: readonly ArmInput[] },
+    call: CallOptions = {},
+  ): Promise<schema.ExperimentAnswer> {
+    const body = experiment as schema.ExperimentBody;
+    return data(this.calls.api.POST("/api/v1/recs/experiments", { body, ...this.calls.init("refused", call) }));
+  }
+
+  async get(experimentId: string, call: CallOptions = {}): Promise<schema.ExperimentAnswer> {
+    const params = { path: { experiment_id: experimentId } };
+    return data(this.calls.api.GET("/api/v1/recs/experiments/{experiment_id}", { params, ...this.calls.init("always", call) }));
+  }
+
+  /** Start, pause or stop it, or let its share grow. With `revision`: only if it is still the one you have seen. */
+  async change(experimentId: string, change: Input<schema.ExperimentChange>, call: CallOptions = {}): Promise<schema.ExperimentAnswer> {
+    const params = { path: { experiment_id: experimentId } };
+    const body = change as schema.ExperimentChange;
+    return data(this.calls.api.PATCH("/api/v1/recs/experiments/{experiment_id}", { params, body, ...this.calls.init("refused", call) }));
+  }
+
+  /** Which arm is better, at any time one looks. */
+  async results(experimentId: string, call: CallOptions = {}): Promise<schema.ResultsAnswer> {
+    const params = { path: { experiment_id: experimentId } };
+    return data(this.calls.api.GET("/api/v1/recs/experiments/{experiment_id}/results", { params, ...this.calls.init("always", call) }));
+  }
+
+  /** Experiments, newest first, a page at a time. */
+  all(call: CallOptions = {}, limit: number = PAGE): AsyncGenerator<schema.ExperimentAnswer> {
+    return walk(async (cursor) => {
+      const params = { query: { limit, ...(cursor === null ? {} : { cursor }) } };
+      const page = await data(this.calls.api.GET("/api/v1/recs/experiments", { params, ...this.calls.init("always", call) }));
+      return { entries: page.experiments, next: page.pagination.next_cursor };
+    });
+  }
+}
+
+type ArmInput = Input<schema.ArmBody> & Pick<schema.ArmBody, "name" | "share">;
+
+export type { Lists, Events, Items, Users, Trainings, Models, Experiments };
 
 async function* walk<Entry>(page: (cursor: string | null) => Promise<{ entries: Entry[]; next: string | null }>): AsyncGenerator<Entry> {
   let cursor: string | null = null;

@@ -3,7 +3,7 @@ import { describe, expect, inject, test } from "vitest";
 
 import {
   AuthenticationError, ConflictError, ConnectionError, EncoreClient, EventRejectedError, InvalidRequestError, NotFoundError,
-  PermissionDeniedError, RateLimitedError, UnavailableError,
+  PermissionDeniedError, RateLimitedError, UnavailableError, type LiveUpdate,
 } from "../src/index.js";
 
 const offer = inject("service");
@@ -11,6 +11,9 @@ const asAdmin = new EncoreClient({ baseUrl: offer.address, token: offer.admin_to
 const asUser = new EncoreClient({ baseUrl: `${offer.address}/`, token: () => Promise.resolve(offer.user_token) });
 const asService = new EncoreClient({ baseUrl: offer.address, token: offer.api_key });
 const now = (): string => new Date().toISOString();
+
+const ask = async (command: string): Promise<{ event_ids: string[] }> =>
+  (await (await fetch(`${offer.control}/${encodeURIComponent(command)}`)).json()) as { event_ids: string[] };
 
 async function thrown(call: Promise<unknown>): Promise<unknown> {
   return call.then(() => expect.fail("nothing was thrown"), (error: unknown) => error);
@@ -59,6 +62,64 @@ describe("lists", () => {
       rules: [{ kind: "pin", name: "premiere", position: 1, select: { items: ["comedy-19"] } as never }],
     });
     expect(pinned.recommendations[0]?.item_id).toBe("comedy-19");
+  });
+});
+
+describe("experiments", () => {
+  test("one is drafted, started, seen in a list, stopped, and has results", async () => {
+    const arms = [{ name: "control", share: 0.5 }, { name: "variety", share: 0.5, diversity: 0.5 }];
+    const draft = await asAdmin.experiments.create({ name: "From TypeScript", share: 1, arms });
+    expect(draft.status).toBe("draft");
+    const started = await asAdmin.experiments.change(draft.id, { status: "running", revision: draft.revision });
+    expect(started.status).toBe("running");
+    expect(await thrown(asAdmin.experiments.change(draft.id, { status: "paused", revision: draft.revision }))).toBeInstanceOf(ConflictError);
+    expect((await asAdmin.experiments.results(draft.id)).arms.map((arm) => arm.name)).toEqual(["control", "variety"]);
+    expect((await asAdmin.experiments.change(draft.id, { status: "stopped" })).status).toBe("stopped");
+    expect((await asAdmin.experiments.get(draft.id)).status).toBe("stopped");
+    const ids: string[] = [];
+    for await (const one of asAdmin.experiments.all({}, 1)) ids.push(one.id);
+    expect(ids).toContain(draft.id);
+    expect(await thrown(asUser.experiments.get(draft.id))).toBeInstanceOf(PermissionDeniedError);
+  });
+});
+
+describe("live lists", () => {
+  const watched = "live-reader";
+  const rate = async (itemId: string): Promise<unknown> =>
+    asService.events.send({ user_id: watched, video_id: itemId, rating: 5, timestamp: new Date(Date.now() - 60_000).toISOString() });
+
+  test("the list comes, and again when it changes; who has it already waits", async () => {
+    let last = "";
+    let seen: string | undefined;
+    for await (const { id, list } of asService.lists.live(watched, { limit: 5 })) {
+      last = id;
+      if (seen !== undefined) {
+        expect(list.recommendations.map((line) => line.item_id)).not.toContain(seen);
+        break;
+      }
+      seen = list.recommendations[0]!.item_id;
+      await rate(seen);
+    }
+    const resumed = asService.lists.live(watched, { limit: 5 }, { lastId: last });
+    const next = resumed.next();
+    const newest = (await asService.lists.forUser(watched, { limit: 5 })).recommendations[0]!.item_id;
+    await rate(newest);
+    const update = await next;
+    expect(update.done).toBe(false);
+    expect((update.value as LiveUpdate).list.recommendations.map((line) => line.item_id)).not.toContain(newest);
+    await resumed.return(undefined);
+  });
+
+  test("a signal ends it, and so does what no repetition would help", async () => {
+    const stop = new AbortController();
+    const lists = asService.lists.live(watched, {}, { signal: stop.signal });
+    await lists.next();
+    const waiting = lists.next();
+    stop.abort(new Error("enough"));
+    await expect(waiting).rejects.toThrow("enough");
+    expect(await thrown(asUser.lists.live("somebody-else").next())).toBeInstanceOf(PermissionDeniedError);
+    const unknown = new EncoreClient({ baseUrl: offer.address, token: "x" });
+    expect(await thrown(unknown.lists.live(watched).next())).toBeInstanceOf(AuthenticationError);
   });
 });
 
@@ -168,8 +229,6 @@ describe("the batcher", () => {
     const unhandled: unknown[] = [];
     const hear = (error: unknown): void => void unhandled.push(error);
     process.on("unhandledRejection", hear);
-    const ask = async (command: string): Promise<{ event_ids: string[] }> =>
-      (await (await fetch(`${offer.control}/${encodeURIComponent(command)}`)).json()) as { event_ids: string[] };
     const userId = `restarted-${Date.now()}`;
     const batcher = asAdmin.events.batcher({ maxBatch: 20, maxQueue: 60, lingerMs: 5, maxDelayMs: 300 });
     const acknowledged: string[] = [];
@@ -199,5 +258,21 @@ describe("the batcher", () => {
     expect(await batcher.close()).toEqual([]);
     expect(unhandled).toEqual([]);
     process.off("unhandledRejection", hear);
+  });
+
+  test("a live list resumes after the service was killed", async () => {
+    const causes: unknown[] = [];
+    const lists = asService.lists.live("live-restart", { limit: 3 }, { onReconnect: (cause) => causes.push(cause) });
+    const first = await lists.next();
+    const next = lists.next();
+    await ask("kill");
+    await ask("start");
+    const items = (first.value as LiveUpdate).list.recommendations.map((line) => line.item_id);
+    const event = { user_id: "live-restart", video_id: items[0]!, rating: 5, timestamp: new Date(Date.now() - 60_000).toISOString() };
+    await asService.events.send(event);
+    const update = (await next).value as LiveUpdate;
+    expect(update.list.recommendations.map((line) => line.item_id)).not.toContain(items[0]);
+    expect(causes.length).toBeGreaterThan(0);
+    await lists.return(undefined);
   });
 });

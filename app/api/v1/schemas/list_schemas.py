@@ -106,6 +106,29 @@ class ListParams(FilterParams):
         return self.model_dump_json(exclude={"limit", "offset", "cursor"})
 
 
+LiveId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+class LiveParams(FilterParams):
+    """Everything that a live list may be asked: the first page, as `GET /api/v1/recs/{user_id}` gives it."""
+
+    limit: Annotated[QueryInt, Field(ge=1, le=100)] = 10
+    type: ListType = "hybrid"
+    explain: QueryBool = False
+    diversity: Annotated[QueryShare | None, Field(ge=0, le=1)] = None
+    last_event_id: Annotated[
+        LiveId | None,
+        Field(
+            description="The `id` of the list that is shown already, where the header `Last-Event-ID` cannot be set."
+        ),
+    ] = None
+
+    @cached_property
+    def list_params(self) -> ListParams:
+        """The same as parameters of a page."""
+        return ListParams(**self.model_dump(exclude={"last_event_id"}, exclude_unset=True))
+
+
 MULTIPLE = frozenset({"exclude", "genre"})
 
 

@@ -19,6 +19,7 @@ from encore_client.errors import (
     ServerError,
     UnavailableError,
 )
+from encore_client.live import LiveUpdate
 from encore_client.rules import RetryPolicy
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "EventBatcher",
     "EventRejectedError",
     "InvalidRequestError",
+    "LiveUpdate",
     "NoAnswerInTimeError",
     "NotFoundError",
     "PermissionDeniedError",

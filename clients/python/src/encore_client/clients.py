@@ -10,7 +10,9 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from encore_client import rules
+from encore_client import ops, rules
+from encore_client.errors import ProblemError, problem_of
+from encore_client.live import LiveState, LiveUpdate, time_limits
 from encore_client.ops import Op, Pages
 from encore_client.rules import KnownAnswers, Outcome, RetryPolicy
 
@@ -33,6 +35,12 @@ def _texts(query: Mapping[str, Any]) -> dict[str, Any]:
     return {name: str(value).lower() if isinstance(value, bool) else value for name, value in query.items()}
 
 
+def _live_arguments(state: LiveState, token: str, timeout: float) -> dict[str, Any]:
+    query = _texts({name: value for name, value in state.op.params.items() if value is not None})
+    limits = time_limits(timeout)
+    return {"method": "GET", "url": state.op.path, "params": query, "headers": state.headers(token), "timeout": limits}
+
+
 class Encore:
     """Without asyncio. Threads may share one. `timeout`: seconds for each try; `etag_entries`: answers remembered."""
 
@@ -49,6 +57,7 @@ class Encore:
     ) -> None:
         self._http = httpx.Client(base_url=base_url, timeout=timeout, transport=transport)
         self._token = token
+        self._timeout = timeout
         self._retry = retry or RetryPolicy()
         self._known = KnownAnswers(etag_entries)
         self._sleep = sleep
@@ -80,6 +89,31 @@ class Encore:
             page = self.run(pages.after(cursor))
             yield from pages.entries(page)
 
+    def live_list(self, user_id: str, *, last_id: str | None = None, **query: Any) -> Iterator[LiveUpdate]:
+        """A user's list now, and again each time it changes, for ever: connections that end are opened again.
+
+        `last_id`: of the list that is shown already. Raises what another try would not help (401, 403, 422).
+        """
+        state = LiveState(ops.live_list(user_id, **query), self._retry, last_id)
+        while True:
+            error: Exception | None = None
+            try:
+                yield from self._live_connection(state)
+            except (ProblemError, httpx.TransportError) as caught:
+                error = caught
+            self._sleep(state.wait(error))
+
+    def _live_connection(self, state: LiveState) -> Iterator[LiveUpdate]:
+        request = _live_arguments(state, _value(self._token), self._timeout)
+        with self._http.stream(**request) as response:
+            if not response.is_success:
+                response.read()
+                raise problem_of(response)
+            for line in response.iter_lines():
+                yield from state.line(line)
+                if state.is_ended:
+                    return
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -106,6 +140,7 @@ class AsyncEncore:
     ) -> None:
         self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout, transport=transport)
         self._token = token
+        self._timeout = timeout
         self._retry = retry or RetryPolicy()
         self._known = KnownAnswers(etag_entries)
 
@@ -137,6 +172,29 @@ class AsyncEncore:
             page = await self.run(pages.after(cursor))
             for entry in pages.entries(page):
                 yield entry
+
+    async def live_list(self, user_id: str, *, last_id: str | None = None, **query: Any) -> AsyncIterator[LiveUpdate]:
+        """A user's list now, and again each time it changes, for ever: connections that end are opened again.
+
+        `last_id`: of the list that is shown already. Raises what another try would not help (401, 403, 422).
+        """
+        state = LiveState(ops.live_list(user_id, **query), self._retry, last_id)
+        while True:
+            error: Exception | None = None
+            try:
+                request = _live_arguments(state, _value(self._token), self._timeout)
+                async with self._http.stream(**request) as response:
+                    if not response.is_success:
+                        await response.aread()
+                        raise problem_of(response)
+                    async for line in response.aiter_lines():
+                        for update in state.line(line):
+                            yield update
+                        if state.is_ended:
+                            break
+            except (ProblemError, httpx.TransportError) as caught:
+                error = caught
+            await asyncio.sleep(state.wait(error))
 
     async def close(self) -> None:
         """Close the connections."""

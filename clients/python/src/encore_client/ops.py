@@ -57,6 +57,11 @@ def user_list(user_id: str, **query: Any) -> Op[models.ListAnswer]:
     return Op("GET", f"/api/v1/recs/{_segment(user_id)}", query)
 
 
+def live_list(user_id: str, **query: Any) -> Op[None]:
+    """The stream of a user's list: `encore.live_list(…)` reads it."""
+    return Op("GET", f"/api/v1/recs/{_segment(user_id)}/stream", query)
+
+
 def user_list_entries(user_id: str, **query: Any) -> Pages[models.Recommendation]:
     """Every line of a user's list. No item comes twice: a cursor carries the rest of its list."""
     return Pages(user_list(user_id, **query), lambda page: page["recommendations"])
@@ -204,6 +209,38 @@ def promote_model(model_id: str) -> Op[models.ChampionAnswer]:
 def rollback_model(model_type: str = "hybrid") -> Op[models.ChampionAnswer]:
     """Go back to the version before. Not repeated after an unclear failure: that would go back two."""
     return Op("POST", "/api/v1/recs/models/rollback", json={"model_type": model_type}, repeatable="refused")
+
+
+# ── experiments ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def create_experiment(
+    name: str, share: float, arms: Sequence[Mapping[str, Any]], **body: Any
+) -> Op[models.ExperimentAnswer]:
+    """A draft: nobody is in it until it is started. Not repeated after an unclear failure: that would make two."""
+    content = {"name": name, "share": share, "arms": list(arms), **body}
+    return Op("POST", "/api/v1/recs/experiments", json=content, repeatable="refused")
+
+
+def get_experiment(experiment_id: str) -> Op[models.ExperimentAnswer]:
+    """One experiment as it stands."""
+    return Op("GET", f"/api/v1/recs/experiments/{_segment(experiment_id)}")
+
+
+def change_experiment(experiment_id: str, **change: Any) -> Op[models.ExperimentAnswer]:
+    """`status`, `share`, or both; with `revision` only if it is still the one you have seen."""
+    path = f"/api/v1/recs/experiments/{_segment(experiment_id)}"
+    return Op("PATCH", path, json=change, repeatable="refused")
+
+
+def experiment_results(experiment_id: str) -> Op[models.ResultsAnswer]:
+    """Which arm is better, at any time one looks."""
+    return Op("GET", f"/api/v1/recs/experiments/{_segment(experiment_id)}/results")
+
+
+def experiments(limit: int = 100) -> Pages[models.ExperimentAnswer]:
+    """Experiments, newest first."""
+    return Pages(Op("GET", "/api/v1/recs/experiments", {"limit": limit}), lambda page: page["experiments"])
 
 
 def health() -> Op[models.Health]:
