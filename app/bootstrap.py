@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from app.application.catalog_service import CatalogService
 from app.application.experimentation.experiment_results import ResultsReader
+from app.application.experimentation.experiment_service import ExperimentService, PinnedLimits
 from app.application.experimentation.model_evidence import EvidenceReader
 from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.http_ingestion import EventIngestion
@@ -250,6 +251,12 @@ def make_scheduler(container: Container, slots: dict[str, datetime], since: date
 def make_registry(container: Container) -> ModelRegistry:
     """The model registry over this container's ports."""
     return ModelRegistry(container.database, container.artifacts, container.recommenders, container.clock)
+
+
+def make_experiments(container: Container) -> ExperimentService:
+    """The use cases of experiments."""
+    limits = PinnedLimits(make_registry(container).weigh, container.settings.pinned_model_bytes)
+    return ExperimentService(container.database.experiments, container.clock, limits)
 
 
 def make_canaries(container: Container, actor: str) -> Canaries:

@@ -39,7 +39,6 @@ from app.api.v1 import (
 )
 from app.application.credentials import ApiKeys
 from app.application.experimentation.assignments import Assignments
-from app.application.experimentation.experiment_service import ExperimentService
 from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.dead_letter_retention import watch_dead_letters
 from app.application.outgoing.outbox_relay import BackgroundEvents, OutboxRelay
@@ -53,6 +52,7 @@ from app.application.training.model_training import request_training, requeue_pe
 from app.bootstrap import (
     Container,
     make_canaries,
+    make_experiments,
     make_recorder,
     make_registry,
     make_results_reader,
@@ -227,7 +227,7 @@ def wire_app_state(
         cursors=cursors,
         clock=container.clock,
         readiness=readiness,
-        experiments=ExperimentService(database.experiments, container.clock),
+        experiments=make_experiments(container),
         experiments_changed=assignments.wake,
         results=make_results_reader(container),
         recorder=recorder,

@@ -176,9 +176,9 @@ def _verdict(found: ExperimentResults, arm: str, metric: Metric) -> tuple[str | 
 
 
 def _service(container: Container) -> ExperimentService:
-    from app.application.experimentation.experiment_service import ExperimentService
+    from app.bootstrap import make_experiments
 
-    return ExperimentService(container.database.experiments, container.clock)
+    return make_experiments(container)
 
 
 def _move(experiment_id: str, status: str, as_json: bool) -> None:
