@@ -218,7 +218,13 @@ def make_reporter(container: Container) -> Reporter:
     """What works reports out."""
     settings = container.settings
     return Reporter(
-        container.database, make_judge(container), container.clock, settings.train_model_type, settings.kpi_days
+        container.database,
+        make_judge(container),
+        container.clock,
+        settings.train_model_type,
+        settings.kpi_days,
+        pseudonym_secret(settings),
+        timedelta(hours=settings.attribution_hours),
     )
 
 
