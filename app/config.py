@@ -7,10 +7,11 @@ from the YAML file named by ENCORE_CONFIG_FILE. Unknown names, weak secrets and 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from app.config_checks import refuse_impossible
@@ -23,24 +24,10 @@ from app.config_names import (
 )
 from app.config_rules import rules_of
 from app.config_secrets import MIN_SECRET_BYTES
-from app.domain.cron import Cron
-from app.domain.exceptions import ConfigurationError, InputError
+from app.config_types import Schedule, Seconds, Share, Weight
+from app.domain.exceptions import ConfigurationError
 
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
-
-
-def _checked_schedule(text: str) -> str:
-    if text:
-        try:
-            Cron.parse(text)
-        except InputError as error:
-            raise ValueError(error.problem) from None
-    return text
-
-
-Schedule = Annotated[str, AfterValidator(_checked_schedule)]
-"""Five cron fields in UTC, or empty for never."""
+_JOB = "(train|evaluate|precompute|tick)"
 
 
 class Settings(BaseSettings):
@@ -58,6 +45,8 @@ class Settings(BaseSettings):
     artifact_copies: Path = Path("./var/artifact-copies")
     jobs_url: str = "local://"
     traces_url: str | None = None
+    traces_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of requests without a trace of their caller that begin one."""
 
     # credentials
     jwt_secret: SecretStr | None = None
@@ -98,6 +87,8 @@ class Settings(BaseSettings):
     """A listener for operators: probes, /metrics, /docs and /openapi.json, without credentials; without it: none."""
     cursor_secret: SecretStr | None = None
     """Signs cursors; the token secret does where there is one. Set it where replicas share a key set instead."""
+    compat: str = ""
+    """Older systems whose addresses are answered too, with commas: posts, movies, books."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 0
 
     # database
@@ -156,6 +147,10 @@ class Settings(BaseSettings):
     train_test_fraction: Annotated[float, Field(gt=0, lt=0.9)] = 0.1
     train_gate_margin: Annotated[float, Field(ge=-1, le=1)] = 0.01
     train_time_budget_seconds: Seconds = 120
+    train_blend_weights: Mapping[str, Share] = {}
+    """Weights of a hybrid's members by hand, and no other members; empty: training chooses."""
+    train_blend_floors: Mapping[str, Share] = {}
+    """The least share that a member has in what training chooses."""
     train_transformer: Literal["never", "gpu", "always"] = "never"
     """When selection tries the transformer, where torch is installed: where there is a GPU, or everywhere."""
     guardrail: bool = True
@@ -181,6 +176,13 @@ class Settings(BaseSettings):
     kpi_days: Annotated[int, Field(ge=1, le=366)] = 7
     retention_schedule: Schedule = "30 4 * * *"
     schedule_tick_seconds: Annotated[float, Field(ge=0.2, le=3_600)] = 30
+    worker_jobs: Annotated[str, Field(pattern=f"^{_JOB}(,{_JOB})*$")] = "train,evaluate,precompute,tick"
+    """What this worker does: a worker that only trains leaves the others to others."""
+    worker_health_host: str = "127.0.0.1"
+    worker_health_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    precompute_users: Annotated[int, Field(ge=0, le=10_000_000)] = 2_000
+    """Most recently active users whose lists are made after a promotion, where the cache is shared; 0: none."""
+    precompute_seconds: Seconds = 60
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 2
     worker_stop_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30
     model_poll_seconds: Annotated[float, Field(gt=0, le=15)] = 2
@@ -212,6 +214,11 @@ class Settings(BaseSettings):
     # logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
+
+    @property
+    def compat_systems(self) -> tuple[str, ...]:
+        """The names in `compat`, in the order given."""
+        return tuple(filter(None, map(str.strip, self.compat.split(","))))
 
     @property
     def shows_operations(self) -> bool:

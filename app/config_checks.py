@@ -12,11 +12,14 @@ from app.config_names import setting_name
 from app.config_secrets import weakness
 from app.domain.addresses import is_safe_address
 from app.domain.entities import Kind
-from app.domain.exceptions import ConfigurationError
+from app.domain.exceptions import ConfigurationError, InputError
 from app.domain.model_types import MODEL_TYPES
 
 if TYPE_CHECKING:  # config.py calls this module
     from app.config import Settings
+
+COMPAT_SYSTEMS = ("posts", "movies", "books")
+"""Systems whose addresses are answered too: the modules of app/api/compat."""
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]+", re.ASCII)
@@ -107,6 +110,11 @@ def _is_loopback(host: str) -> bool:
 
 
 def _http(settings: Settings) -> Iterator[tuple[str, str]]:
+    systems = settings.compat_systems
+    if any(name not in COMPAT_SYSTEMS for name in systems):
+        yield "ENCORE_COMPAT", f"knows {', '.join(COMPAT_SYSTEMS)}, with commas"
+    if len(set(systems)) < len(systems):
+        yield "ENCORE_COMPAT", "names a system twice"
     if settings.max_bulk_body_bytes < settings.max_body_bytes:
         yield "ENCORE_MAX_BULK_BODY_BYTES", "is smaller than ENCORE_MAX_BODY_BYTES"
     if settings.admin_port and settings.admin_port == settings.port:
@@ -138,8 +146,24 @@ def _lists(settings: Settings) -> Iterator[tuple[str, str]]:
 def _training(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.train_model_type not in MODEL_TYPES:
         yield "ENCORE_TRAIN_MODEL_TYPE", f"is none of {', '.join(sorted(MODEL_TYPES))}"
+    for name in ("train_blend_weights", "train_blend_floors"):
+        unknown = sorted(set(getattr(settings, name)) - (MODEL_TYPES - {"hybrid"}))
+        if unknown:
+            yield setting_name(name), f"names no members: they are {', '.join(sorted(MODEL_TYPES - {'hybrid'}))}"
+            return
+    if settings.train_blend_weights or settings.train_blend_floors:
+        yield from _blend(settings)
     if settings.consume_group != settings.consume_group.strip():
         yield "ENCORE_CONSUME_GROUP", "has white space around it"
+
+
+def _blend(settings: Settings) -> Iterator[tuple[str, str]]:
+    from app.domain.blend_policy import BlendPolicy  # with numpy, which most commands never need
+
+    try:
+        BlendPolicy.of(settings.train_blend_weights, settings.train_blend_floors)
+    except InputError as error:
+        yield setting_name(f"train_blend_{error.field}"), error.problem
 
 
 def _places(settings: Settings) -> Iterator[tuple[str, str]]:

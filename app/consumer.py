@@ -20,6 +20,7 @@ from app.config import Settings, load_settings
 from app.connecting import connect_cache, connect_database, connect_publisher, connect_source, utc_now
 from app.infrastructure.health_port import HealthPort
 from app.log_format import configure_logging
+from app.tracing import connect_tracing
 
 log = telemetry.get_logger(__name__)
 
@@ -31,6 +32,9 @@ of the decoding time (`python -m benchmarks.consume_rate`)."""
 async def consume(settings: Settings) -> None:
     """Until SIGTERM or SIGINT: stop fetching → finish the batch → leave the hint → leave the group."""
     async with AsyncExitStack() as stack:
+        tracing = connect_tracing(settings, "consumer")
+        if tracing is not None:
+            stack.push_async_callback(tracing.close)
         database = await connect_database(settings)
         stack.push_async_callback(database.close)
         cache = await connect_cache(settings)

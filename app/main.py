@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -15,17 +15,18 @@ from fastapi import APIRouter, FastAPI
 from app import telemetry
 from app.api import health, openapi
 from app.api.application import Application
+from app.api.compat import books, movies, posts
 from app.api.cursors import Cursors
 from app.api.dependencies import Batches, Services
 from app.api.envelope import EnvelopeLimits
-from app.api.fast_lane import FastLane, Span
+from app.api.fast_lane import FastLane
 from app.api.jwks import KeySource, open_keys
 from app.api.limits import Bodies, BodyCaps, ConcurrencyLimiter, RateLimiter
 from app.api.list_responses import UserLists
 from app.api.middleware import RequestGuards
 from app.api.readiness import ReadinessCheck
 from app.api.request_context import RequestLimits
-from app.api.routing import bulk_paths, refuse_unreachable
+from app.api.routing import bulk_paths, refuse_unreachable, without_repeats
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
 from app.api.v1 import (
@@ -63,13 +64,18 @@ from app.bootstrap import (
 from app.config import Settings, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
-from app.infrastructure.tracing import Tracing, open_tracing
+from app.infrastructure.tracing import Tracing
 from app.policies import letter_bounds
+from app.tracing import connect_tracing
 
 log = telemetry.get_logger(__name__)
 
 FLUSH_SECONDS = 3.0
 """How long a shutdown waits for events that may be lost."""
+
+
+COMPAT: Mapping[str, APIRouter] = {"posts": posts.routes, "movies": movies.routes, "books": books.routes}
+"""System that Encore replaces → its routes; off unless the setting `compat` names it."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -80,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings.jwt_jwks_url,
         settings.jwt_jwks_file,
     )
-    tracing = open_tracing(settings.traces_url, version("encore-recs"))
+    tracing = connect_tracing(settings, "api")
     app = Application(
         title="Encore",
         version=version("encore-recs"),
@@ -90,10 +96,8 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         lifespan=lambda app: lifespan(app, settings, keys, tracing),
     )
-    app.assemble(every_router(settings.shows_operations), partial(bounds_of, settings))
+    app.assemble(every_router(settings.shows_operations, settings.compat_systems), partial(bounds_of, settings))
     refuse_unreachable(app.routes, {"user_id": RESERVED_USER_IDS, "item_id": RESERVED_ITEM_IDS})
-    if tracing is not None:
-        tracing.instrument(app)
     app.state.operator_pages = health.OperatorPages(app.openapi)
     return app
 
@@ -112,8 +116,13 @@ def create_admin_app(app: FastAPI, settings: Settings) -> FastAPI:
     return admin
 
 
-def every_router(shows_operations: bool = True) -> list[APIRouter]:
-    """The routers, in the order in which they are asked."""
+def every_router(shows_operations: bool = True, compat: Sequence[str] = ()) -> list[APIRouter]:
+    """The routers, in the order in which they are asked; `compat`: older systems whose addresses are answered, too.
+
+    An address that two of them have is that of the first: theirs before ours, theirs in the order given.
+    """
+    if compat:
+        return without_repeats([*(COMPAT[name] for name in compat), *every_router(shows_operations)])
     # More particular paths first: `/recs/train` is not a user.
     modules = [
         training_routes,
@@ -162,7 +171,7 @@ async def lifespan(app: FastAPI, settings: Settings, keys: KeySource, tracing: T
         serving = make_serving(container, recorder, publish_to(background_events), assignments.pinned)
         stack.push_async_callback(serving.close)
         await serving.start()
-        wire_app_state(app, container, serving, keys, tracing, assignments, recorder)
+        wire_app_state(app, container, serving, keys, assignments, recorder)
         await requeue_pending_trainings(container)
         relay = OutboxRelay(
             container.database.outbox, container.database.dead_letters, container.publisher, container.clock
@@ -194,7 +203,6 @@ def wire_app_state(
     container: Container,
     serving: ServingStack,
     keys: KeySource,
-    tracing: Tracing | None,
     assignments: Assignments,
     recorder: RequestRecorder,
 ) -> None:
@@ -219,6 +227,7 @@ def wire_app_state(
         limiter=limiter,
         catalog=serving.catalog,
         registry=make_registry(container),
+        server=serving.server,
         canaries=make_canaries(container, "api"),
         model_changed=serving.wake,
         model_type=settings.train_model_type,
@@ -252,7 +261,7 @@ def wire_app_state(
         limiter,
         admission,
         bodies,
-        FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY, list_span(tracing)),
+        FastLane(lists, recommendation_routes.LIST_ROUTE, recommendation_routes.LIST_POLICY),
     )
 
 
@@ -262,11 +271,6 @@ def batches_of(settings: Settings) -> Batches:
         person=min(settings.person_batch_events, settings.rate_limit_per_minute),
         service=min(settings.service_batch_events, settings.service_rate_limit_per_minute),
     )
-
-
-def list_span(tracing: Tracing | None) -> Span:
-    """What the fast lane enters around an answer: the framework, and so its instrumentation, is not asked there."""
-    return nullcontext if tracing is None else partial(tracing.request, "GET /api/v1/recs/{user_id}")
 
 
 def cursor_secret(settings: Settings) -> bytes:

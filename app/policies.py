@@ -10,6 +10,7 @@ from app.application.ranking.candidate_generation import OpenIndex
 from app.application.training.comparison import TrainingPolicy
 from app.config import Settings
 from app.config_rules import rules_of
+from app.domain.blend_policy import BlendPolicy
 from app.domain.entities import Kind
 from app.domain.exploration import Exploration
 from app.domain.gate import GatePolicy
@@ -55,6 +56,7 @@ def training_policy(settings: Settings) -> TrainingPolicy:
     return TrainingPolicy(
         signals=signal_policy(settings),
         gate=GatePolicy(margin=settings.train_gate_margin),
+        blend=BlendPolicy.of(settings.train_blend_weights, settings.train_blend_floors),
         test_fraction=settings.train_test_fraction,
         budget_seconds=settings.train_time_budget_seconds,
         keep_versions=settings.train_keep_versions,

@@ -1,16 +1,13 @@
-"""Every metric (name, kind, meaning), the tracer and JSON logging, in one place."""
+"""Every metric (name, kind, meaning), the stages of a list and loggers, in one place."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import cache
+from time import perf_counter
+from types import TracebackType
 
 import structlog
-from opentelemetry import context, trace
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import (
     GC_COLLECTOR,
     PLATFORM_COLLECTOR,
@@ -21,15 +18,13 @@ from prometheus_client import (
     Histogram,
 )
 
+from app import spans
+
 REGISTRY = CollectorRegistry(auto_describe=True)
 """What /metrics shows: ours and the process's own figures."""
 
 for _collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
     REGISTRY.register(_collector)
-
-tracer = trace.get_tracer("encore")
-
-_PROPAGATOR = TraceContextTextMapPropagator()
 
 _FAST = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.2, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _FRESH = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -62,8 +57,11 @@ AUTHENTICATION_FAILURES = _counter("authentication_failures_total", "Requests an
 LISTS = _counter("lists_total", "Lists answered; fallback is the reason, or none.", "type", "fallback")
 CACHE_READS = _counter("cache_reads_total", "Lookups; level memory or shared; hit, miss or error.", "level", "outcome")
 CACHE_BUMP_FAILURES = _counter("cache_bump_failures_total", "Generation bumps that failed and are retried.")
+PRECOMPUTED = _counter(
+    "lists_precomputed_total", "Lists of active users made before they asked: made or held.", "outcome"
+)
 STAGE_SECONDS = _histogram(
-    "stage_seconds", "One stage of a computed list: history, candidates, filter, rank or explain.", "stage"
+    "stage_seconds", "One stage of a list: history, rank (of it: candidates, score, rerank) or render.", "stage"
 )
 
 # ── freshness and ingestion ──────────────────────────────────────────────────────────────────────────────────────────
@@ -166,43 +164,29 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return logger
 
 
-def traceparent() -> str | None:
-    """The current span as W3C Trace Context (https://www.w3.org/TR/trace-context/), to travel with a message.
-
-    None outside a trace.
-    """
-    carrier: dict[str, str] = {}
-    _PROPAGATOR.inject(carrier)
-    return carrier.get("traceparent")
+@cache  # bounded: the stages are ours
+def _stage_meter(name: str) -> Histogram:
+    return STAGE_SECONDS.labels(name)
 
 
-@contextmanager
-def traced(parent: str | None) -> Iterator[None]:
-    """Do the body as part of the trace that a W3C traceparent names, or of a new one where there is none.
+class stage:  # noqa: N801 - used as a function: `with stage("score"):`
+    """Time one stage of a list, in STAGE_SECONDS and, where the request is traced, as a span."""
 
-    Without an SDK no spans are made: the ids go on unchanged, as the recommendation asks of who only hands them on.
-    """
-    parsed = _PROPAGATOR.extract({"traceparent": parent or ""}, context.Context())
-    if not trace.get_current_span(parsed).get_span_context().is_valid:
-        parsed = trace.set_span_in_context(trace.NonRecordingSpan(_new_trace()))
-    token = context.attach(parsed)
-    try:
-        yield
-    finally:
-        context.detach(token)
+    __slots__ = ("_name", "_span", "_started")
 
+    def __init__(self, name: str) -> None:
+        self._name = name
 
-def with_trace(parent: str | None) -> dict[str, str]:
-    """The environment of a process that goes on with a trace: it finds it in TRACEPARENT, as is the custom.
+    def __enter__(self) -> None:
+        self._span = spans.span(self._name)
+        self._span.__enter__()
+        self._started = perf_counter()
 
-    https://opentelemetry.io/docs/specs/otel/context/env-carriers/
-    """
-    inherited = {name: value for name, value in os.environ.items() if name != "TRACEPARENT"}
-    return {**inherited, "TRACEPARENT": parent} if parent else inherited
-
-
-def _new_trace() -> trace.SpanContext:
-    return trace.SpanContext(secrets.randbits(127) + 1, secrets.randbits(63) + 1, is_remote=False)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        _stage_meter(self._name).observe(perf_counter() - self._started, spans.exemplar())
+        self._span.__exit__(kind, error, where)
 
 
 def user_hash(user_id: str) -> str:

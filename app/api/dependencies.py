@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -22,6 +22,7 @@ from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.http_ingestion import EventIngestion
 from app.application.recommending.recommendation_service import RecommendationService
 from app.application.serving.canaries import Canaries
+from app.application.serving.model_server import ModelServer
 from app.application.training.model_registry import ModelRegistry
 from app.application.training.model_training import TrainingRequest
 from app.domain.entities import TrainingJob
@@ -32,11 +33,16 @@ from app.domain.training_stores import TrainingStore
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether lists can be served, and what each dependency last said (docs/design.md §10)."""
+    """Whether lists can be served, and what each dependency last said (docs/design.md §10).
+
+    `seconds`: how long those that answered took to; `uptime_seconds`: of this process.
+    """
 
     is_ready: bool
     is_degraded: bool
     facts: Mapping[str, Any]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    uptime_seconds: float = 0.0
 
     @property
     def status(self) -> str:
@@ -67,6 +73,7 @@ class Services:
     limiter: RateLimiter
     catalog: CatalogService
     registry: ModelRegistry
+    server: ModelServer
     canaries: Canaries
     model_changed: Callable[[], None]
     model_type: str

@@ -97,8 +97,20 @@ _RESULTS: Mapping[str, Any] = {
     "sample_ratio_p_value": 0.42,
     "is_split_broken": False,
     "arms": [
-        {"name": "control", "users": 4980, "lists": 20110, "metrics": {"hit_rate": 0.31, "empty_share": 0.0}},
-        {"name": "variety", "users": 5020, "lists": 20402, "metrics": {"hit_rate": 0.33, "empty_share": 0.0}},
+        {
+            "name": "control",
+            "users": 4980,
+            "lists": 20110,
+            "items_shown": 612,
+            "metrics": {"hit_rate": 0.31, "empty_share": 0.0},
+        },
+        {
+            "name": "variety",
+            "users": 5020,
+            "lists": 20402,
+            "items_shown": 855,
+            "metrics": {"hit_rate": 0.33, "empty_share": 0.0},
+        },
     ],
     "comparisons": [_COMPARISON],
 }

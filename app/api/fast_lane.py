@@ -7,8 +7,6 @@ answer (`UserLists`). Whatever is unusual is left to the route.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 
 from starlette.routing import BaseRoute
 from starlette.types import Scope
@@ -25,16 +23,11 @@ MAX_QUERY_BYTES = 256
 """Longer queries are rare, and remembering how they parse would cost more than parsing them."""
 
 
-Span = Callable[[], AbstractContextManager[object]]
-"""What is entered around each answer."""
-
-
 class FastLane:
     """Answers plain list requests of known callers. `route` is the full route; its policy and template are used."""
 
-    def __init__(self, lists: UserLists, route: BaseRoute, policy: Policy, span: Span = nullcontext) -> None:
+    def __init__(self, lists: UserLists, route: BaseRoute, policy: Policy) -> None:
         self._lists = lists
-        self._span = span
         self._route = route
         self._policy = policy
 
@@ -56,7 +49,6 @@ class FastLane:
         except PermissionDeniedError:
             return False
         scope["route"] = self._route
-        with self._span():
-            answer = await self._lists.answer(user_id, params, call, scope["headers"])
+        answer = await self._lists.answer(user_id, params, call, scope["headers"])
         await exchange.answer(answer.status, answer.headers, answer.body)
         return True

@@ -10,6 +10,7 @@ from hashlib import blake2b
 
 from starlette.responses import Response
 
+from app import telemetry
 from app.api.byte_cache import ByteCache
 from app.api.cursors import Cursors
 from app.api.limits import RateLimiter
@@ -61,17 +62,24 @@ class UserLists:
     async def answer(
         self, user_id: str, params: ListParams, call: RequestContext, headers: Sequence[tuple[bytes, bytes]]
     ) -> RawResponse:
-        """One page, counted against the caller unless that is done already.
+        """One page as bytes, or 304. Raises as `page`."""
+        page, assignment = await self.page(user_id, params, call)
+        etag = page.etag if assignment is None else f"{page.etag}.{_arm_tag(assignment)}"
+        binding = key_text(user_id, params.binding)
+        return conditional_response(etag, self._head(page, user_id, binding, assignment), call, headers)
+
+    async def page(self, user_id: str, params: ListParams, call: RequestContext) -> tuple[Page, Assignment | None]:
+        """One page and the arm it is of: logged, and counted against the caller unless that is done already.
 
         Raises CursorError, NotFoundError, RateLimitedError and what the service raises.
         """
         started = time.perf_counter()
         assignment = self._assignment(user_id, params, call)
-        binding = key_text(user_id, params.binding)
         query = _query(user_id, params, assignment)
         if params.cursor is None:
             page = await self._page(query, call)
         else:
+            binding = key_text(user_id, params.binding)
             page = await self._next_page(query, self._cursors.open_bytes(binding, params.cursor), call)
         self._recorder.record(
             call.request_id,
@@ -83,8 +91,7 @@ class UserLists:
             assignment=assignment,
             is_preview=params.variant is not None,
         )
-        etag = page.etag if assignment is None else f"{page.etag}.{_arm_tag(assignment)}"
-        return conditional_response(etag, self._head(page, user_id, binding, assignment), call, headers)
+        return page, assignment
 
     def _assignment(self, user_id: str, params: ListParams, call: RequestContext) -> Assignment | None:
         """The user's own arm; for services that look at one, the arm they ask for. Raises NotFoundError."""
@@ -116,7 +123,8 @@ class UserLists:
     def _head(self, page: Page, user_id: str, binding: str, assignment: Assignment | None) -> bytes:
         def render() -> bytes:
             cursor = self._cursors.seal_bytes(binding, page.rest) if page.rest else None
-            return render_page_head(page, ("user_id", user_id), cursor, assignment)
+            with telemetry.stage("render"):
+                return render_page_head(page, ("user_id", user_id), cursor, assignment)
 
         return self._kept(page, key_text(binding, "" if assignment is None else _arm_tag(assignment)), render)
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import Any
 
+from opentelemetry.trace import Span
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import telemetry
+from app import spans, telemetry
 from app.api import envelope, problems
 from app.api.fast_lane import FastLane
 from app.api.limits import Bodies, ConcurrencyLimiter, RateLimiter
@@ -44,8 +45,11 @@ CLIENT_GONE = 499
 IPV4_INSIDE = tuple(map(IPv6Network, ("::ffff:0:0/96", "::/96", "64:ff9b::/96")))
 """Mapped and compatible addresses (RFC 4291 §2.5.5) and the prefix of translators (RFC 6052)."""
 
-LIST_PREFIX = "/api/v1/recs/"
-_NO_TRACE = nullcontext()
+LIST_PREFIXES = ("/api/v1/recs/", "/recommendations/")
+"""Where users' lists are read: here, and in the posts system (app/api/compat)."""
+UNMATCHED = "<unmatched>"
+UNTRACED = PROBES | {"/metrics"}
+"""Probes and scrapers ask every few seconds, and nobody looks for the cause of that."""
 
 log = telemetry.get_logger(__name__)
 
@@ -88,10 +92,13 @@ class BoundaryMiddleware:
         if method == "HEAD":  # answered as GET; the exchange drops the body
             scope = {**scope, "method": "GET"}
         scope.setdefault("state", {}).update(call=call, exchange=exchange, bounds=self._bounds)
-        parent = traceparent_in(scope["headers"])
-        with telemetry.traced(parent) if parent else _NO_TRACE:
+        with (
+            spans.request(traceparent_in(scope["headers"])) if scope["path"] not in UNTRACED else spans.NO_SPAN as made
+        ):
             await self._guarded(scope, exchange, call)
-        observe_request(method, scope, exchange.status, time.perf_counter() - started)
+            if made is not None:
+                describe_request(made, method, scope, exchange.status)
+            observe_request(method, scope, exchange.status, time.perf_counter() - started)
 
     async def _guarded(self, scope: Scope, exchange: Exchange, call: RequestContext) -> None:
         """Answer, whatever happens."""
@@ -140,7 +147,7 @@ class BoundaryMiddleware:
         """Identify, count and admit; True if the request is answered by then. A body is waited for by the route."""
         gateway: RequestGuards = state_of(scope).gateway
         await identify(gateway, scope, call)
-        is_user_read = scope["method"] == "GET" and scope["path"].startswith(LIST_PREFIX)
+        is_user_read = scope["method"] == "GET" and scope["path"].startswith(LIST_PREFIXES)
         if not exchange.has_body:
             await exchange.admit(gateway.admission, is_user_read)
         if is_user_read and not exchange.has_body and await gateway.lane.answered(scope, exchange, call):
@@ -223,7 +230,7 @@ def wrong_method(allowed: Collection[str]) -> Problem:
 def route_template(scope: Scope) -> str:
     """The route's template: the only form in which a path may reach logs and metrics."""
     route: Any = scope.get("route")
-    return getattr(route, "path", "<unmatched>")
+    return getattr(route, "path", UNMATCHED)
 
 
 def observe_request(method: str, scope: Scope, status: int, seconds: float) -> None:
@@ -232,7 +239,23 @@ def observe_request(method: str, scope: Scope, status: int, seconds: float) -> N
         method if method in envelope.KNOWN_METHODS else "<other>", route_template(scope), status
     )
     counted.inc()
-    timed.observe(seconds)
+    timed.observe(seconds, spans.exemplar())
+
+
+def describe_request(made: Span, method: str, scope: Scope, status: int) -> None:
+    """What the span of a request says: its route's template, never the path or the query.
+
+    https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span
+    """
+    is_known, route = method in envelope.KNOWN_METHODS, route_template(scope)
+    made.set_attribute("http.request.method", method if is_known else "_OTHER")
+    made.set_attribute("http.response.status_code", status)
+    made.update_name(method if is_known else "HTTP")
+    if route != UNMATCHED:
+        made.set_attribute("http.route", route)
+        made.update_name(f"{method} {route}")
+    if status >= 500:
+        spans.failed(made, str(status))
 
 
 @cache  # bounded: methods, templates and statuses are ours; looking children up costs more than counting

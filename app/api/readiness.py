@@ -28,7 +28,8 @@ class ReadinessCheck:
     def __init__(self, server: ModelServer, pings: Mapping[str, Ping]) -> None:
         self._server = server
         self._pings = pings
-        self._known: Mapping[str, bool] = {}
+        self._known: Mapping[str, float | None] = {}
+        self._started = time.monotonic()
         self._checked_at = -KEPT_SECONDS
         self._checking = asyncio.Lock()
         self.is_draining = False
@@ -40,22 +41,26 @@ class ReadinessCheck:
                 self._known = dict(zip(self._pings, answers, strict=True))
                 self._checked_at = time.monotonic()
         model = self._server.current.model
-        has_list = model is not None or self._known.get("database", False)
+        has_list = model is not None or self._known.get("database") is not None
         named = None if model is None else {"id": model.model_id, "type": model.model_type, "version": model.version}
         facts: dict[str, Any] = {
             "model": named,
             "draining": self.is_draining,
-            **{name: "up" if is_up else "down" for name, is_up in self._known.items()},
+            **{name: "down" if seconds is None else "up" for name, seconds in self._known.items()},
         }
-        is_degraded = model is None or not all(self._known.values())
-        return Readiness(has_list and not self.is_draining, is_degraded, facts)
+        is_degraded = model is None or None in self._known.values()
+        took = {name: seconds for name, seconds in self._known.items() if seconds is not None}
+        uptime = time.monotonic() - self._started
+        return Readiness(has_list and not self.is_draining, is_degraded, facts, took, uptime)
 
-    async def _answers(self, name: str) -> bool:
+    async def _answers(self, name: str) -> float | None:
+        """How many seconds it took to answer; None if it did not."""
+        began = time.monotonic()
         try:
             async with asyncio.timeout(PING_SECONDS):
                 await self._pings[name]()
         except (UnavailableError, TimeoutError):
             telemetry.DEPENDENCY_UP.labels(name).set(0)
-            return False
+            return None
         telemetry.DEPENDENCY_UP.labels(name).set(1)
-        return True
+        return time.monotonic() - began

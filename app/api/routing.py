@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope
@@ -83,6 +83,23 @@ async def take_body(scope: Scope, policy: Policy, call: RequestContext) -> None:
     gateway = state_of(scope).gateway
     await exchange.take_body(gateway.bodies, sender, bounds.deadline_seconds)
     await exchange.admit(gateway.admission, is_user_read=False)
+
+
+def without_repeats(routers: Iterable[APIRouter]) -> list[APIRouter]:
+    """The routers without routes of a method and path that an earlier one has."""
+    taken: set[tuple[str, str]] = set()
+    kept = []
+    for router in routers:
+        own = APIRouter()
+        for route in router.routes:
+            names = (
+                {(method, route.path) for method in route.methods or ()} if isinstance(route, SecuredRoute) else set()
+            )
+            if names.isdisjoint(taken):
+                own.routes.append(route)
+                taken |= names
+        kept.append(own)
+    return kept
 
 
 def literal_paths(routes: Iterable[BaseRoute]) -> frozenset[str]:

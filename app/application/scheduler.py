@@ -18,6 +18,7 @@ from app.domain.exceptions import TrainingRunningError, UnavailableError
 from app.domain.interfaces import ArtifactStore, JobQueue
 from app.domain.recommender import Recommenders
 from app.domain.stores import Database
+from app.spans import traced
 from app.telemetry import BACKGROUND_FAILURES, REQUESTS_PRUNED, get_logger
 
 log = get_logger(__name__)
@@ -98,7 +99,8 @@ class Scheduler:
         key = f"schedule:{model_type}:{slot.isoformat()}"
         request = TrainingRequest(model_type, idempotency_key=key, body_sha256=key)
         try:
-            job = await request_training(self.database, self.jobs, self.recommenders, self.clock, request)
+            with traced(None, "schedule training"):
+                job = await request_training(self.database, self.jobs, self.recommenders, self.clock, request)
         except TrainingRunningError as error:
             log.info("scheduled_training_postponed", slot=slot.isoformat(), running=error.training_id)
             return None

@@ -51,12 +51,17 @@ ALLOWED_CHANGES: Mapping[ExperimentStatus, frozenset[ExperimentStatus]] = {
 
 
 class Metric(StrEnum):
-    """What arms are compared by. Each is a ratio of two sums over users: see `experiment_statistics`."""
+    """What arms are compared by. Each is a ratio of two sums over users: see `exposures.SUMS`."""
 
     HIT_RATE = "hit_rate"
+    USER_HIT_RATE = "user_hit_rate"
     WATCH_RATIO = "watch_ratio"
+    WATCH_THROUGH = "watch_through"
     LIKES_PER_LIST = "likes_per_list"
+    RATINGS_PER_LIST = "ratings_per_list"
     PURCHASES_PER_LIST = "purchases_per_list"
+    NOVELTY = "novelty"
+    LATENCY_MS = "latency_ms"
     FALLBACK_SHARE = "fallback_share"
     EMPTY_SHARE = "empty_share"
 

@@ -10,7 +10,8 @@ from collections import deque
 from app.domain.exceptions import BrokerUnavailableError, ConfigurationError
 from app.domain.interfaces import JobQueue
 from app.infrastructure.uninterrupted import uninterrupted
-from app.telemetry import get_logger, traceparent, with_trace
+from app.spans import traceparent, with_trace
+from app.telemetry import get_logger
 
 log = get_logger(__name__)
 

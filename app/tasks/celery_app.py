@@ -17,10 +17,19 @@ from datetime import datetime
 
 from celery import Celery, Task
 from celery.signals import setup_logging, worker_shutting_down
+from opentelemetry.trace import SpanKind
 
 from app.config import Settings
-from app.infrastructure.celery_jobs import TICK_TASK, TICKS_QUEUE, TRACE_HEADER, TRAINING_TASK, make_celery
-from app.telemetry import get_logger, with_trace
+from app.infrastructure.celery_jobs import (
+    TICK_TASK,
+    TICKS_QUEUE,
+    TRACE_HEADER,
+    TRAINING_TASK,
+    make_celery,
+    queue_of,
+)
+from app.spans import traced, traceparent, with_trace
+from app.telemetry import get_logger
 
 log = get_logger(__name__)
 
@@ -89,7 +98,8 @@ def make_worker(settings: Settings) -> Celery:
 
     def train(task: Task, training_id: str) -> None:
         parent = (task.request.headers or {}).get(TRACE_HEADER)
-        code = children.run(training_id, settings.train_time_limit_seconds, parent)
+        with traced(parent, f"process {queue_of(training_id)}", SpanKind.CONSUMER):
+            code = children.run(training_id, settings.train_time_limit_seconds, traceparent())
         log.info("training_process_ended", training_id=training_id, exit_code=code)
 
     def tick() -> None:

@@ -15,9 +15,11 @@ from collections.abc import Sequence
 
 from app.config import Settings, load_settings
 from app.domain.entities import TrainingStatus
-from app.domain.exceptions import ConfigurationError, EncoreError
+from app.domain.exceptions import ConfigurationError, EncoreError, UnavailableError
 from app.log_format import configure_logging
-from app.telemetry import get_logger, traced
+from app.spans import traced
+from app.telemetry import get_logger
+from app.tracing import traced_process
 
 log = get_logger(__name__)
 
@@ -41,7 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
     try:
-        with traced(os.environ.get("TRACEPARENT")):
+        name = "report" if "@" in arguments[0] else "training"
+        with traced_process(settings, "training"), traced(os.environ.get("TRACEPARENT"), name):
             return asyncio.run(run(settings, arguments[0]))
     except asyncio.CancelledError:
         return STOPPED
@@ -59,8 +62,9 @@ def cap_threads(threads: int) -> None:
 async def run(settings: Settings, job_id: str) -> int:
     """Open the container and do the job; SIGTERM cancels."""
     # Loads every numerical library: only once they are capped.
-    from app.application.reporting.reporter import parse_job
+    from app.application.reporting.reporter import PRECOMPUTE, parse_job
     from app.bootstrap import make_reporter, make_trainer, open_container
+    from app.precomputing import after_promotion, precompute_slot
 
     task = asyncio.current_task()
     assert task is not None
@@ -68,9 +72,15 @@ async def run(settings: Settings, job_id: str) -> int:
     report = parse_job(job_id)
     async with open_container(settings) as container:
         if report is not None:
-            await make_reporter(container).run(*report)
+            name, slot = report
+            await (precompute_slot(container, slot) if name == PRECOMPUTE else make_reporter(container).run(name, slot))
             return DONE
         job = await make_trainer(container).run(job_id)
+        if job.status is TrainingStatus.PROMOTED:
+            try:
+                await after_promotion(container)
+            except UnavailableError as error:  # lists are made when they are asked for, as without this
+                log.warning("lists_not_precomputed", problem=str(error))
     return FAILED if job.status in (TrainingStatus.FAILED, TrainingStatus.CANCELLED) else DONE
 
 

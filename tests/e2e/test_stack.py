@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 
 import pytest
 
+from benchmarks.processes import until
+from benchmarks.trace_tree import EVENT_STEPS, TRAINING_STEPS, incomplete
+from tests.servers.collector import Collector, collecting
+from tests.servers.generated_ratings import taste_ratings
 from tests.servers.plugin import missing
 from tests.servers.process import ServerMissingError
-from tests.servers.scenario import Rating, run
+from tests.servers.scenario import TRACE, run
 from tests.servers.stack import Stack
 
 pytestmark = [pytest.mark.real_servers, pytest.mark.slow]
 
-USERS, ITEMS, EACH, TASTES = 150, 120, 25, 4
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """Receives the spans of every process."""
+    with collecting() as receiver:
+        yield receiver
 
 
 @pytest.fixture
-def stack() -> Iterator[Stack]:
+def stack(collector: Collector) -> Iterator[Stack]:
     """Everything started by the compose file's commands; everything must end with exit code 0."""
-    started = Stack({"ENCORE_TRAIN_TIME_BUDGET_SECONDS": "5"})
+    started = Stack({"ENCORE_TRAIN_TIME_BUDGET_SECONDS": "5", "ENCORE_TRACES_URL": collector.url})
     try:
         started.start()
     except ServerMissingError as exc:
@@ -33,20 +41,7 @@ def stack() -> Iterator[Stack]:
     assert set(started.stop().values()) == {0}
 
 
-def taste_ratings() -> list[Rating]:
-    """People rate four out of five times what is of their own taste, and like it."""
-    draw = random.Random(3)
-    ratings = []
-    for user in range(USERS):
-        for moment in range(EACH):
-            is_taste = draw.random() < 0.8
-            item = draw.randrange(ITEMS // TASTES) * TASTES + (user % TASTES if is_taste else draw.randrange(TASTES))
-            value = draw.choice([4.0, 4.5, 5.0]) if is_taste else draw.choice([1.0, 2.0, 3.0])
-            ratings.append(Rating(f"u{user}", f"v{item}", value, moment + draw.random()))
-    return ratings
-
-
-def test_ratings_through_kafka_become_a_model_that_both_replicas_serve(stack: Stack) -> None:
+def test_ratings_through_kafka_become_a_model_that_both_replicas_serve(stack: Stack, collector: Collector) -> None:
     ratings = taste_ratings()
 
     facts = run(stack, ratings)
@@ -56,3 +51,11 @@ def test_ratings_through_kafka_become_a_model_that_both_replicas_serve(stack: St
     assert facts["refreshed"] > 0
     assert facts["artifact_objects"] >= 3
     assert facts["fresh_seconds"] < 5
+
+    # each process exports every five seconds
+    for _ in until(15, pause=0.5):
+        if (
+            problem := incomplete(collector.trace(TRACE.split("-")[1]), (*EVENT_STEPS[-2:], *TRAINING_STEPS), 4)
+        ) is None:
+            break
+    assert problem is None

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from app import spans
 from app.application.credentials import issue_token
 from tests.servers.encore import SECRET
 from tests.servers.s3 import client
@@ -35,7 +36,7 @@ STARTED = "recommendation-service.model-training-started"
 COMPLETED = "recommendation-service.model-training-completed"
 REFRESHED = "recommendation-service.recommendations-refreshed"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-"""The operator's: what comes of the request is part of it, up to the topics."""
+"""The operator's, where nobody has begun another: what comes of the request is part of it, up to the topics."""
 NEWEST = timedelta(days=300)
 """Old ratings are moved, in order, into the last days: a live topic refuses what is older than 400."""
 
@@ -68,18 +69,23 @@ def read_ratings(file: Path) -> Sequence[Rating]:
 def run(stack: Stack, ratings: Sequence[Rating]) -> dict[str, Any]:
     """All steps on a running stack; the figures. Raises StepError."""
     facts: dict[str, Any] = {"ratings": len(ratings)}
-    began = time.monotonic()
-    run_sync(_produce(stack, _messages(ratings)))
-    facts["produced_seconds"] = round(time.monotonic() - began, 2)
-    _until("the ratings are stored", lambda: run_sync(_count(stack)) >= len(ratings), 180)
-    facts["stored"] = run_sync(_count(stack))
-    facts["stored_seconds"] = round(time.monotonic() - began, 2)
-    facts |= _train(stack)
+    facts |= store(stack, ratings)
+    facts |= train(stack)
     facts["served_by"] = _both_serve(stack, facts["model_id"], ratings[0].user_id)
     facts |= _outgoing(stack, facts["training_id"])
     facts["artifact_objects"] = _artifact_objects(stack)
-    facts["fresh_seconds"] = _fresh(stack, ratings)
+    facts["fresh_seconds"] = fresh(stack, ratings[0].user_id)
     return facts
+
+
+def store(stack: Stack, ratings: Sequence[Rating]) -> dict[str, Any]:
+    """All ratings through Kafka into the database."""
+    began = time.monotonic()
+    run_sync(_produce(stack, _messages(ratings)))
+    produced = round(time.monotonic() - began, 2)
+    _until("the ratings are stored", lambda: run_sync(_count(stack)) >= len(ratings), 180)
+    seconds = round(time.monotonic() - began, 2)
+    return {"produced_seconds": produced, "stored": run_sync(_count(stack)), "stored_seconds": seconds}
 
 
 def _messages(ratings: Sequence[Rating]) -> Iterable[tuple[bytes, bytes]]:
@@ -95,13 +101,14 @@ def _rated(user_id: str, item_id: str, value: float, at: datetime) -> tuple[byte
     return user_id.encode(), json.dumps(body).encode()
 
 
-async def _produce(stack: Stack, messages: Iterable[tuple[bytes, bytes]]) -> None:
+async def _produce(stack: Stack, messages: Iterable[tuple[bytes, bytes]], parent: str | None = None) -> None:
     brokers = urlsplit(stack.environment["ENCORE_EVENTS_URL"]).netloc
+    headers = None if parent is None else [("traceparent", parent.encode())]
     producer = AIOKafkaProducer(bootstrap_servers=brokers, acks="all", linger_ms=5, enable_idempotence=True)
     await producer.start()
     try:
         for key, value in messages:
-            await producer.send(RATED, value, key=key)
+            await producer.send(RATED, value, key=key, headers=headers)
         await producer.flush()
     finally:
         await producer.stop()
@@ -116,7 +123,7 @@ async def _count(stack: Stack) -> int:
         await connection.close()
 
 
-def _train(stack: Stack) -> dict[str, Any]:
+def train(stack: Stack) -> dict[str, Any]:
     """An operator's POST; the Celery worker does it."""
     began = time.monotonic()
     address = stack.addresses["api-1"]
@@ -126,7 +133,7 @@ def _train(stack: Stack) -> dict[str, Any]:
     final: dict[str, Any] = {}
 
     def is_final() -> bool:
-        final.update(_ask(path, "operator", ("recs:train",)))
+        final.update(_ask(path, "operator", ("recs:train",), traced=False))
         return final["status"] not in ("queued", "running")
 
     _until("the training ends", is_final, 400)
@@ -164,10 +171,14 @@ def _outgoing(stack: Stack, training_id: str) -> dict[str, Any]:
     completed = run_sync(_read(stack, COMPLETED, lambda event: event.get("training_id") == training_id))
     if completed["completion_time"] < started["start_time"] or completed["status"] != "success":
         raise StepError("the training's events contradict each other")
-    if not started["traceparent"] == completed["traceparent"] == TRACE:
+    if not _trace_id(started["traceparent"]) == _trace_id(completed["traceparent"]) == _trace_id(TRACE):
         raise StepError("the training's events have lost the trace of the request")
     refreshed = run_sync(_read(stack, REFRESHED, lambda event: bool(event.get("recommendation_ids"))))
     return {"artifact_path": completed["artifact_path"], "refreshed": len(refreshed["recommendation_ids"])}
+
+
+def _trace_id(traceparent: str) -> str:
+    return traceparent.split("-")[1] if traceparent.count("-") == 3 else ""
 
 
 async def _read(stack: Stack, topic: str, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -203,13 +214,12 @@ def _artifact_objects(stack: Stack) -> int:
     return len(found)
 
 
-def _fresh(stack: Stack, ratings: Sequence[Rating]) -> float:
+def fresh(stack: Stack, user_id: str) -> float:
     """Rate, through Kafka, the first item of a list that api-2 has cached: seconds until it is gone from it."""
-    user_id = ratings[0].user_id
     path = f"{stack.addresses['api-2']}/api/v1/recs/{user_id}"
     top = _ask(path, user_id)["recommendations"][0]["item_id"]
     began = time.monotonic()
-    run_sync(_produce(stack, [_rated(user_id, top, 5.0, datetime.now(UTC))]))
+    run_sync(_produce(stack, [_rated(user_id, top, 5.0, datetime.now(UTC))], spans.traceparent()))
     _until("the list changes", lambda: _top(path, user_id) != top, 30, pause=0.01)
     return round(time.monotonic() - began, 3)
 
@@ -218,9 +228,13 @@ def _top(path: str, user_id: str) -> str:
     return str(_ask(path, user_id)["recommendations"][0]["item_id"])
 
 
-def _ask(url: str, subject: str, scopes: Sequence[str] = ("recs:read",), body: object = None) -> dict[str, Any]:
+def _ask(
+    url: str, subject: str, scopes: Sequence[str] = ("recs:read",), body: object = None, *, traced: bool = True
+) -> dict[str, Any]:
     token = issue_token(SECRET, subject=subject, scopes=scopes, now=datetime.now(UTC))
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", "traceparent": TRACE}
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    if traced:
+        headers["traceparent"] = spans.traceparent() or TRACE
     data = None if body is None else json.dumps(body).encode()
     try:
         with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=20) as answer:

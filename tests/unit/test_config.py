@@ -325,3 +325,9 @@ def test_settings_that_hold_no_secret_come_from_no_file(monkeypatch: pytest.Monk
     (tmp_path / "port").write_text("80")
 
     assert refusal(monkeypatch, ENCORE_PORT_FILE=str(tmp_path / "port")).setting == "ENCORE_PORT_FILE"
+
+
+def test_only_systems_that_are_known_can_be_answered_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(compat="movies, posts").compat_systems == ("movies", "posts")
+    for wrong in ("films", "posts,posts"):
+        assert refusal(monkeypatch, ENCORE_COMPAT=wrong).setting == "ENCORE_COMPAT"

@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from app.application.experimentation.experiment_results import BEFORE, Exposures, user_sums
+from app.application.experimentation.experiment_results import BEFORE
+from app.application.experimentation.exposures import Exposures
 from app.domain.canary import WORSE_IF_HIGHER, Canary, Evidence, alpha_of
 from app.domain.experiment_statistics import SRM_ALPHA, compare, sample_ratio_p_value
 from app.domain.experiments import CONTROL
@@ -18,7 +19,7 @@ SETTLING = timedelta(seconds=60)
 """After a step began some replicas still answer by the one before."""
 
 MAX_LISTS = 200_000
-"""Lists of one step that are looked at, its first ones: some 100 MB, and more would not change the answer."""
+"""Lists of one step that are looked at, its first ones: more would not change the answer."""
 
 
 class EvidenceReader:
@@ -35,7 +36,14 @@ class EvidenceReader:
     async def of(self, canary: Canary, now: datetime) -> Evidence:
         """All of its present step up to now. Raises UnavailableError."""
         start = canary.step_started_at + SETTLING
-        exposures, lists = Exposures(self._attribution.total_seconds()), 0
+        columns = await self._interactions.columns(start - BEFORE, now)
+
+        def begun() -> Exposures:
+            users = [user_pseudonym(self._secret, user_id) for user_id in columns.user_ids]
+            seconds = self._attribution.total_seconds()
+            return Exposures(columns, users, attribution_seconds=seconds, start=start.timestamp())
+
+        exposures, lists = await asyncio.to_thread(begun), 0
         arms = {canary.champion_id: CONTROL, canary.model_id: CANDIDATE}
         async for batch in self._log.read(start, now):
             shown = [
@@ -47,22 +55,16 @@ class EvidenceReader:
             lists += len(shown)
             if lists >= MAX_LISTS:
                 break
-        columns = await self._interactions.columns(start - BEFORE, now)
-
-        def judged() -> Evidence:
-            users = [user_pseudonym(self._secret, user_id) for user_id in columns.user_ids]
-            exposures.attribute(columns, users, start.timestamp())
-            return _evidence(canary, exposures)
-
-        return await asyncio.to_thread(judged)
+        return await asyncio.to_thread(_evidence, canary, exposures)
 
 
 def _evidence(canary: Canary, exposures: Exposures) -> Evidence:
-    champion, candidate = (len(exposures.tallies.get(arm, {})) for arm in (CONTROL, CANDIDATE))
+    exposures.finish()
+    champion, candidate = exposures.n_users(CONTROL), exposures.n_users(CANDIDATE)
     chance = sample_ratio_p_value((champion, candidate), (1 - canary.share, canary.share))
     found = {
         metric: compare(
-            user_sums(metric, CONTROL, exposures), user_sums(metric, CANDIDATE, exposures), alpha=alpha_of(canary)
+            exposures.user_sums(metric, CONTROL), exposures.user_sums(metric, CANDIDATE), alpha=alpha_of(canary)
         )
         for metric in WORSE_IF_HIGHER
     }

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app import telemetry
+from app import spans, telemetry
 from app.application.ingestion.batch_planning import PartitionBatch, PoisonPolicy, Rejected, admit_records
 from app.application.ingestion.consumer_progress import ConsumerProgress
 from app.application.ingestion.dead_letters import RecordLocation, gap_letter, letter_of, message_of
@@ -80,7 +80,8 @@ class BatchWriter:
 
     async def flush(self) -> bool:
         """Renew lists that wait for it. True if the hints may be left in the log."""
-        is_clean = await self._bumps.flush()
+        with spans.span("invalidate"):
+            is_clean = await self._bumps.flush()
         if is_clean:
             now = time.time()
             for since in self._unseen:
@@ -99,7 +100,8 @@ class BatchWriter:
         backoff = Backoff(first_seconds=0.1, max_seconds=5.0)
         while pieces and not (self._stopping.is_set() and backoff.failures > 1):
             try:
-                await self._transaction(pieces)
+                with spans.span("store"):
+                    await self._transaction(pieces)
             except DatabaseUnavailableError:
                 await self._wait(backoff)
             except StaleTokenError:
@@ -160,7 +162,7 @@ class BatchWriter:
         for removal in effects.removals:
             await self._database.catalog.remove_items([removal.item_id], removal.at)
         result = await self._database.interactions.ingest(self._batch(pieces, effects))
-        telemetry.INGEST_SECONDS.labels("kafka").observe(time.perf_counter() - started)
+        telemetry.INGEST_SECONDS.labels("kafka").observe(time.perf_counter() - started, spans.exemplar())
         _count(effects, result)
         self._done(pieces, result.touched)
 

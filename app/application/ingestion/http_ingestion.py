@@ -19,6 +19,7 @@ from app.application.offloading import apart
 from app.domain.entities import DeadLetter, IngestOutcome, Interaction
 from app.domain.exceptions import EventRejectedError
 from app.domain.stores import IngestBatch, InteractionStore
+from app.spans import exemplar, span
 
 MAX_KEPT_BYTES = 4_096
 """How much of a rejected event is kept: enough to see what it is, too little to fill a disk with."""
@@ -66,17 +67,21 @@ class EventIngestion:
         answered and not kept; of a service the first MAX_LETTERS of a request are kept as dead letters.
         """
         started, now = time.perf_counter(), self._clock()
-        decoded, letters = await apart(len(raw) * EVENT_BYTES, self._decode, raw, now, person is None)
+        with span("decode"):
+            decoded, letters = await apart(len(raw) * EVENT_BYTES, self._decode, raw, now, person is None)
         if person is None:
             batch = self._kept_batch(raw, decoded, letters, now)
         else:
             events = [event for event in decoded if isinstance(event, Interaction)]
             batch = IngestBatch(await identified(self._interactions, person, events))
-        result = await self._interactions.ingest(batch)
-        telemetry.INGEST_SECONDS.labels(self._source).observe(time.perf_counter() - started)
-        # A cache that does not answer makes nothing less accepted: the renewal is tried again.
-        if result.touched and await self._renewal.renew(result.touched):
-            telemetry.FRESHNESS_SECONDS.labels(self._source).observe(time.perf_counter() - started)
+        with span("store"):
+            result = await self._interactions.ingest(batch)
+        telemetry.INGEST_SECONDS.labels(self._source).observe(time.perf_counter() - started, exemplar())
+        with span("invalidate"):
+            # A cache that does not answer makes nothing less accepted: the renewal is tried again.
+            is_renewed = bool(result.touched) and await self._renewal.renew(result.touched)
+        if is_renewed:
+            telemetry.FRESHNESS_SECONDS.labels(self._source).observe(time.perf_counter() - started, exemplar())
         stored = iter(result.outcomes)
         outcomes = [_outcome_of(next(stored), event) if isinstance(event, Interaction) else event for event in decoded]
         self._count(outcomes)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from app import telemetry
+from app import spans, telemetry
 from app.application.ingestion.batch_planning import DecodedRecord, PartitionBatch, PoisonPolicy
 from app.application.ingestion.batch_writer import BatchWriter
 from app.application.ingestion.consumer_progress import ConsumerProgress
@@ -27,6 +28,9 @@ from app.domain.stores import Database
 log = telemetry.get_logger(__name__)
 
 Decode = Callable[[str, Sequence[SourceRecord], datetime], list[DecodedRecord]]
+
+Decoding = tuple[int, int]
+"""When a batch was decoded: Unix time in nanoseconds, from and to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +82,13 @@ class StreamConsumer:
         try:
             while not self._stopping.is_set():
                 try:
-                    pieces = await self._read(writing)
+                    pieces, decoding = await self._read(writing)
                     backoff.reset()
                 except UnavailableError as exc:
                     await self._wait(exc, backoff)
                     continue
                 await writing
-                writing = asyncio.ensure_future(self._write(pieces))
+                writing = asyncio.ensure_future(self._write(pieces, decoding))
                 await self._restart_if_silent()
         finally:
             await self._leave(writing)
@@ -102,28 +106,31 @@ class StreamConsumer:
         log.warning("source_waits", error=type(exc).__name__, pause_seconds=round(pause, 2))
         await wait_unless(self._stopping, pause)
 
-    async def _read(self, writing: asyncio.Future[None]) -> Sequence[PartitionBatch]:
-        """The next batch, decoded."""
+    async def _read(self, writing: asyncio.Future[None]) -> tuple[Sequence[PartitionBatch], Decoding]:
+        """The next batch, decoded, and when that was."""
         if self.share.must_ask():
             # what is being written now decides where to begin
             await asyncio.wait({writing})
             await self.share.follow()
         records = await self._source.poll(self._policy.max_records, self._policy.poll_seconds)
         if self.share.has_moved_on() or not records:
-            return ()
+            return (), (0, 0)
+        began = spans.now_ns()
         # in a thread: heartbeats and rebalances run on the loop, and a batch of hostile records takes its time
         decoded = await asyncio.to_thread(self._decoded, records, self._clock())
-        return () if self.share.has_moved_on() else self.share.cut(records, decoded)
+        pieces = () if self.share.has_moved_on() else self.share.cut(records, decoded)
+        return pieces, (began, spans.now_ns())
 
     def _decoded(
         self, records: Mapping[Partition, Sequence[SourceRecord]], now: datetime
     ) -> Mapping[Partition, Sequence[DecodedRecord]]:
         return {partition: self._decode(partition.topic, batch, now) for partition, batch in records.items()}
 
-    async def _write(self, pieces: Sequence[PartitionBatch]) -> None:
-        if pieces:
-            await self.writer.write(pieces)
-        is_clean = await self.writer.flush()
+    async def _write(self, pieces: Sequence[PartitionBatch], decoding: Decoding) -> None:
+        with _batch_span(pieces, decoding):
+            if pieces:
+                await self.writer.write(pieces)
+            is_clean = await self.writer.flush()
         if self._bumps.can_recover():
             # users whose bumps were thrown away are found again by reading from the hint, which stayed behind
             self._bumps.recovered()
@@ -159,6 +166,27 @@ class StreamConsumer:
         if self.writer.hints and await self.writer.flush():
             await self._source.commit(self.writer.hints)
         await self._source.close()
+
+
+def _batch_span(pieces: Sequence[PartitionBatch], decoding: Decoding) -> AbstractContextManager[object]:
+    """What a batch does is part of the trace that its records came with, if one of them came with one."""
+    if not pieces or not spans.is_collecting():
+        return spans.NO_SPAN
+    parents = [
+        value.decode("latin-1")
+        for piece in pieces
+        for record in piece.records
+        if record.headers
+        for name, value in record.headers
+        if name == "traceparent"
+    ]
+    facts: dict[str, str | int] = {
+        "messaging.system": "kafka",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": pieces[0].partition.topic,
+        "messaging.batch.message_count": sum(map(len, pieces)),
+    }
+    return spans.batch(f"process {pieces[0].partition.topic}", parents, decoding, facts)
 
 
 def _nothing() -> asyncio.Future[None]:

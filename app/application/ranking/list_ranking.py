@@ -27,6 +27,7 @@ from app.domain.reranking import (
     resolve_rules,
 )
 from app.domain.rules import DEFAULT_RERANK, RerankOptions
+from app.telemetry import stage
 
 History = Sequence[tuple[str, float, float]]
 """(item_id, weight, Unix time), newest first: what `signals.history_of` gives."""
@@ -90,22 +91,26 @@ def rank_list(serving: ServingState, task: RankingTask, now: datetime) -> Ranked
     scorer = recommender or serving.popularity_fallback
     if scorer is None:
         return RankedList(now.timestamp(), np.inf, "no_model")
-    history, at = single_history(serving, task.history, now, task.profile), now.timestamp()
-    rules = serving.rules.merged_with(resolve_rules(task.shape.rules, serving.view))
-    showable = _showable(serving, task, now)
-    for hidden in rules.hidden_at(at):
-        showable[hidden] = False
-    allowed = _not_refused(showable, task, history)
-    positions, parts = _scored(serving, scorer, history, allowed, task.size, rules.promoted(at, PER_SOURCE))
-    total = _total(parts, len(positions))
-    diversity = serving.ranking_policy.diversity if task.shape.diversity is None else task.shape.diversity
-    vectors = similarity_vectors(scorer) if diversity else None
-    found = RerankCandidates(
-        serving.view, positions, apply_boosts(total, positions, rules, len(serving.view), at), vectors
-    )
-    order = rerank(found, task.size, diversity, rules, at)
-    seed = key_text(task.seed, round(history.now))
-    rows, slot = apply_exploration(found, order, task.size, serving.ranking_policy.exploration, rules, seed)
+    with stage("candidates"):
+        history, at = single_history(serving, task.history, now, task.profile), now.timestamp()
+        rules = serving.rules.merged_with(resolve_rules(task.shape.rules, serving.view))
+        showable = _showable(serving, task, now)
+        for hidden in rules.hidden_at(at):
+            showable[hidden] = False
+        allowed = _not_refused(showable, task, history)
+        proposed = _proposed(serving, scorer, history, allowed, task.size, rules.promoted(at, PER_SOURCE))
+    with stage("score"):
+        positions, parts = _scored(scorer, history, allowed, proposed)
+        total = _total(parts, len(positions))
+    with stage("rerank"):
+        diversity = serving.ranking_policy.diversity if task.shape.diversity is None else task.shape.diversity
+        vectors = similarity_vectors(scorer) if diversity else None
+        found = RerankCandidates(
+            serving.view, positions, apply_boosts(total, positions, rules, len(serving.view), at), vectors
+        )
+        order = rerank(found, task.size, diversity, rules, at)
+        seed = key_text(task.seed, round(history.now))
+        rows, slot = apply_exploration(found, order, task.size, serving.ranking_policy.exploration, rules, seed)
     names = tuple(SOURCES.get(name, name) for name in parts) or (SOURCES.get(scorer.name, scorer.name),)
     return RankedList(
         as_of=at,
@@ -188,22 +193,30 @@ def _not_refused(showable: NDArray[np.bool_], task: RankingTask, history: Histor
     return allowed
 
 
-def _scored(
+def _proposed(
     serving: ServingState,
     scorer: Scorer,
     history: Histories,
     allowed: NDArray[np.bool_],
     size: int,
     wanted: NDArray[np.int32],
+) -> NDArray[np.int32] | None:
+    """The positions worth scoring, where all that may be shown are too many; None: score them all."""
+    if serving.candidates is None or np.count_nonzero(allowed) <= serving.candidates.direct_below:
+        return None
+    excluded = np.flatnonzero(~allowed).astype(np.int32)
+    proposed = serving.candidates.propose(scorer, history, PER_SOURCE, _near(excluded, history))
+    proposed = np.union1d(proposed, wanted) if len(wanted) else proposed
+    proposed = proposed[allowed[proposed]]
+    return proposed if len(proposed) >= size else None
+
+
+def _scored(
+    scorer: Scorer, history: Histories, allowed: NDArray[np.bool_], proposed: NDArray[np.int32] | None
 ) -> tuple[NDArray[np.int32], Mapping[str, NDArray[np.float32]]]:
     """(positions that may be shown, what each member gives to each of them)."""
-    if serving.candidates is not None and np.count_nonzero(allowed) > serving.candidates.direct_below:
-        excluded = np.flatnonzero(~allowed).astype(np.int32)
-        proposed = serving.candidates.propose(scorer, history, PER_SOURCE, _near(excluded, history))
-        proposed = np.union1d(proposed, wanted) if len(wanted) else proposed
-        proposed = proposed[allowed[proposed]]
-        if len(proposed) >= size:
-            return proposed, _parts(scorer, history, proposed)
+    if proposed is not None:
+        return proposed, _parts(scorer, history, proposed)
     positions = np.flatnonzero(allowed).astype(np.int32)
     if len(positions) < MIN_SHARE * len(allowed):
         return positions, _parts(scorer, history, positions)

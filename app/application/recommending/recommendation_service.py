@@ -225,11 +225,11 @@ class RecommendationService:
             return self._keep(request, made)
         now = self._clock()
         try:
-            with telemetry.STAGE_SECONDS.labels("history").time():
+            with telemetry.stage("history"):
                 user = await self._user_reader.user(request.user_id, request.serving, now)
             if not user.history and request.serving.model is not None:
                 return await self._share(request, user, now)
-            with telemetry.STAGE_SECONDS.labels("rank").time():
+            with telemetry.stage("rank"):
                 ranked = await self.pool.run(
                     self._rank, request.serving, request.task(self._policy.size, user, request.seed), now
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from app import telemetry
+from app import spans
 from app.application.outgoing.outbox_relay import BackgroundEvents
 from app.application.outgoing.outgoing_events import RecommendationsRefreshed
 from app.application.ranking.serving_state import ServingState
@@ -32,6 +32,6 @@ def publish_to(events: BackgroundEvents) -> RefreshListener:
             explored_place=None if ranked.slot < 0 else ranked.slot,
             propensity=ranked.propensity,
         )
-        events.offer(event, telemetry.traceparent())
+        events.offer(event, spans.traceparent())
 
     return tell

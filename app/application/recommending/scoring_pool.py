@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 from threadpoolctl import threadpool_limits
 
 from app.domain.exceptions import OverloadedError
+from app.spans import carried
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,7 +30,7 @@ class ScoringPool:
         if self._waiting >= self._max_waiting:
             raise OverloadedError("too many lists are being computed")
         self._waiting += 1
-        future = self._executor.submit(work, *args, **kwargs)
+        future = self._executor.submit(carried(work), *args, **kwargs)
         # What was cancelled but runs on still fills a thread, so it is counted until it ends.
         loop = asyncio.get_running_loop()
         future.add_done_callback(lambda _done: _later(loop, self._ended))

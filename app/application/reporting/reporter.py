@@ -22,8 +22,8 @@ log = get_logger(__name__)
 BY_MODEL = "lists_by_day_and_model"
 """In the KPI report: rows of `ListKpis`."""
 
-KPIS, EVALUATION = "kpis", "evaluation"
-REPORT_NAMES = (KPIS, EVALUATION)
+KPIS, EVALUATION, PRECOMPUTE = "kpis", "evaluation", "precompute"
+REPORT_NAMES = (KPIS, EVALUATION, PRECOMPUTE)
 _PAGE = 2_000
 
 

@@ -53,6 +53,14 @@ class ServingPolicy:
     role: str = "shadow"
 
 
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """When the served model was loaded, and the one before it; None: there was none."""
+
+    current: datetime | None = None
+    previous: datetime | None = None
+
+
 class ModelServer:
     """`current` is what requests take, once each. Whatever fails, it stays what it was, and the failure is counted."""
 
@@ -77,12 +85,20 @@ class ModelServer:
         self._model_wake = asyncio.Event()
         self._catalog_wake = asyncio.Event()
         self._swapping = asyncio.Lock()
+        self._refreshing = asyncio.Lock()
+        self.loads = Loads()
         self._failing: dict[str, str] = {}
 
     @property
     def current(self) -> ServingState:
         """The verified state, immutable: take it once per request."""
         return self._serving
+
+    @property
+    def feature_dimensions(self) -> tuple[int, int]:
+        """(features of users, features of items) that the served model knows; (0, 0) without one."""
+        loaded = self._draft.loaded
+        return (0, 0) if loaded is None else (len(loaded.user_feature_names), len(loaded.feature_names))
 
     def wake(self) -> None:
         """Look for another champion now (a message or a request said there is one)."""
@@ -115,6 +131,10 @@ class ModelServer:
 
         An artifact that must not be served is refused, counted, and not tried again for a while.
         """
+        async with self._refreshing:  # somebody may ask for it while it is followed up: it is loaded once
+            return await self._refreshed()
+
+    async def _refreshed(self) -> bool:
         champion = await self._wanted()
         if champion is None or self._is_served(champion) or self._was_refused(champion):
             return False
@@ -209,6 +229,7 @@ class ModelServer:
     def _swapped(self, champion: Champion, seconds: float) -> None:
         model, label = champion.model, self._label
         self._refused = None
+        self.loads = Loads(self._clock(), self.loads.current)
         telemetry.MODEL_SWAPS.labels(label, "swapped").inc()
         telemetry.MODEL_SWAP_SECONDS.labels(label).observe(seconds)
         telemetry.MODEL_VERSION.labels(label).set(model.version)

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from app.domain.recommender import ProgressCallback
 from app.domain.threads import at_most
+from app.spans import carried
 
 T = TypeVar("T")
 
@@ -77,6 +78,8 @@ async def compute(work: Callable[[], T], threads: int) -> T:
             done.set_exception(error)
         else:
             done.set_result(result)  # type: ignore[arg-type]  # without an error there is a result
+
+    work = carried(work)
 
     def target() -> None:
         result, error = None, None

@@ -19,6 +19,7 @@ from app.application.evaluation.evaluation import Evaluation, evaluate
 from app.application.evaluation.hold_out import HoldOut, hold_out
 from app.application.evaluation.selection import Recipe, select
 from app.application.training.background_computation import ProgressTracker
+from app.domain.blend_policy import BlendPolicy
 from app.domain.dataset import Dataset
 from app.domain.entities import EventColumns, Item, User
 from app.domain.exceptions import NotEnoughDataError
@@ -34,6 +35,7 @@ class TrainingPolicy:
 
     signals: SignalPolicy = field(default_factory=SignalPolicy)
     gate: GatePolicy = field(default_factory=GatePolicy)
+    blend: BlendPolicy = field(default_factory=BlendPolicy)
     test_fraction: float = 0.1
     budget_seconds: float = 120.0
     keep_versions: int = 5
@@ -171,6 +173,7 @@ class ModelComparison:
             budget_seconds=self._policy.budget_seconds,
             progress=self._tracker.within("selecting", 0.05, 0.45),
             start=incumbent.recipe.parameters if incumbent and incumbent.recipe.name == model_type else None,
+            blend=self._policy.blend,
         )
         candidate = self._judge_recipe(recipe, train, held, "candidate", 0.45, 0.58)
         popularity = self._judge_recipe(Recipe("popularity", {}), train, held, "popularity", 0.58, 0.6)

@@ -36,6 +36,7 @@ from app.domain.exceptions import (
 from app.domain.interfaces import ArtifactStore, JobQueue
 from app.domain.recommender import MEMBER_OF_TYPE, Recommender, Recommenders
 from app.domain.stores import Database
+from app.spans import exemplar, span
 from app.telemetry import TRAINING_RUNNING, TRAINING_SECONDS, TRAININGS, get_logger
 
 log = get_logger(__name__)
@@ -174,7 +175,7 @@ class Trainer:
             ended = await self._guarded(job, listener)
         finally:
             TRAINING_RUNNING.labels(job.model_type).set(0)
-            TRAINING_SECONDS.labels(job.model_type).observe(monotonic() - began)
+            TRAINING_SECONDS.labels(job.model_type).observe(monotonic() - began, exemplar())
         TRAININGS.labels(job.model_type, ended.status.value).inc()
         log.info("training_ended", training_id=training_id, status=ended.status.value, reason=ended.reason)
         return ended
@@ -207,14 +208,15 @@ class Trainer:
                 await pulse
 
     async def _train(self, job: TrainingJob, tracker: ProgressTracker) -> TrainingJob:
-        seed = job.parameters.get("seed")
-        seed = seed if isinstance(seed, int) else self._seed
+        seed = asked if isinstance(asked := job.parameters.get("seed"), int) else self._seed
         tracker.at("reading", 0.0)
-        snapshot = await read_snapshot(self._database, self._clock(), job.start_date, job.end_date)
-        champion = await self._database.models.champion(job.model_type)
-        incumbent = await read_incumbent(champion, snapshot, self._artifacts, self._recommenders, self._policy)
+        with span("read"):
+            snapshot = await read_snapshot(self._database, self._clock(), job.start_date, job.end_date)
+            champion = await self._database.models.champion(job.model_type)
+            incumbent = await read_incumbent(champion, snapshot, self._artifacts, self._recommenders, self._policy)
         judging = ModelComparison(snapshot, self._recommenders, self._policy, seed, tracker)
-        decision = await compute(lambda: judging.decide(job.model_type, incumbent), self._policy.threads)
+        with span("select and judge"):
+            decision = await compute(lambda: judging.decide(job.model_type, incumbent), self._policy.threads)
         work = _Work(job, snapshot, champion, decision, seed)
         return await (self._promote(work, tracker) if decision.verdict.promote else self._reject(work))
 
@@ -222,19 +224,21 @@ class Trainer:
         now, decision = self._clock(), work.decision
         row = await self._row(work, now)
         ended = records.ended(work.job, TrainingStatus.REJECTED, "; ".join(decision.verdict.reasons), now, row.metrics)
-        messages = [records.completed_message(ended, now)]
-        await self._persist(ended, lambda: self._database.trainings.finish(ended, messages, row))
+        completed = [records.completed_message(ended, now)]
+        await self._persist(ended, lambda: self._database.trainings.finish(ended, completed, row))
         return ended
 
     async def _promote(self, work: _Work, tracker: ProgressTracker) -> TrainingJob:
-        recommender, dataset = await compute(lambda: self._refit(work, tracker), self._policy.threads)
+        with span("refit"):
+            recommender, dataset = await compute(lambda: self._refit(work, tracker), self._policy.threads)
         tracker.at("saving", 0.92)
-        model = await self._save(await self._row(work, self._clock()), recommender, dataset, work)
+        with span("save"):
+            model = await self._save(await self._row(work, self._clock()), recommender, dataset, work)
         tracker.at("promoting", 0.98)
-        now = self._clock()
-        reason = "; ".join(work.decision.verdict.reasons)
+        now, reason = self._clock(), "; ".join(work.decision.verdict.reasons)
         ended = records.ended(work.job, TrainingStatus.PROMOTED, reason, now, model.metrics)
-        await self._persist(ended, lambda: self._publish(model, ended, work.champion, now))
+        with span("promote", attributes={"encore.model.version": model.version}):
+            await self._persist(ended, lambda: self._publish(model, ended, work.champion, now))
         await remove_old_artifacts(self._database, self._artifacts, model.model_type, self._policy.keep_versions)
         return ended
 
@@ -268,10 +272,10 @@ class Trainer:
             records.manifest_facts(model, work.decision, work.seed, self._code_version, indexes),
             user_feature_names=dataset.user_features.names if dataset.user_features else (),
         )
-        saved = await asyncio.to_thread(with_canary, model, recommender)
-        saved = replace(saved, artifact_key=key, manifest_sha256=manifest_sha256)
-        await load_model(self._artifacts, saved, self._recommenders)
-        return saved
+        model = replace(model, artifact_key=key, manifest_sha256=manifest_sha256)
+        model = await asyncio.to_thread(with_canary, model, recommender)
+        await load_model(self._artifacts, model, self._recommenders)
+        return model
 
     async def _publish(self, model: ModelVersion, ended: TrainingJob, champion: Champion | None, now: datetime) -> None:
         """Row, champion, end of the job and the event about it."""
@@ -288,9 +292,8 @@ class Trainer:
 
     async def _fail(self, job: TrainingJob, status: TrainingStatus, reason: str) -> TrainingJob:
         now = self._clock()
-        ended = records.ended(job, status, reason, now)
-        messages = [records.completed_message(ended, now)]
-        await self._persist(ended, lambda: self._database.trainings.finish(ended, messages))
+        ended, completed = records.ended(job, status, reason, now), records.completed_message
+        await self._persist(ended, lambda: self._database.trainings.finish(ended, [completed(ended, now)]))
         return ended
 
     async def _persist(self, ended: TrainingJob, write: Callable[[], Awaitable[None]]) -> None:

@@ -13,6 +13,7 @@ from app.application.waiting import Backoff
 from app.domain.entities import TrainingJob
 from app.domain.exceptions import StaleTokenError, TrainingCancelledError, UnavailableError
 from app.domain.training_stores import TrainingStore
+from app.spans import unrecorded
 from app.telemetry import BACKGROUND_FAILURES
 
 _WATCH_SECONDS = 0.1
@@ -50,7 +51,8 @@ async def keep_alive(
             continue
         next_beat = monotonic() + heartbeat_seconds
         try:
-            current = await trainings.heartbeat(job.training_id, job.fencing_token, clock(), stage, fraction)
+            with unrecorded():  # twice a second: nobody looks for that
+                current = await trainings.heartbeat(job.training_id, job.fencing_token, clock(), stage, fraction)
         except StaleTokenError as error:
             tracker.stop(error)
         except UnavailableError:

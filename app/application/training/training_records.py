@@ -27,7 +27,7 @@ from app.domain.entities import (
     TrainingStatus,
 )
 from app.domain.exceptions import TrainingError
-from app.telemetry import traceparent
+from app.spans import traceparent
 
 QUALITY_METRICS = ("ndcg@10", "recall@20")
 

@@ -9,12 +9,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
+from opentelemetry.trace import SpanKind
 
 from app.domain.exceptions import CacheUnavailableError
 from app.infrastructure.breaker import Breaker
 from app.infrastructure.cache.redis_address import CLUSTER, SENTINEL, SINGLE, RedisAddress
 from app.infrastructure.cache.redis_connection import Command, ConnectionLostError, RedisConnection
 from app.infrastructure.uninterrupted import ended, uninterrupted
+from app.spans import span
+
+_DATABASE = {"db.system.name": "redis"}
 
 _TLS_PATIENCE = 10
 """TLS needs several round trips and some processor time on both sides."""
@@ -141,7 +145,8 @@ class RedisClient:
             if connection is None or connection.is_lost:
                 connection = await self._open()
             _check(connection, history)
-            replies = [await future for future in connection.send(commands)]
+            with span(str(commands[0][0]), SpanKind.CLIENT, _DATABASE):  # keys are left out: they name people
+                replies = [await future for future in connection.send(commands)]
             for reply in replies:
                 self._replace_if_outdated(reply, connection)
                 _raise_if_bad(reply)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from opentelemetry.trace import Span
 
 from app.domain.entities import OutboxMessage
 from app.domain.exceptions import BrokerUnavailableError, InputError
@@ -17,6 +19,7 @@ from app.infrastructure.events.kafka_admin import create_missing_topics
 from app.infrastructure.events.kafka_driver import adopt, end_producer
 from app.infrastructure.events.kafka_url import KafkaAddress
 from app.infrastructure.uninterrupted import ended, uninterrupted
+from app.spans import is_collecting, sending, traceparent_of
 
 
 class KafkaPublisher(EventPublisher):
@@ -55,15 +58,18 @@ class KafkaPublisher(EventPublisher):
         producer = await self._started()
         await self._ensure_topics({message.topic for message in messages})
         acknowledgements: list[asyncio.Future[Any]] = []
+        traced: list[Span] = []
         try:
             for message in messages:
                 # one after the other: this is what keeps the order of a key; the batch travels as one request
                 record = {"value": message.payload, "key": message.key.encode() or None}
-                headers = binary_headers(message)
+                headers = binary_headers(_on_its_way(message, traced))
                 acknowledgements.append(await producer.send(message.topic, **record, headers=headers))
         finally:
             # also when a later message was refused: nobody else will look at these
             results = await asyncio.gather(*acknowledgements, return_exceptions=True)
+            for made in traced:
+                made.end()
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -116,6 +122,22 @@ class KafkaPublisher(EventPublisher):
         producer, self._producer = self._producer, None
         if producer is not None:
             await end_producer(producer, self._timeout / 2)
+
+
+def _on_its_way(message: OutboxMessage, traced: list[Span]) -> OutboxMessage:
+    """The message as it is sent: where its trace is recorded, whoever reads it goes on from the span of sending it."""
+    topic = message.topic
+    attributes = {
+        "messaging.system": "kafka",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": topic,
+        "messaging.message.id": str(message.message_id),
+    }
+    made = sending(f"send {topic}", message.headers.get("traceparent"), attributes) if is_collecting() else None
+    if made is None:
+        return message
+    traced.append(made)
+    return replace(message, headers={**message.headers, "traceparent": traceparent_of(made)})
 
 
 def _raise_failure(task: asyncio.Future[None]) -> None:

@@ -25,6 +25,7 @@ from uuid import uuid4
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from opentelemetry.trace import SpanKind
 
 from app.domain.exceptions import (
     ArtifactDamagedError,
@@ -38,6 +39,7 @@ from app.domain.exceptions import (
 from app.domain.interfaces import ArtifactStore
 from app.infrastructure.storage.keys import split_key
 from app.infrastructure.uninterrupted import BlockingCalls, uninterrupted
+from app.spans import span
 
 _Result = TypeVar("_Result")
 
@@ -126,22 +128,25 @@ class S3ArtifactStore(ArtifactStore):
 
     async def put(self, key: str, data: bytes) -> None:
         split_key(key)
-        await self._run(lambda _deadline: self._put(key, data))
+        await self._run("PutObject", lambda _deadline: self._put(key, data))
 
     async def get(self, key: str, max_bytes: int) -> bytes:
         split_key(key)
-        return await self._run(lambda deadline: self._get(key, max_bytes, deadline))
+        return await self._run("GetObject", lambda deadline: self._get(key, max_bytes, deadline))
 
     async def list(self, prefix: str) -> Sequence[str]:
-        return await self._run(lambda _deadline: self._list(prefix))
+        return await self._run("ListObjectsV2", lambda _deadline: self._list(prefix))
 
     async def delete(self, key: str) -> None:
         split_key(key)
-        await self._run(lambda _deadline: self._client.delete_object(**self._at(key)))
+        await self._run("DeleteObject", lambda _deadline: self._client.delete_object(**self._at(key)))
 
     async def ping(self) -> None:
         bucket, prefix = self._address.bucket, self._address.prefix
-        await self._run(lambda _deadline: self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1))
+        await self._run(
+            "ListObjectsV2",
+            lambda _deadline: self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1),
+        )
 
     async def close(self) -> None:
         await uninterrupted(self._close())
@@ -151,9 +156,13 @@ class S3ArtifactStore(ArtifactStore):
         await self._calls.close(self._address.timeout_seconds)
         self._client.close()
 
-    async def _run(self, work: Callable[[float], _Result]) -> _Result:
+    async def _run(self, operation: str, work: Callable[[float], _Result]) -> _Result:
         """Run blocking work with its deadline (monotonic); the one place where driver errors become ours."""
         deadline = time.monotonic() + self._address.timeout_seconds
+        with span(f"S3 {operation}", SpanKind.CLIENT, {"rpc.system": "aws-api", "rpc.method": operation}):
+            return await self._bounded(work, deadline)
+
+    async def _bounded(self, work: Callable[[float], _Result], deadline: float) -> _Result:
         try:
             async with asyncio.timeout(self._address.timeout_seconds):
                 return await self._calls.run(work, deadline)

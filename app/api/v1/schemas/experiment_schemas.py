@@ -215,12 +215,13 @@ class ArmResultAnswer(ResponseModel):
     name: str
     users: int
     lists: int
+    items_shown: Annotated[int, Field(description="Different items that anybody of this arm saw.")]
     metrics: dict[str, float | None]
 
     @classmethod
     def of(cls, arm: ArmResult) -> ArmResultAnswer:
         metrics = {metric.value: value for metric, value in arm.metrics.items()}
-        return cls(name=arm.name, users=arm.users, lists=arm.lists, metrics=metrics)
+        return cls(name=arm.name, users=arm.users, lists=arm.lists, items_shown=arm.items_shown, metrics=metrics)
 
 
 class ResultsAnswer(ResponseModel):

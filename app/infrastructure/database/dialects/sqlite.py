@@ -39,6 +39,7 @@ from app.infrastructure.database.dialects.liveness_locks import FileLivenessLock
 from app.infrastructure.database.dialects.low_latency_reader import LowLatencyReader
 from app.infrastructure.database.dialects.sqlite_staging import staging_inserts
 from app.infrastructure.database.json_text import dump_json
+from app.infrastructure.database.statement_spans import statement_span, trace_statements
 from app.infrastructure.database.tables import SCHEMAS, counters
 from app.infrastructure.private_files import close_to_others, make_private_file
 from app.infrastructure.uninterrupted import BlockingCalls, uninterrupted
@@ -89,7 +90,8 @@ class SqliteDialect(Dialect):
         self, query: sa.Select[Any], parameters: Mapping[str, object]
     ) -> Sequence[Sequence[Any]]:
         sql, constants = _text_of(query)
-        return await self._low_latency.rows(sql, {**constants, **parameters})
+        with statement_span(self.name, sql):
+            return await self._low_latency.rows(sql, {**constants, **parameters})
 
     def decode_moment(self, moment: int) -> datetime:
         return EPOCH + timedelta(microseconds=moment)
@@ -216,6 +218,7 @@ def _engine(url: URL, pool_size: int, timeout_seconds: float, *, busy_timeout_se
     )
     sa.event.listen(engine.sync_engine, "do_connect", _closed_to_others(url))
     sa.event.listen(engine.sync_engine, "connect", _pragmas(busy_timeout_seconds))
+    trace_statements(engine.sync_engine)
     closes_whole(engine, aiosqlite.Connection.close)
     return engine
 
