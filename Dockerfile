@@ -1,9 +1,10 @@
 # syntax=docker/dockerfile:1
-# Two images from one file:
+# Three images from one file:
 #   docker build --target serve -t encore:serve .    API and consumer: no training library inside
 #   docker build --target train -t encore:train .    worker, beat, migrations and every command
-# Both run as uid 10001 with a read-only root: writable are /tmp and /var/lib/encore only.
-#   Both names can be given another base with Python 3.11 or newer: --build-arg BASE=localhost/python:3.11
+#   docker build --target console -t encore:console .    the console for operators (`encore dashboard`)
+# All run as uid 10001 with a read-only root: writable are /tmp and /var/lib/encore only.
+#   All names can be given another base with Python 3.11 or newer: --build-arg BASE=localhost/python:3.11
 ARG BASE=docker.io/library/python:3.12.12-slim-bookworm
 
 FROM ${BASE} AS tools
@@ -22,6 +23,13 @@ FROM tools AS build-serve
 COPY requirements/serving.txt requirements/
 RUN python3 -m venv --without-pip /opt/encore \
  && /opt/tools/bin/uv pip install --compile-bytecode --python /opt/encore/bin/python --require-hashes -r requirements/serving.txt
+COPY --from=wheel /build/dist dist
+RUN /opt/tools/bin/uv pip install --compile-bytecode --python /opt/encore/bin/python --no-deps dist/*.whl
+
+FROM tools AS build-console
+COPY requirements/console.txt requirements/
+RUN python3 -m venv --without-pip /opt/encore \
+ && /opt/tools/bin/uv pip install --compile-bytecode --python /opt/encore/bin/python --require-hashes -r requirements/console.txt
 COPY --from=wheel /build/dist dist
 RUN /opt/tools/bin/uv pip install --compile-bytecode --python /opt/encore/bin/python --no-deps dist/*.whl
 
@@ -63,6 +71,13 @@ FROM base AS train
 RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 COPY --from=build-train /opt/encore /opt/encore
 USER 10001:10001
+
+FROM base AS console
+ENV ENCORE_DASHBOARD_HOST=0.0.0.0
+COPY --from=build-console /opt/encore /opt/encore
+EXPOSE 8501
+USER 10001:10001
+CMD ["dashboard"]
 
 # The last stage is what `docker build .` makes.
 FROM base AS serve

@@ -83,16 +83,20 @@ servers: dev ## Real PostgreSQL, Redis, Kafka and S3 for trying; Ctrl-C stops th
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	--python-version 3.11 --universal
 
-# All extras but `torch`, which is installed by hand where it is wanted (scripts/requirements_in_step.py leaves out the same).
+# All extras but the console's and `torch`, which is installed by hand where it is wanted (scripts/requirements_in_step.py leaves out the same).
 LOCKED := train files postgres redis kafka s3 celery otel
+
+# The console is an image of its own; tests run with it, trainers and servers without it.
+CONSOLE := dashboard
 
 # The image that serves: every adapter, no training library (scripts/requirements_in_step.py has the same list).
 SERVING := postgres redis kafka s3 celery otel
 
 lock: dev ## Compile requirements/*.txt anew (needs a package index)
 	@$(COMPILE) pyproject.toml $(LOCKED:%=--extra %) --output-file requirements/runtime.txt
-	@$(COMPILE) pyproject.toml $(LOCKED:%=--extra %) --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
+	@$(COMPILE) pyproject.toml $(LOCKED:%=--extra %) $(CONSOLE:%=--extra %) --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
 	@$(COMPILE) pyproject.toml $(SERVING:%=--extra %) --constraint requirements/runtime.txt --output-file requirements/serving.txt
+	@$(COMPILE) pyproject.toml $(CONSOLE:%=--extra %) --constraint requirements/dev.txt --output-file requirements/console.txt
 	@$(COMPILE) requirements/bootstrap.in --constraint requirements/dev.txt --output-file requirements/bootstrap.txt
 
 clients: dev ## The clients in TypeScript, NestJS and Python: build, check, test against the real service, pack

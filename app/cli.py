@@ -26,6 +26,7 @@ class CommandEntry:
 COMMANDS: Mapping[str, CommandEntry] = {
     "demo": CommandEntry("demo", "Generate a small catalog, train, serve, and print what to try."),
     "serve": CommandEntry("serve", "Serve lists over HTTP."),
+    "dashboard": CommandEntry("dashboard", "Show the console: pages for operators."),
     "consume": CommandEntry("consume", "Take in events from Kafka."),
     "worker": CommandEntry("workers", "Run trainings and scheduled work for Celery."),
     "beat": CommandEntry("workers", "Send the ticks that scheduled work hangs on."),

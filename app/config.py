@@ -36,7 +36,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ENCORE_", extra="forbid", frozen=True, hide_input_in_errors=True)
 
     environment: Literal["production", "development", "demo", "test"] = "production"
-
     # dependencies (docs/design.md §4)
     database_url: str = "sqlite+aiosqlite:///./var/encore.db"
     cache_url: str = "memory://"
@@ -85,6 +84,11 @@ class Settings(BaseSettings):
     admin_host: str = "127.0.0.1"
     admin_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     """A listener for operators: probes, /metrics, /docs and /openapi.json, without credentials; without it: none."""
+    dashboard_host: str = "127.0.0.1"
+    dashboard_port: Annotated[int, Field(ge=1, le=65_535)] = 8501
+    dashboard_api_url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "http://127.0.0.1:8080"
+    dashboard_operations_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    dashboard_api_key: SecretStr | None = None
     cursor_secret: SecretStr | None = None
     """Signs cursors; the token secret does where there is one. Set it where replicas share a key set instead."""
     compat: str = ""
@@ -191,7 +195,6 @@ class Settings(BaseSettings):
     # events in
     event_max_age_days: Annotated[int, Field(ge=1, le=36_500)] = 400
     """Older events are refused: a clock gone wrong, not news. Raise it while old histories are loaded through Kafka."""
-
     dead_letter_max_rows: Annotated[int, Field(ge=100, le=100_000_000)] = 100_000
     dead_letter_max_bytes: Annotated[int, Field(ge=1_048_576, le=1_099_511_627_776)] = 268_435_456
     dead_letter_max_days: Annotated[int, Field(ge=1, le=3_650)] = 30

@@ -28,7 +28,7 @@ def setting_name(field: str) -> str:
 
 def may_come_from_a_file(field: str) -> bool:
     """True for a setting that is or may hold a secret: `ENCORE_X_FILE` then names a file with its value."""
-    return field.endswith(("_secret", "_url"))
+    return field.endswith(("_secret", "_url", "_api_key"))
 
 
 def refuse_unknown_names(environment: Mapping[str, str], fields: Collection[str]) -> None:

@@ -30,11 +30,13 @@ from app.api.routing import bulk_paths, refuse_unreachable, without_repeats
 from app.api.security import Authenticator
 from app.api.tokens import TokenPolicy
 from app.api.v1 import (
+    dead_letter_routes,
     event_routes,
     experiment_routes,
     item_routes,
     model_routes,
     recommendation_routes,
+    report_routes,
     training_routes,
     user_routes,
 )
@@ -65,6 +67,7 @@ from app.config import Settings, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
 from app.infrastructure.tracing import Tracing
+from app.operating import make_histories, operations_of
 from app.policies import letter_bounds
 from app.tracing import connect_tracing
 
@@ -132,6 +135,8 @@ def every_router(shows_operations: bool = True, compat: Sequence[str] = ()) -> l
         item_routes,
         user_routes,
         event_routes,
+        dead_letter_routes,
+        report_routes,
     ]
     shown = [health.operations] if shows_operations else []
     return [*(module.routes for module in modules), health.probes, *shown]
@@ -240,6 +245,8 @@ def wire_app_state(
         experiments_changed=assignments.wake,
         results=make_results_reader(container),
         recorder=recorder,
+        histories=make_histories(container, serving.server),
+        operations=operations_of(container),
     )
     policy = TokenPolicy(
         settings.jwt_issuer, settings.jwt_audience, settings.jwt_leeway_seconds, settings.jwt_max_lifetime_seconds

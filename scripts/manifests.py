@@ -20,8 +20,11 @@ from app.config_names import FILE_SUFFIX, may_come_from_a_file, setting_name
 Object = Mapping[str, Any]
 
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
-PROBED = ("api", "consumer")
 PROBE_PATHS = {"startupProbe": "/health/live", "livenessProbe": "/health/live", "readinessProbe": "/health/ready"}
+CONSOLE_PATHS = dict.fromkeys(PROBE_PATHS, "/_stcore/health")
+"""Streamlit's own."""
+
+PROBED = {"api": PROBE_PATHS, "consumer": PROBE_PATHS, "dashboard": CONSOLE_PATHS}
 NOT_OURS = frozenset({"AWS_SHARED_CREDENTIALS_FILE", "AWS_DEFAULT_REGION", "OMP_NUM_THREADS"})
 SETTINGS = frozenset(
     {setting_name(field) for field in Settings.model_fields}
@@ -146,12 +149,14 @@ def _environment_problems(workload: Object, container: Object, objects: Sequence
     secret = volumes.get("secrets", {}).get("secret", {}).get("secretName", "")
     if not any(_is_named(objects, kind, secret) for kind in ("Secret", "ExternalSecret")):
         yield "mounts a Secret that nothing makes"
+    items = volumes.get("secrets", {}).get("secret", {}).get("items", ())
+    if container["name"] == "dashboard" and [item["key"] for item in items] != ["dashboard-api-key"]:
+        yield "gets more of the Secret than its own key"
 
 
 def _probe_problems(workload: Object, container: Object) -> Iterator[str]:
     ports = _ports(workload)
-    wanted = PROBE_PATHS if container["name"] in PROBED else {}
-    for probe, path in wanted.items():
+    for probe, path in PROBED.get(container["name"], {}).items():
         asked = container.get(probe, {}).get("httpGet")
         if asked is None:
             yield f"has no {probe}"

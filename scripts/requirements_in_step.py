@@ -20,9 +20,12 @@ ROOT = Path(__file__).resolve().parent.parent
 DIRECT = "encore-recs (pyproject.toml"
 """How the compiler notes that a pin is there because pyproject.toml asks for it."""
 
-FILES = ("runtime.txt", "dev.txt", "serving.txt")
+FILES = ("runtime.txt", "dev.txt", "serving.txt", "console.txt")
 SERVING = ("postgres", "redis", "kafka", "s3", "celery", "otel")
 """The extras of the image that serves: every adapter, no training library (the Makefile has the same list)."""
+
+CONSOLE = ("dashboard",)
+"""The extra of the console's image; tests run with it, servers and trainers without it (the Makefile has the same)."""
 
 APART = ("torch",)
 """Extras that no file pins: torch's wheels for Linux bring gigabytes of CUDA (the Makefile locks all others)."""
@@ -85,10 +88,12 @@ def examine(project: Mapping[str, object], files: Mapping[str, str]) -> Sequence
     assert isinstance(metadata, dict)
     assert isinstance(groups, dict)
     extras = metadata["optional-dependencies"]
-    locked = (line for name, lines in extras.items() if name not in APART for line in lines)
+    locked = (line for name, lines in extras.items() if name not in APART + CONSOLE for line in lines)
     runtime = [*metadata["dependencies"], *locked]
     serving = [*metadata["dependencies"], *(line for name in SERVING if name in extras for line in extras[name])]
-    asked = {"runtime.txt": runtime, "dev.txt": [*runtime, *groups["dev"]], "serving.txt": serving}
+    console = [*metadata["dependencies"], *(line for name in CONSOLE for line in extras.get(name, ()))]
+    tested = dict.fromkeys([*runtime, *console, *groups["dev"]])
+    asked = {"runtime.txt": runtime, "dev.txt": list(tested), "serving.txt": serving, "console.txt": console}
     pins = {name: read_pins(files[name]) for name in asked}
     found = [
         p for name, lines in asked.items() for p in problems(lines, pins[name], files[name], f"requirements/{name}")
@@ -102,6 +107,7 @@ def examine(project: Mapping[str, object], files: Mapping[str, str]) -> Sequence
     ]
     found += disagreements("runtime.txt", pins["runtime.txt"], "dev.txt", pins["dev.txt"])
     found += disagreements("serving.txt", pins["serving.txt"], "runtime.txt", pins["runtime.txt"])
+    found += disagreements("console.txt", pins["console.txt"], "dev.txt", pins["dev.txt"])
     return found
 
 

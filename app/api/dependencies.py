@@ -19,15 +19,20 @@ from app.application.catalog_service import CatalogService
 from app.application.experimentation.experiment_results import ResultsReader
 from app.application.experimentation.experiment_service import ExperimentService
 from app.application.experimentation.request_recorder import RequestRecorder
+from app.application.ingestion.dead_letter_replay import DeadLetterReplay
 from app.application.ingestion.http_ingestion import EventIngestion
 from app.application.recommending.recommendation_service import RecommendationService
+from app.application.recommending.user_histories import UserHistories
 from app.application.serving.canaries import Canaries
 from app.application.serving.model_server import ModelServer
 from app.application.training.model_registry import ModelRegistry
 from app.application.training.model_training import TrainingRequest
+from app.domain.audit import AuditStore
 from app.domain.entities import TrainingJob
 from app.domain.exceptions import AuthenticationError
 from app.domain.list_query import Page
+from app.domain.queue_stores import DeadLetterStore
+from app.domain.reports import ReportStore
 from app.domain.training_stores import TrainingStore
 
 
@@ -63,6 +68,16 @@ class Batches:
 
 
 @dataclass(frozen=True, slots=True)
+class Operations:
+    """What operators look at and put right."""
+
+    dead_letters: DeadLetterStore
+    replay: DeadLetterReplay
+    audit: AuditStore
+    reports: ReportStore
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """Everything routes call."""
 
@@ -87,6 +102,8 @@ class Services:
     experiments_changed: Callable[[], None]
     results: ResultsReader
     recorder: RequestRecorder
+    histories: UserHistories
+    operations: Operations
 
     def record(self, call: RequestContext, surface: str, page: Page, started: float) -> None:
         """Log a list that is nobody's own; `started`: of `time.perf_counter`."""

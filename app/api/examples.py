@@ -176,6 +176,7 @@ REQUESTS: Mapping[str, Any] = {
     "putItems": {"items": [{"item_id": "v7", "title": "Alien", "genres": ["horror"], "year": 1979}]},
     "putUser": {"attributes": {"country": "NL", "age": 34}},
     "putUsers": {"users": [{"user_id": "u1", "attributes": {"country": "NL"}}]},
+    "replayDeadLetters": {"ids": [17]},
     "startTraining": {"model_type": "hybrid"},
     "rollbackModel": {"model_type": "hybrid"},
     "startCanary": {"steps": [0.05, 0.25, 1.0], "hours": 24},
@@ -214,6 +215,39 @@ ANSWERS: Mapping[str, Any] = {
     "getUser": {"user_id": "u1", **_USER},
     "putUser": {"user_id": "u1", **_USER},
     "putUsers": _BULK,
+    "getUserHistory": {
+        "user_id": "u1",
+        "history": [{"item_id": "v2", "title": "Moon", "weight": 1.0, "at": "2026-11-20T19:04:00Z"}],
+    },
+    "listDeadLetters": {
+        "waiting": 1,
+        "dead_letters": [
+            {
+                "id": 17,
+                "received_at": "2026-11-21T08:30:00Z",
+                "source": "kafka",
+                "topic": "profile-service.video-rated",
+                "partition": 2,
+                "offset": 40112,
+                "reason": "decode",
+                "replayed_at": None,
+                "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                "payload": "{",
+            }
+        ],
+    },
+    "replayDeadLetters": {"replayed": [17], "refused": {}, "stale_lists": 0},
+    "listReports": {
+        "reports": [
+            {
+                "slot": "2026-11-21T00:15:00Z",
+                "made_at": "2026-11-21T00:15:02Z",
+                "model_id": None,
+                "figures": {"active_users": 812, "watch_through": 0.71},
+            }
+        ]
+    },
+    "getCredential": {"subject": "console", "is_service": True, "scopes": ["recs:admin", "recs:read"]},
     "startTraining": {**_TRAINING, "status": "queued", "stage": "queued", "progress": 0.0, "started_at": None},
     "listTrainings": {"trainings": [_TRAINING], "pagination": {**_LAST_PAGE, "limit": 20}},
     "getTraining": _TRAINING,

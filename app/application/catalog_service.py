@@ -71,9 +71,9 @@ class CatalogService:
         if not await self.remove_items((item_id,)):
             raise NotFoundError("item")
 
-    async def list_items(self, after: str | None, limit: int) -> Sequence[Item]:
-        """In item_id order, strictly after `after`."""
-        return await self._catalog.list_items(after, limit)
+    async def list_items(self, after: str | None, limit: int, words: str = "") -> Sequence[Item]:
+        """In item_id order, strictly after `after`; with `words`, those that have them in their title or id."""
+        return await self._catalog.list_items(after, limit, words)
 
     async def put_users(self, users: Sequence[User]) -> int:
         """Write profiles whole; returns how many were newer. Raises InputError, for a reserved id too.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -42,6 +42,10 @@ class ReportStore(Protocol):
     @abstractmethod
     async def latest(self, name: str) -> Report | None:
         """The figures of the newest slot that has any, or None."""
+
+    @abstractmethod
+    async def newest(self, name: str, limit: int) -> Sequence[Report]:
+        """The figures of up to `limit` slots that have any, newest first."""
 
     @abstractmethod
     async def prune(self, name: str, before: datetime) -> int:

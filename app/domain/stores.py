@@ -141,8 +141,9 @@ class CatalogStore(Protocol):
         """Write `new` as `upsert_items` does if what is there is `seen` (None: nothing); else False, nothing done."""
 
     @abstractmethod
-    async def list_items(self, after: str | None, limit: int) -> Sequence[Item]:
-        """Up to `limit` items in item_id order, strictly after `after`."""
+    async def list_items(self, after: str | None, limit: int, words: str = "") -> Sequence[Item]:
+        """Up to `limit` items in item_id order, strictly after `after`; with `words`, those in whose title or id
+        they stand, whatever the case of letters (beyond ASCII as the database has it)."""
 
     @abstractmethod
     async def items_since(self, revision: int, limit: int) -> tuple[Sequence[Item], Collection[str], int]:

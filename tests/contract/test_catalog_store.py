@@ -104,6 +104,19 @@ async def test_items_are_listed_by_id_bytewise_in_pages(database: Database) -> N
     assert [item.item_id for item in [*first, *second]] == ["B", "a-1", "a1", "b", "é"]
 
 
+async def test_items_are_found_by_words_of_title_or_id_in_pages(database: Database) -> None:
+    titles = {"v1": "Alien", "v2": "ALIENS", "v3": "100% Wolf", "v4": None, "alien-5": None}
+    await database.catalog.upsert_items([Item(item_id, NOON, title) for item_id, title in titles.items()])
+
+    async def found(words: str, after: str | None = None) -> list[str]:
+        return [item.item_id for item in await database.catalog.list_items(after, 10, words)]
+
+    assert await found("lien") == ["alien-5", "v1", "v2"]
+    assert await found("lien", "v1") == ["v2"]
+    assert await found("0%") == ["v3"]
+    assert await found("a_i") == []
+
+
 async def test_changes_are_followed_by_revision_in_any_page_size(database: Database) -> None:
     await database.catalog.upsert_items([Item(f"v{n}", NOON, "old") for n in range(5)])
     await database.catalog.upsert_items([Item("v1", LATER, "new")])

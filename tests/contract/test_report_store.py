@@ -53,6 +53,16 @@ async def test_figures_are_stored_once_and_found_again(database: Database, other
     assert await other.reports.latest("kpis") == report
 
 
+async def test_the_newest_come_first_and_only_those_of_the_name_that_are_made(database: Database) -> None:
+    for days in range(3):
+        await made(database, SLOT + timedelta(days=days), day=days)
+    assert await database.reports.claim("kpis", SLOT + timedelta(days=3), NOW)
+
+    assert [report.figures["day"] for report in await database.reports.newest("kpis", 2)] == [2, 1]
+    assert len(await database.reports.newest("kpis", 10)) == 3
+    assert await database.reports.newest("evaluation", 10) == []
+
+
 async def test_a_claim_is_not_taken_from_a_process_that_lives(database: Database, other: Database) -> None:
     assert await other.reports.is_due("kpis", SLOT, NOW)
     assert await database.reports.claim("kpis", SLOT, NOW)

@@ -39,8 +39,8 @@ def compose() -> Mapping[str, Any]:
 
 
 def is_ours(service: Mapping[str, Any]) -> bool:
-    """True for a service that runs Encore's image."""
-    return str(service["image"]).startswith("encore:")
+    """True for a service that runs Encore's image and is started without being asked for by a profile."""
+    return str(service["image"]).startswith("encore:") and not service.get("profiles")
 
 
 class Stack:

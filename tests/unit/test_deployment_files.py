@@ -40,6 +40,7 @@ def test_both_images_run_as_a_user_without_rights() -> None:
 
     assert "USER 10001:10001" in final["serve"]
     assert "USER 10001:10001" in final["train"]
+    assert "USER 10001:10001" in final["console"]
     assert "runtime.txt" not in final["serve"] + final["build-serve"]
 
 
@@ -48,6 +49,12 @@ def test_the_image_that_serves_has_no_training_library() -> None:
 
     assert {"fastapi", "asyncpg", "hiredis", "aiokafka", "boto3"} <= pinned
     assert pinned.isdisjoint({"implicit", "irspack", "rectools-lightfm", "scikit-learn", "torch", "optuna", "pyarrow"})
+
+
+def test_the_console_knows_the_api_and_no_server_behind_it() -> None:
+    known = set(OURS["dashboard"]["environment"])
+
+    assert known == {f"ENCORE_DASHBOARD_{name}" for name in ("API_URL", "OPERATIONS_URL", "API_KEY")}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -87,8 +94,16 @@ def test_no_secret_is_written_down() -> None:
                 assert ":?" in value, name
 
 
+def test_every_file_that_is_mounted_exists() -> None:
+    mounted = [str(volume) for service in SERVICES.values() for volume in service.get("volumes", ())]
+    ours = [volume.partition(":")[0] for volume in mounted if volume.startswith("./")]
+
+    assert len(ours) == 5
+    assert all((ROOT / path).exists() for path in ours)
+
+
 def test_ports_are_open_to_this_machine_only() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
 
-    assert len(ports) == 2
+    assert len(ports) == 4
     assert all(port.startswith("127.0.0.1:") for port in ports)

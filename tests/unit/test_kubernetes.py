@@ -64,7 +64,7 @@ def test_production_has_every_process_of_the_service() -> None:
         if item["kind"] in ("Deployment", "StatefulSet", "Job")
     }
 
-    assert commands == {"serve", "consume", "worker", "beat", "migrate"}
+    assert commands == {"serve", "consume", "worker", "beat", "migrate", "dashboard"}
     assert objects["Deployment/encore-api"]["spec"]["replicas"] >= 3
     assert objects["Deployment/encore-beat"]["spec"]["strategy"] == {"type": "Recreate"}
 
@@ -138,6 +138,10 @@ MISTAKES: Mapping[str, tuple[str, Callable[[Objects], object]]] = {
     "a token of the Kubernetes API": (
         "mounts a token",
         lambda o: pod(o, API)["spec"].update(automountServiceAccountToken=True),
+    ),
+    "a console that is given more secrets than its own": (
+        "gets more of the Secret than its own key",
+        lambda o: pod(o, "Deployment/encore-dashboard")["spec"]["volumes"][0]["secret"].pop("items"),
     ),
     "no limit of memory": ("no limit of memory", lambda o: container(o, API)["resources"].pop("limits")),
     "a budget that lets no node be drained": (

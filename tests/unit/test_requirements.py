@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from scripts.requirements_in_step import APART, DIRECT, ROOT, SERVING, examine
+from scripts.requirements_in_step import APART, CONSOLE, DIRECT, ROOT, SERVING, examine
 
 HASH = "    --hash=sha256:" + "0" * 64
 
@@ -23,6 +23,7 @@ GOOD = {
     "runtime.txt": compiled("alpha==1.2", "beta-gamma==3.0 ; python_full_version < '3.12'"),
     "dev.txt": compiled("alpha==1.2", "beta-gamma==3.0", "delta==0.1"),
     "serving.txt": compiled("alpha==1.2"),
+    "console.txt": compiled("alpha==1.2"),
 }
 PROJECT: dict[str, object] = {
     "project": {
@@ -45,6 +46,7 @@ def test_files_in_step_have_no_problem() -> None:
         ("runtime.txt", HASH, "", "alpha has no hash"),
         ("dev.txt", "alpha==1.2", "alpha==1.3", "alpha differs from the 1.2"),
         ("serving.txt", "alpha==1.2", "alpha==1.1", "alpha differs from the 1.1"),
+        ("console.txt", "alpha==1.2", "alpha==1.1", "alpha differs from the 1.1"),
         (
             "serving.txt",
             "alpha==1.2",
@@ -64,8 +66,9 @@ def test_the_makefile_locks_the_same_extras_as_the_check_expects() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     lists = {name: extras.split() for name, extras in re.findall(r"^([A-Z]+) := ([a-z0-9 ]+)$", makefile, re.MULTILINE)}
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert sorted([*lists["LOCKED"], *APART]) == sorted(extras)
+    assert sorted([*lists["LOCKED"], *lists["CONSOLE"], *APART]) == sorted(extras)
     assert lists["SERVING"] == list(SERVING)
+    assert lists["CONSOLE"] == list(CONSOLE)
 
 
 @pytest.mark.parametrize(

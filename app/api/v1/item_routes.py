@@ -20,7 +20,7 @@ from app.api.v1.schemas.catalog_schemas import (
     ItemBody,
     ItemPatch,
     ItemsAnswer,
-    PageParams,
+    ItemsParams,
 )
 from app.api.v1.schemas.common import CursorPage, ItemIdPath
 from app.api.v1.schemas.list_schemas import ListAnswer, PopularParams, SimilarParams
@@ -53,11 +53,11 @@ async def list_popular_items(
 
 @routes.get("", operation_id="listItems", response_model=ItemsAnswer, responses=problem_responses(*CLOSED_PROBLEMS))
 @with_policy(READ)
-async def list_items(params: Annotated[PageParams, Query()], uses: ServicesDep, caller: PrincipalDep) -> ItemsAnswer:
-    """The catalog by item id, a page at a time."""
-    binding = key_text("items", caller.limit_key)
+async def list_items(params: Annotated[ItemsParams, Query()], uses: ServicesDep, caller: PrincipalDep) -> ItemsAnswer:
+    """The catalog by item id, a page at a time; with `search`, what has these words in its title or id."""
+    binding = key_text("items", caller.limit_key, params.search)
     after = None if params.cursor is None else uses.cursors.open(binding, params.cursor)
-    items = await uses.catalog.list_items(after, params.limit + 1)
+    items = await uses.catalog.list_items(after, params.limit + 1, params.search)
     page, has_more = items[: params.limit], len(items) > params.limit
     cursor = uses.cursors.seal(binding, page[-1].item_id) if has_more else None
     pagination = CursorPage(limit=params.limit, has_more=has_more, next_cursor=cursor)

@@ -7,14 +7,16 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 
-from app.api.dependencies import ContextDep, ServicesDep
+from app.api.dependencies import ContextDep, PrincipalDep, ServicesDep
 from app.api.list_responses import public_response, to_response
 from app.api.security import require_scopes, with_policy
 from app.api.v1.route_docs import BODY_PROBLEMS, CLOSED_PROBLEMS, problem_responses, router
 from app.api.v1.schemas.common import UserIdPath
-from app.api.v1.schemas.list_schemas import ListAnswer, ListParams, SessionBody, SessionItem
+from app.api.v1.schemas.list_schemas import ListAnswer, ListParams
 from app.api.v1.schemas.rule_schemas import RuledBody
-from app.domain.list_query import Filters, ListQuery, SessionEvent, SessionQuery
+from app.api.v1.schemas.session_schemas import SessionBody, SessionItem
+from app.domain.exceptions import PermissionDeniedError
+from app.domain.list_query import ListQuery, SessionEvent, SessionQuery
 
 routes = router("/api/v1/recs", "lists")
 
@@ -29,15 +31,23 @@ LIST_POLICY = require_scopes("recs:read", owner="user_id")
     responses=problem_responses(*CLOSED_PROBLEMS, *BODY_PROBLEMS),
 )
 @with_policy(require_scopes("recs:read"))
-async def recommend_for_session(body: SessionBody, uses: ServicesDep, call: ContextDep, request: Request) -> Response:
-    """A list for somebody without an id: the history travels in the request, newest first; nothing of it is kept."""
+async def recommend_for_session(
+    body: SessionBody, uses: ServicesDep, call: ContextDep, caller: PrincipalDep, request: Request
+) -> Response:
+    """A list for somebody without an id: the history travels in the request, newest first; nothing of it is kept.
+
+    Rules of the caller's own are for services and admins alone.
+    """
+    if body.rules and not caller.acts_for_anyone:
+        raise PermissionDeniedError
     history = tuple(
         SessionEvent(entry.item_id, entry.weight) if isinstance(entry, SessionItem) else SessionEvent(entry)
         for entry in body.history
     )
-    filters = Filters(body.exclude_seen, frozenset(body.exclude), frozenset(body.genres), body.year_min, body.year_max)
     started = time.perf_counter()
-    page = await uses.recommendation.session(SessionQuery(history, body.type, body.limit, filters, body.explain))
+    page = await uses.recommendation.session(
+        SessionQuery(history, body.type, body.limit, body.filters, body.explain, body.shape)
+    )
     uses.record(call, "session", page, started)
     return to_response(public_response(page, None, call, ()))
 

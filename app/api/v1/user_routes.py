@@ -9,7 +9,17 @@ from fastapi import Query, Response
 from app.api.dependencies import ContextDep, PrincipalDep, ServicesDep
 from app.api.security import require_scopes, with_policy
 from app.api.v1.route_docs import BODY_PROBLEMS, CLOSED_PROBLEMS, problem_responses, router
-from app.api.v1.schemas.catalog_schemas import BulkAnswer, BulkUsers, PageParams, UserAnswer, UserBody, UsersAnswer
+from app.api.v1.schemas.catalog_schemas import (
+    BulkAnswer,
+    BulkUsers,
+    HistoryAnswer,
+    HistoryEntryAnswer,
+    HistoryParams,
+    PageParams,
+    UserAnswer,
+    UserBody,
+    UsersAnswer,
+)
 from app.api.v1.schemas.common import CursorPage, UserIdPath
 from app.domain.keys import key_text
 
@@ -52,6 +62,21 @@ async def put_users(body: BulkUsers, uses: ServicesDep, call: ContextDep) -> Bul
 async def get_user(user_id: UserIdPath, uses: ServicesDep) -> UserAnswer:
     """One profile."""
     return UserAnswer.of(await uses.catalog.get_user(user_id))
+
+
+@routes.get(
+    "/{user_id}/history",
+    operation_id="getUserHistory",
+    response_model=HistoryAnswer,
+    responses=problem_responses(*CLOSED_PROBLEMS),
+)
+@with_policy(require_scopes("recs:read", owner="user_id"))
+async def get_user_history(
+    user_id: UserIdPath, params: Annotated[HistoryParams, Query()], uses: ServicesDep
+) -> HistoryAnswer:
+    """What the user's list is ranked from, newest first; nothing of somebody nobody knows."""
+    found = await uses.histories.read(user_id, params.limit)
+    return HistoryAnswer(user_id=user_id, history=[HistoryEntryAnswer.of(entry) for entry in found])
 
 
 @routes.put(

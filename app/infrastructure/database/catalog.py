@@ -94,10 +94,13 @@ class SqlCatalogStore(CatalogStore):
             await self._write_items(connection, [rows.item_row(new)])
             return True
 
-    async def list_items(self, after: str | None, limit: int) -> Sequence[Item]:
+    async def list_items(self, after: str | None, limit: int, words: str = "") -> Sequence[Item]:
         query = sa.select(*rows.ITEM_COLUMNS).where(_IS_LISTED).order_by(items_table.c.item_id).limit(limit)
         if after is not None:
             query = query.where(items_table.c.item_id > after)
+        if words:
+            columns = (items_table.c.title, items_table.c.item_id)
+            query = query.where(sa.or_(*(column.icontains(words, autoescape=True) for column in columns)))
         async with self._connections.read() as connection:
             return [rows.item_of(row) for row in (await connection.execute(query)).mappings()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 
@@ -65,6 +66,11 @@ class SqlReportStore(ReportStore):
         async with self._connections.read() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else Report(**row)
+
+    async def newest(self, name: str, limit: int) -> Sequence[Report]:
+        query = sa.select(*_COLUMNS).where(_made(name)).order_by(reports.c.slot.desc()).limit(limit)
+        async with self._connections.read() as connection:
+            return [Report(**row) for row in (await connection.execute(query)).mappings()]
 
     async def prune(self, name: str, before: datetime) -> int:
         newest = sa.select(sa.func.max(reports.c.slot)).where(_made(name)).scalar_subquery()

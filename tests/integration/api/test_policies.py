@@ -74,6 +74,11 @@ EXPECTED: Mapping[tuple[str, str], tuple[set[str], bool]] = {
     ("PUT", "/api/v1/users/{user_id}"): ({"catalog:write"}, False),
     ("DELETE", "/api/v1/users/{user_id}"): ({"catalog:write"}, False),
     ("POST", "/api/v1/events"): ({"events:write"}, False),
+    ("GET", "/api/v1/users/{user_id}/history"): ({"recs:read"}, False),
+    ("GET", "/api/v1/dead-letters"): ({"recs:admin"}, False),
+    ("POST", "/api/v1/dead-letters/replay"): ({"recs:admin"}, False),
+    ("GET", "/api/v1/reports/{name}"): ({"recs:admin", "recs:train"}, False),
+    ("GET", "/api/v1/credential"): (set(SCOPES), False),
     # where ENCORE_COMPAT names the older systems
     ("GET", "/recommendations/{user_id}"): ({"recs:read"}, False),
     ("POST", "/admin/reload-model"): ({"recs:admin"}, False),
@@ -103,6 +108,7 @@ BODIES: Mapping[tuple[str, str], Any] = {
     ("POST", "/api/v1/items/bulk"): {"items": [{"item_id": "i1"}]},
     ("PUT", "/api/v1/users/{user_id}"): {},
     ("POST", "/api/v1/users/bulk"): {"users": [{"user_id": "u9"}]},
+    ("POST", "/api/v1/dead-letters/replay"): {"ids": [1]},
     ("POST", "/recommend"): {"user_id": "u1"},
     ("POST", "/similar"): {"movie_id": "crime-19"},
     ("POST", "/events/inventory"): {"book_id": "crime-19", "in_stock": True},
@@ -133,7 +139,7 @@ def ask(running: RunningService, operation: tuple[str, str], user_id: str, heade
         sold = {"order_id": "o1", "user_id": user_id, "items": [{"book_id": "crime-05"}]}
         body = {**sold, "timestamp": utc_now().isoformat()}
     address = path.format(
-        user_id=user_id, item_id="crime-19", training_id="none", model_id="none", experiment_id="none"
+        user_id=user_id, item_id="crime-19", name="kpis", training_id="none", model_id="none", experiment_id="none"
     )
     return running.client.request(method, address, headers=headers, json=body)
 
@@ -202,7 +208,7 @@ def test_people_reach_their_own_user_id_and_services_and_admins_any(service: tup
         for operation, (_scopes, for_anyone) in EXPECTED.items()
         if not for_anyone and ("{user_id}" in operation[1] or operation[1] == "/api/v1/events")
     ]
-    assert len(owned) == 7
+    assert len(owned) == 8
     for operation in owned:
         assert is_problem(ask(running, operation, "crime-fan-1", mine), 403, "forbidden"), operation
         assert is_problem(ask(running, operation, "u1", {"Authorization": f"Bearer {small_key}"}), 403), operation

@@ -20,6 +20,7 @@ from app.api.v1.schemas.common import (
     RequestModel,
     ResponseModel,
 )
+from app.application.recommending.user_histories import HistoryEntry
 from app.domain.entities import Item, User
 
 MAX_BULK = 1_000
@@ -159,6 +160,14 @@ class PageParams(RequestModel):
     cursor: Cursor | None = None
 
 
+class ItemsParams(PageParams):
+    """A page of the catalog, or of what has these words in its title or id."""
+
+    search: Annotated[
+        str, Field(max_length=100, pattern=TEXT_PATTERN, description="Words of a title or id; a cursor belongs to one.")
+    ] = ""
+
+
 class ItemAnswer(ResponseModel):
     """A catalog entry."""
 
@@ -213,3 +222,29 @@ class BulkAnswer(ResponseModel):
     received: int
     written: int
     request_id: str
+
+
+class HistoryParams(RequestModel):
+    """How much of a history."""
+
+    limit: Annotated[QueryInt, Field(ge=1, le=200)] = 50
+
+
+class HistoryEntryAnswer(ResponseModel):
+    """One item of it. `weight`: as ranking uses it, negative for dislikes; 0: seen, and nothing more."""
+
+    item_id: str
+    title: str | None
+    weight: float
+    at: datetime
+
+    @classmethod
+    def of(cls, entry: HistoryEntry) -> HistoryEntryAnswer:
+        return cls(item_id=entry.item_id, title=entry.title, weight=entry.weight, at=entry.at)
+
+
+class HistoryAnswer(ResponseModel):
+    """What a list is ranked from."""
+
+    user_id: str
+    history: list[HistoryEntryAnswer]

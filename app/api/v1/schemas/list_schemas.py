@@ -12,10 +12,8 @@ from pydantic_core import PydanticCustomError
 
 from app.api.v1.schemas.common import (
     Cursor,
-    Flag,
     Id,
     Label,
-    Number,
     QueryBool,
     QueryInt,
     QueryShare,
@@ -149,27 +147,6 @@ class PopularParams(RequestModel):
             return None
         number = int(self.window[:-1])
         return timedelta(hours=number) if self.window[-1] == "h" else timedelta(days=number)
-
-
-class SessionItem(RequestModel):
-    """One thing an anonymous visitor did."""
-
-    item_id: Id
-    weight: Annotated[Number, Field(ge=-10, le=10)] = 1.0
-
-
-class SessionBody(RequestModel):
-    """A list for somebody without an id: the history travels in the request, newest first."""
-
-    history: Annotated[list[Id | SessionItem], Field(max_length=200, examples=[["v2", "v5"]])]
-    type: ListType = "hybrid"
-    limit: Annotated[int, Field(strict=True, ge=1, le=100)] = 10
-    exclude_seen: Flag = True
-    exclude: Annotated[list[Id], Field(max_length=100, default_factory=list)]
-    genres: Annotated[list[Label], Field(max_length=20, default_factory=list)]
-    year_min: Annotated[int, Field(strict=True, ge=0, le=3_000)] | None = None
-    year_max: Annotated[int, Field(strict=True, ge=0, le=3_000)] | None = None
-    explain: Flag = False
 
 
 class Reason(ResponseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -103,5 +104,10 @@ class RuledBody(RequestModel):
     @property
     def shape(self) -> RerankOptions:
         """Rules and diversity. Raises InputError for rules that are impossible."""
-        written = [rule.model_dump(mode="json", exclude_none=True) for rule in self.rules]
-        return RerankOptions(None if self.diversity is None else round(self.diversity, 3), read_rules(written))
+        return shape_of(self.rules, self.diversity)
+
+
+def shape_of(rules: Sequence[AnyRuleBody], diversity: float | None) -> RerankOptions:
+    """What a request asks of reranking. Raises InputError for rules that are impossible."""
+    written = [rule.model_dump(mode="json", exclude_none=True) for rule in rules]
+    return RerankOptions(None if diversity is None else round(diversity, 3), read_rules(written))
