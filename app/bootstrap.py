@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from importlib.metadata import version
 
 from app.application.catalog_service import CatalogService
-from app.application.experimentation.experiment_results import ResultsReader
+from app.application.experimentation.experiment_service import ExperimentService, PinnedLimits
 from app.application.experimentation.model_evidence import EvidenceReader
 from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.http_ingestion import EventIngestion
@@ -20,7 +20,6 @@ from app.application.recommending.list_policy import ListPolicy
 from app.application.recommending.recommendation_service import RecommendationService
 from app.application.recommending.refresh_events import RefreshListener, no_op_listener
 from app.application.reporting.model_quality import ModelEvaluator
-from app.application.reporting.replay_evaluation import ReplayEvaluator
 from app.application.reporting.reporter import EVALUATION, KPIS, Reporter
 from app.application.scheduler import LONG_AGO, Scheduler, Timetable
 from app.application.serving.canaries import Canaries
@@ -215,7 +214,13 @@ def make_reporter(container: Container) -> Reporter:
     """What works reports out."""
     settings = container.settings
     return Reporter(
-        container.database, make_judge(container), container.clock, settings.train_model_type, settings.kpi_days
+        container.database,
+        make_judge(container),
+        container.clock,
+        settings.train_model_type,
+        settings.kpi_days,
+        pseudonym_secret(settings),
+        timedelta(hours=settings.attribution_hours),
     )
 
 
@@ -251,6 +256,12 @@ def make_registry(container: Container) -> ModelRegistry:
     return ModelRegistry(container.database, container.artifacts, container.recommenders, container.clock)
 
 
+def make_experiments(container: Container) -> ExperimentService:
+    """The use cases of experiments."""
+    limits = PinnedLimits(make_registry(container).weigh, container.settings.pinned_model_bytes)
+    return ExperimentService(container.database.experiments, container.clock, limits)
+
+
 def make_canaries(container: Container, actor: str) -> Canaries:
     """Candidates on their way, moved by `actor`."""
     settings, database = container.settings, container.database
@@ -264,26 +275,6 @@ def make_recorder(container: Container) -> RequestRecorder:
     """The writer of the request log."""
     settings = container.settings
     return RequestRecorder(container.database.request_log, pseudonym_secret(settings), settings.request_log_share)
-
-
-def make_results_reader(container: Container) -> ResultsReader:
-    """The analysis of experiments."""
-    settings, database = container.settings, container.database
-    return ResultsReader(
-        database.request_log,
-        database.interactions,
-        pseudonym_secret(settings),
-        container.clock,
-        timedelta(hours=settings.attribution_hours),
-    )
-
-
-def make_replay_evaluator(container: Container) -> ReplayEvaluator:
-    """What judges a model by the request log."""
-    settings, database = container.settings, container.database
-    attribution = timedelta(hours=settings.attribution_hours)
-    secret, signals = pseudonym_secret(settings), signal_policy(settings)
-    return ReplayEvaluator(database.request_log, database.interactions, secret, attribution, signals)
 
 
 async def open_candidate(container: Container, model_id: str) -> ServingState:

@@ -136,6 +136,8 @@ class Settings(BaseSettings):
     """Share of users whose lists are logged, each of them whole."""
     request_log_days: Annotated[int, Field(ge=1, le=3_650)] = 90
     attribution_hours: Annotated[float, Field(gt=0, le=8_760)] = 24
+    pinned_model_bytes: Annotated[int, Field(ge=1_048_576)] = 1_073_741_824
+    """Of all artifacts that arms of running experiments pin; every server holds them."""
     pseudonym_secret: SecretStr | None = None
 
     # signals: the weight of each kind of interaction, before decay

@@ -43,7 +43,6 @@ from app.api.v1 import (
 from app.application.erasing.erasures import Erasures
 from app.application.erasing.follower import ErasureFollower
 from app.application.experimentation.assignments import Assignments
-from app.application.experimentation.experiment_service import ExperimentService
 from app.application.experimentation.request_recorder import RequestRecorder
 from app.application.ingestion.dead_letter_retention import watch_dead_letters
 from app.application.outgoing.outbox_relay import BackgroundEvents, OutboxRelay
@@ -59,14 +58,15 @@ from app.application.training.requeueing import requeue_pending
 from app.bootstrap import (
     Container,
     make_canaries,
+    make_experiments,
     make_recorder,
     make_registry,
-    make_results_reader,
     make_scheduler,
     make_serving,
     open_container,
 )
 from app.bootstrap_erasing import erasure_stores, make_erasures
+from app.bootstrap_evidence import make_results_reader
 from app.config import Settings, pseudonym_secret, require_credentials
 from app.domain.entities import RESERVED_ITEM_IDS, RESERVED_USER_IDS
 from app.domain.exceptions import UnavailableError
@@ -271,7 +271,7 @@ def wire_app_state(
         cursors=cursors,
         clock=container.clock,
         readiness=readiness,
-        experiments=ExperimentService(database.experiments, container.clock),
+        experiments=make_experiments(container),
         experiments_changed=assignments.wake,
         results=make_results_reader(container),
         recorder=recorder,

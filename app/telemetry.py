@@ -107,6 +107,9 @@ MODEL_CURRENT_QUALITY = _gauge(
 )
 MODEL_EVALUATED = _gauge("model_evaluated_timestamp_seconds", "When that was measured.", "model_type")
 KPI = _gauge("kpi", "One figure of the newest KPI report.", "figure")
+MODEL_KPI = _gauge(
+    "model_kpi", "One figure of a version's lists on its newest day of that report.", "model_id", "version", "figure"
+)
 KPI_MADE = _gauge("kpi_timestamp_seconds", "When that report was made.")
 MODEL_SWAPS = _counter("model_swaps_total", "Attempts to swap the served model.", "model_type", "outcome")
 MODEL_SWAP_SECONDS = _histogram("model_swap_seconds", "Fetch, verify, warm and swap.", "model_type", buckets=_LONG)

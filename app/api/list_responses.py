@@ -184,19 +184,25 @@ class UserLists:
 def _query(user_id: str, params: ListParams, assignment: Assignment | None) -> ListQuery:
     """What is asked, changed by the arm where the caller has left it open."""
     wanted: str = params.type
-    shape = params.shape
+    shape, model_id = params.shape, None
     if assignment is not None:
-        if assignment.arm.list_type is not None and "type" not in params.model_fields_set:
-            wanted = assignment.arm.list_type
-        if assignment.arm.diversity is not None and params.diversity is None:
-            shape = RerankOptions(assignment.arm.diversity)
-    return ListQuery(user_id, wanted, params.limit, params.offset, params.filters, params.explain, shape)
+        arm = assignment.arm
+        model_id = arm.model_id
+        if arm.list_type is not None and "type" not in params.model_fields_set:
+            wanted = arm.list_type
+        diversity = arm.diversity if params.diversity is None else params.shape.diversity
+        if arm.rules or diversity != shape.diversity:
+            shape = RerankOptions(diversity, arm.rules)
+    return ListQuery(user_id, wanted, params.limit, params.offset, params.filters, params.explain, shape, model_id)
+
+
+def _arm_tag(assignment: Assignment) -> str:
+    return _tag(assignment.experiment_id, assignment.arm.name)
 
 
 @lru_cache(maxsize=1_024)
-def _arm_tag(assignment: Assignment) -> str:
-    arm = key_text(assignment.experiment_id, assignment.arm.name)
-    return blake2b(arm.encode(), digest_size=6).hexdigest()
+def _tag(experiment_id: str, variant: str) -> str:
+    return blake2b(key_text(experiment_id, variant).encode(), digest_size=6).hexdigest()
 
 
 def _live_id(page: Page, assignment: Assignment | None) -> str:

@@ -113,7 +113,7 @@ def results(experiment_id: IdArgument, as_json: JsonFlag = False) -> None:
     """Which arm is better, up to now."""
 
     async def work(container: Container) -> ExperimentResults:
-        from app.bootstrap import make_results_reader
+        from app.bootstrap_evidence import make_results_reader
 
         return await make_results_reader(container).read(await _service(container).show(experiment_id))
 
@@ -183,9 +183,9 @@ def _verdict(found: ExperimentResults, arm: str, metric: Metric) -> tuple[str | 
 
 
 def _service(container: Container) -> ExperimentService:
-    from app.application.experimentation.experiment_service import ExperimentService
+    from app.bootstrap import make_experiments
 
-    return ExperimentService(container.database.experiments, container.clock)
+    return make_experiments(container)
 
 
 def _move(experiment_id: str, status: str, as_json: bool) -> None:

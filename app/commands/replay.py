@@ -36,7 +36,8 @@ def replay_evaluate(
 
     async def work(container: Container) -> tuple[ReplayResult, bool]:
         from app.application.training.training_records import read_lineage
-        from app.bootstrap import make_registry, make_replay_evaluator, open_candidate
+        from app.bootstrap import make_registry, open_candidate
+        from app.bootstrap_evidence import make_replay_evaluator
         from app.domain.entities import Champion
         from app.domain.exceptions import TrainingError
 

@@ -8,7 +8,7 @@ grows keeps everybody who was in, in the same arm (Tang et al. 2010, "Overlappin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -17,11 +17,14 @@ from hashlib import blake2b
 from itertools import pairwise
 
 from app.domain.exceptions import ConflictError, InputError
+from app.domain.rules import Rules
 
 BUCKETS = 10_000
 MAX_ARMS = 20
 MAX_NAME_CHARACTERS = 100
 CONTROL = "control"
+MAX_PINNED = 3
+"""Models that arms of all running experiments pin: each server holds them beside the champion, each with a catalog."""
 
 Ranges = tuple[tuple[int, int], ...]
 """Buckets as half-open ranges [start, end), in order."""
@@ -68,7 +71,7 @@ class Arm:
     """One variant. `share`: of the experiment's users. What is None is as for everybody else.
 
     `list_type`: hybrid, collaborative, content, sequential or popular; `diversity`: 0–1; `model_id`: the version that
-    answers in place of the champion.
+    answers in place of the champion; `rules`: on top of the service's.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Arm:
     list_type: str | None = None
     diversity: float | None = None
     model_id: str | None = None
+    rules: Rules = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,11 @@ def checked(experiment: Experiment) -> Experiment:
     if experiment.planned_end is not None and experiment.planned_end <= experiment.created_at:
         raise InputError("must lie in the future", "/planned_end")
     return experiment
+
+
+def pinned_by(experiments: Iterable[Experiment]) -> frozenset[str]:
+    """Ids of the models that arms of these experiments pin."""
+    return frozenset(arm.model_id for one in experiments for arm in one.arms if arm.model_id is not None)
 
 
 def _check_arms(arms: Sequence[Arm]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.erasure import Finding
 from app.domain.exceptions import NotFoundError
-from app.domain.experiments import Arm, Experiment, ExperimentStatus, Metric, moved
+from app.domain.experiments import Arm, Experiment, ExperimentStatus, Metric, assigned, moved
 from app.domain.request_log import RequestEntry, ShownItem, is_logged, user_pseudonym
 from app.domain.stores import Database
 from tests.erasing import person
@@ -196,3 +196,14 @@ def test_a_pseudonym_says_nothing_without_the_secret_and_a_share_is_a_share_of_u
     assert all(is_logged(user, 1.0) for user in users)
     assert not any(is_logged(user, 0.0) for user in users)
     assert {user for user in users if is_logged(user, 0.1)} <= {user for user in users if is_logged(user, 0.3)}
+
+
+async def test_everybody_is_in_the_same_arm_after_an_experiment_was_stored(database: Database) -> None:
+    running = started(DRAFT, (0, 2_000), (7_000, 8_500))
+    await database.experiments.add(running)
+    found = await database.experiments.get("e1")
+    assert found is not None
+
+    users = [f"user-{number}" for number in range(2_000)]
+
+    assert [assigned(found, user) for user in users] == [assigned(running, user) for user in users]

@@ -33,6 +33,7 @@ from benchmarks.kill_training import ANCHOR, Rig, open_rig
 
 SLOT = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 PATIENCE_SECONDS = 60.0
+SECRET = b"secret for tests"
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 def reporter(rig: Rig, now: datetime = ANCHOR) -> Reporter:
     judge = ModelEvaluator(rig.database, rig.artifacts, RECOMMENDERS, lambda: now, TrainingPolicy(), seed=0)
-    return Reporter(rig.database, judge, lambda: now, "content", kpi_days=30)
+    return Reporter(rig.database, judge, lambda: now, "content", 30, SECRET, timedelta(hours=24))
 
 
 async def train(rig: Rig) -> None:

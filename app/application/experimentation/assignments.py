@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from app import telemetry
 from app.domain.exceptions import UnavailableError
 from app.domain.experiment_store import ExperimentStore
-from app.domain.experiments import Assignment, Experiment, ExperimentStatus, assigned
+from app.domain.experiments import Assignment, Experiment, ExperimentStatus, assigned, pinned_by
 
 
 class Assignments:
@@ -46,7 +46,7 @@ class Assignments:
 
     def pinned(self) -> Collection[str]:
         """Ids of models that arms of running experiments pin."""
-        return {arm.model_id for one in self._running for arm in one.arms if arm.model_id is not None}
+        return pinned_by(self._running)
 
     def of(self, user_id: str) -> Assignment | None:
         """The user's arm in the oldest experiment that holds this user; None outside all of them."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from secrets import token_hex
 from uuid import uuid4
 
 from app.domain.audit_scope import describe
-from app.domain.exceptions import ConflictError, InputError, NotFoundError
+from app.domain.exceptions import ArtifactError, ConflictError, InputError, NotFoundError
 from app.domain.experiment_store import ExperimentStore
 from app.domain.experiments import (
+    MAX_PINNED,
     Arm,
     Experiment,
     ExperimentStatus,
@@ -19,6 +20,7 @@ from app.domain.experiments import (
     allocated,
     checked,
     moved,
+    pinned_by,
 )
 
 LAYER = "lists"
@@ -39,12 +41,21 @@ class ExperimentRequest:
     planned_end: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PinnedLimits:
+    """`weigh`: the bytes of a model that could serve, or why it could not; `max_bytes`: of all that arms pin."""
+
+    weigh: Callable[[str], Awaitable[int]]
+    max_bytes: int
+
+
 class ExperimentService:
     """The use cases of experiments. All of them raise UnavailableError while the database is away."""
 
-    def __init__(self, store: ExperimentStore, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: ExperimentStore, clock: Callable[[], datetime], models: PinnedLimits) -> None:
         self._store = store
         self._clock = clock
+        self._models = models
 
     async def create(self, wanted: ExperimentRequest) -> Experiment:
         """A draft. Raises InputError that names the field which makes it impossible."""
@@ -63,8 +74,9 @@ class ExperimentService:
             created_at=self._clock(),
             planned_end=wanted.planned_end,
         )
+        await self._weighed(checked(experiment))
         describe(target=experiment.experiment_id, after=_facts(experiment))
-        await self._store.add(checked(experiment))
+        await self._store.add(experiment)
         return experiment
 
     async def show(self, experiment_id: str) -> Experiment:
@@ -98,12 +110,39 @@ class ExperimentService:
         after = after if status is None else moved(after, status, self._clock())
         if after is before:
             return before
+        if after.status is ExperimentStatus.RUNNING and before.status is not ExperimentStatus.RUNNING:
+            await self._check_pinned(after)
         if after.status in (ExperimentStatus.RUNNING, ExperimentStatus.PAUSED):
             after = replace(after, buckets=allocated(before.buckets, await self._taken(before), after.share))
         after = replace(after, revision=before.revision + 1)
         describe(before=_facts(before), after=_facts(after))
         await self._store.replace(after)
         return after
+
+    async def _weighed(self, experiment: Experiment) -> int:
+        """Bytes of all models that its arms pin. Raises InputError that names the arm whose model cannot serve."""
+        weights: dict[str, int] = {}
+        for place, arm in enumerate(experiment.arms):
+            if arm.model_id is None or arm.model_id in weights:
+                continue
+            field = f"/arms/{place}/model_id"
+            try:
+                weights[arm.model_id] = await self._models.weigh(arm.model_id)
+            except NotFoundError:
+                raise InputError("there is no such model", field) from None
+            except (ConflictError, ArtifactError):
+                raise InputError("this model is rejected, or its artifact is gone or damaged", field) from None
+        return sum(weights.values())
+
+    async def _check_pinned(self, experiment: Experiment) -> None:
+        mine = pinned_by([experiment])
+        if not mine:
+            return
+        others = [one for one in await self._store.active() if one.experiment_id != experiment.experiment_id]
+        if len(mine | pinned_by(others)) > MAX_PINNED:
+            raise InputError(f"arms of running experiments may pin {MAX_PINNED} models in all", "/arms")
+        if sum([await self._weighed(one) for one in (experiment, *others)]) > self._models.max_bytes:
+            raise InputError(f"the models that arms pin may have {self._models.max_bytes} bytes in all", "/arms")
 
     async def _with_share(self, before: Experiment, share: float) -> Experiment:
         if before.status is ExperimentStatus.STOPPED:

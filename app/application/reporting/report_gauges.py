@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from app import telemetry
-from app.application.reporting.reporter import EVALUATION, KPIS
+from app.application.reporting.reporter import BY_MODEL, EVALUATION, KPIS
 from app.domain.exceptions import UnavailableError
 from app.domain.reports import Report
 from app.domain.stores import Database
@@ -33,6 +33,21 @@ def show_kpis(report: Report | None) -> None:
     telemetry.KPI_MADE.set(report.made_at.timestamp())
     for figure, value in _numbers(report.figures).items():
         telemetry.KPI.labels(figure).set(value)
+    _show_lists(report.figures.get(BY_MODEL))
+
+
+def _show_lists(rows: object) -> None:
+    """The newest day of each model version; versions of earlier reports are forgotten."""
+    telemetry.MODEL_KPI.clear()
+    shown: set[object] = set()
+    for row in rows if isinstance(rows, list) else ():
+        version = row["version"]
+        if version is None or row["model_id"] in shown:
+            continue
+        shown.add(row["model_id"])
+        for figure, value in _numbers(row).items():
+            if figure != "version":
+                telemetry.MODEL_KPI.labels(row["model_id"], str(version), figure).set(value)
 
 
 def show_quality(report: Report | None) -> None:

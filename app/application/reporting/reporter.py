@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.application.reporting.kpis import kpis_of
+from app.application.reporting.list_kpis import ListKpis, TakenUp
 from app.application.reporting.model_quality import ModelEvaluator
 from app.application.training.training_records import quality
+from app.domain.entities import EventColumns
 from app.domain.exceptions import EncoreError, InputError, NotFoundError, UnavailableError
 from app.domain.reports import Report
 from app.domain.stores import CatalogStore, Database
 from app.telemetry import get_logger
 
 log = get_logger(__name__)
+
+BY_MODEL = "lists_by_day_and_model"
+"""In the KPI report: rows of `ListKpis`."""
 
 KPIS, EVALUATION, PRECOMPUTE = "kpis", "evaluation", "precompute"
 REPORT_NAMES = (KPIS, EVALUATION, PRECOMPUTE)
@@ -42,13 +48,18 @@ def parse_job(job: str) -> tuple[str, datetime] | None:
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Works reports out, whoever rings. `kpi_days` is the window of the KPIs."""
+    """Works reports out, whoever rings. `kpi_days` is the window of the KPIs.
+
+    `secret`: what users are hashed with in the request log; `attribution`: how long after a list a hit may come.
+    """
 
     database: Database
     judge: ModelEvaluator
     clock: Callable[[], datetime]
     model_type: str
     kpi_days: int
+    secret: bytes
+    attribution: timedelta
 
     async def run(self, name: str, slot: datetime) -> Report | None:
         """The report, stored; None where another process has it in hand or is done. Raises UnavailableError.
@@ -73,8 +84,17 @@ class Reporter:
 
     async def _kpis(self) -> tuple[None, Mapping[str, object]]:
         now = self.clock()
-        columns = await self.database.interactions.columns(now - timedelta(days=self.kpi_days), now)
-        return None, kpis_of(columns, await _item_ids(self.database.catalog), now, self.kpi_days)
+        since = now - timedelta(days=self.kpi_days)
+        columns = await self.database.interactions.columns(since, now)
+        catalog = await _item_ids(self.database.catalog)
+        lists = await asyncio.to_thread(self._counting, columns, catalog)
+        async for batch in self.database.request_log.read(since, now):
+            await asyncio.to_thread(lists.add, batch)
+        figures = kpis_of(columns, catalog, now, self.kpi_days)
+        return None, {**figures, **lists.totals(), BY_MODEL: lists.rows()}
+
+    def _counting(self, columns: EventColumns, catalog: set[str]) -> ListKpis:
+        return ListKpis(columns, catalog, TakenUp(columns, self.secret, self.attribution))
 
     async def _evaluation(self) -> tuple[str, Mapping[str, object]]:
         champion = await self.database.models.champion(self.model_type)

@@ -11,9 +11,7 @@ from app.application.serving.model_server import ModelServer
 from app.application.waiting import wait_unless
 from app.domain.canary import Canary, CanaryStore, takes
 from app.domain.exceptions import UnavailableError
-
-MAX_PINNED = 4
-"""Models held beside the champion at once, each with a catalog of its own."""
+from app.domain.experiments import MAX_PINNED
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +62,8 @@ class PinnedModels:
         for canary in running:
             telemetry.CANARY_SHARE.labels(canary.model_type).set(canary.share)
         self.canaries = {canary.champion_id: canary for canary in running}
-        # Candidates first: they are being judged by what people do with them now.
-        wanted = list(dict.fromkeys((*(canary.model_id for canary in running), *sorted(self._arms()))))[:MAX_PINNED]
+        # One candidate a model type, and few of arms: both are bounded where they are started.
+        wanted = list(dict.fromkeys((*(canary.model_id for canary in running), *sorted(self._arms())[:MAX_PINNED])))
         for model_id in [known for known in self._held if known not in wanted]:
             await _stopped(self._held.pop(model_id).task)
         for model_id in wanted:

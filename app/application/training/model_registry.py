@@ -57,6 +57,11 @@ class ModelRegistry:
         await load_model(self._artifacts, model, self._recommenders)
         return model
 
+    async def weigh(self, model_id: str) -> int:
+        """Bytes of the artifact of a version that could serve. Raises what `servable` does."""
+        loaded = await load_model(self._artifacts, await self._with_artifact(model_id), self._recommenders)
+        return sum(part.size for part in loaded.manifest.parts.values())
+
     async def champion(self, model_type: str) -> Champion | None:
         """The champion, or None before the first promotion."""
         return await self._models.champion(model_type)

@@ -22,6 +22,7 @@ from tests.integration.api.running_service import (
     opened_copy,
     rated,
     settings_of,
+    train_again,
 )
 
 EXPERIMENTS = "/api/v1/recs/experiments"
@@ -32,6 +33,11 @@ BODY: Mapping[str, Any] = {
     "arms": [{"name": "control", "share": 0.5}, {"name": "popular", "share": 0.5, "type": "popular"}],
 }
 USERS = [f"crime-fan-{number}" for number in range(10)]
+
+
+def arms_with(**changes: Any) -> dict[str, Any]:
+    """Control, and an arm that changes this."""
+    return {"arms": [{"name": "control", "share": 0.5}, {"name": "other", "share": 0.5, **changes}]}
 
 
 @pytest.fixture
@@ -171,6 +177,9 @@ def test_naming_an_experiment_changes_nobodys_arm(service: RunningService) -> No
         ({"arms": [{"name": "control", "share": 0.5}, {"name": "b", "share": 0.4}]}, "/arms"),
         ({"arms": [{"name": "control", "share": 0.5}, {"name": "b", "share": 0.5, "type": "magic"}]}, "/arms/1/type"),
         ({"arms": [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5}]}, "/arms/0/name"),
+        (arms_with(model_id="nobody"), "/arms/1/model_id"),
+        (arms_with(model_id="a b"), "/arms/1/model_id"),
+        (arms_with(rules=[{"kind": "block", "name": "everything", "select": {}}]), "/arms/1/rules"),
         ({"primary_metric": "money"}, "/primary_metric"),
         ({"guardrail_metrics": ["hit_rate"]}, "/guardrail_metrics"),
         ({"planned_end": "2020-01-01T00:00:00Z"}, "/planned_end"),
@@ -191,6 +200,47 @@ def test_ten_thousand_arms_and_control_characters_are_refused(service: RunningSe
 
     assert is_problem(service.client.post(EXPERIMENTS, json=many, headers=ADMIN), 413)
     assert service.client.post(EXPERIMENTS, json={**BODY, "name": "a\u0000b"}, headers=ADMIN).status_code in (400, 422)
+
+
+def test_an_arm_answers_by_the_model_it_pins_from_the_cache_too(service: RunningService) -> None:
+    champion = service.get("/api/v1/recs/models").json()["models"][0]["id"]
+    newer = train_again(service.folder)
+    service.client.post(f"/api/v1/recs/models/{champion}/promote", headers=ADMIN)
+    service.client.post(f"/api/v1/recs/models/{newer}/promote", headers=ADMIN)
+    started(service, **arms_with(model_id=champion))
+
+    def models() -> set[tuple[str, str]]:
+        bodies = [service.get(f"/api/v1/recs/{user}", bearer(user)).json() for user in USERS]
+        return {(body["experiment"]["variant"], body["model"]["id"]) for body in bodies}
+
+    eventually(lambda: models() == {("control", newer), ("other", champion)})
+    assert models() == {("control", newer), ("other", champion)}
+
+
+def test_an_arm_may_have_rules_of_its_own(service: RunningService) -> None:
+    pin = {"kind": "pin", "name": "premiere", "select": {"items": ["comedy-07"]}, "position": 1}
+    experiment = started(service, **arms_with(rules=[pin]))
+
+    first = {}
+    for user in USERS:
+        body = service.get(f"/api/v1/recs/{user}", bearer(user)).json()
+        first[body["experiment"]["variant"]] = items_of(body)[0]
+
+    assert first["other"] == "comedy-07" != first["control"]
+    shown = service.get(f"{EXPERIMENTS}/{experiment['id']}", ADMIN).json()
+    assert shown["arms"][1]["rules"][0]["name"] == "premiere"
+
+
+def test_more_pinned_models_than_a_server_holds_are_refused(service: RunningService) -> None:
+    champion = service.get("/api/v1/recs/models").json()["models"][0]["id"]
+    others = [train_again(service.folder) for _ in range(3)]
+    arms = [{"name": "control", "share": 0.2}]
+    arms += [{"name": f"a{n}", "share": 0.2, "model_id": model_id} for n, model_id in enumerate((champion, *others))]
+
+    refused = change(service, created(service, arms=arms), status="running")
+
+    assert is_problem(refused, 422)
+    assert refused.json()["errors"][0]["pointer"] == "#/arms"
 
 
 def test_of_two_admins_one_wins_and_the_other_is_told(service: RunningService) -> None:

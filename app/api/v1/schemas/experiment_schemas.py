@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 from pydantic import Field
 
 from app.api.v1.schemas.common import (
@@ -18,10 +19,13 @@ from app.api.v1.schemas.common import (
     ResponseModel,
 )
 from app.api.v1.schemas.list_schemas import ListType
+from app.api.v1.schemas.rule_schemas import AnyRuleBody
 from app.application.experimentation.experiment_results import ArmResult, ExperimentResults, MetricResult
 from app.application.experimentation.experiment_service import LAYER, ExperimentRequest
+from app.domain.exceptions import InputError
 from app.domain.experiment_statistics import Interval
 from app.domain.experiments import MAX_ARMS, MAX_NAME_CHARACTERS, Arm, Experiment, Metric
+from app.domain.rules import read_rules
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=TEXT_PATTERN)]
 Share = Annotated[Number, Field(gt=0, le=1)]
@@ -34,6 +38,19 @@ class ArmBody(RequestModel):
     share: Annotated[Share, Field(description="Of the experiment's users; the shares of all arms add up to 1.")]
     type: Annotated[ListType | None, Field(description="Which recommender answers.")] = None
     diversity: Annotated[Number, Field(ge=0, le=1)] | None = None
+    model_id: Annotated[
+        str | None, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="The version that answers, not the champion.")
+    ] = None
+    rules: Annotated[list[AnyRuleBody], Field(max_length=20, default_factory=list)]
+
+    def arm(self, place: int) -> Arm:
+        """As the use case takes it. Raises InputError for rules that are impossible."""
+        written = [rule.model_dump(mode="json", exclude_none=True) for rule in self.rules]
+        try:
+            rules = read_rules(written)
+        except InputError as error:
+            raise InputError(error.problem, f"/arms/{place}/rules") from None
+        return Arm(self.name, self.share, self.type, self.diversity, self.model_id, rules)
 
 
 class ExperimentBody(RequestModel):
@@ -55,7 +72,7 @@ class ExperimentBody(RequestModel):
             name=self.name,
             hypothesis=self.hypothesis,
             share=self.share,
-            arms=tuple(Arm(arm.name, arm.share, arm.type, arm.diversity) for arm in self.arms),
+            arms=tuple(arm.arm(place) for place, arm in enumerate(self.arms)),
             layer=self.layer,
             primary_metric=self.primary_metric,
             guardrail_metrics=tuple(self.guardrail_metrics),
@@ -78,6 +95,19 @@ class ArmAnswer(ResponseModel):
     share: float
     type: str | None
     diversity: float | None
+    model_id: str | None
+    rules: Annotated[list[dict[str, Any]], Field(description="As they were given, with what they leave out.")]
+
+    @classmethod
+    def of(cls, arm: Arm) -> ArmAnswer:
+        return cls(
+            name=arm.name,
+            share=arm.share,
+            type=arm.list_type,
+            diversity=arm.diversity,
+            model_id=arm.model_id,
+            rules=msgspec.to_builtins(arm.rules),
+        )
 
 
 class ExperimentAnswer(ResponseModel):
@@ -107,10 +137,7 @@ class ExperimentAnswer(ResponseModel):
             layer=experiment.layer,
             status=experiment.status.value,
             share=experiment.share,
-            arms=[
-                ArmAnswer(name=arm.name, share=arm.share, type=arm.list_type, diversity=arm.diversity)
-                for arm in experiment.arms
-            ],
+            arms=[ArmAnswer.of(arm) for arm in experiment.arms],
             primary_metric=experiment.primary_metric.value,
             guardrail_metrics=[metric.value for metric in experiment.guardrail_metrics],
             created_at=experiment.created_at,
