@@ -26,6 +26,7 @@ from app.config_rules import rules_of
 from app.config_secrets import MIN_SECRET_BYTES
 from app.domain.cron import Cron
 from app.domain.exceptions import ConfigurationError, InputError
+from app.domain.list_query import SeenPolicy
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -124,6 +125,8 @@ class Settings(BaseSettings):
     max_computing_lists: Annotated[int, Field(ge=1, le=10_000)] = 256
     list_diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """0: by score alone; 1: by unlikeness alone (MMR)."""
+    exclude_seen: SeenPolicy = "auto"
+    """Whether lists leave out what was seen, where a request does not say; auto: as the training found."""
     rules: str = ""
     """Business rules: a JSON or YAML file, or the JSON itself."""
     explore_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0

@@ -35,7 +35,8 @@ async def recommend_for_session(body: SessionBody, uses: ServicesDep, call: Cont
         SessionEvent(entry.item_id, entry.weight) if isinstance(entry, SessionItem) else SessionEvent(entry)
         for entry in body.history
     )
-    filters = Filters(body.exclude_seen, frozenset(body.exclude), frozenset(body.genres), body.year_min, body.year_max)
+    exclude_seen = body.exclude_seen if "exclude_seen" in body.model_fields_set else None
+    filters = Filters(exclude_seen, frozenset(body.exclude), frozenset(body.genres), body.year_min, body.year_max)
     started = time.perf_counter()
     page = await uses.recommendation.session(SessionQuery(history, body.type, body.limit, filters, body.explain))
     uses.record(call, "session", page, started)
