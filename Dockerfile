@@ -3,13 +3,14 @@
 #   docker build --target serve -t encore:serve .    API and consumer: no training library inside
 #   docker build --target train -t encore:train .    worker, beat, migrations and every command
 # Both run as uid 10001 with a read-only root: writable are /tmp and /var/lib/encore only.
-ARG PYTHON=3.12.12-slim-bookworm
+#   Both names can be given another base with Python 3.11 or newer: --build-arg BASE=localhost/python:3.11
+ARG BASE=docker.io/library/python:3.12.12-slim-bookworm
 
-FROM python:${PYTHON} AS tools
+FROM ${BASE} AS tools
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1
 WORKDIR /build
 COPY requirements/bootstrap.txt requirements/
-RUN python -m venv /opt/tools && /opt/tools/bin/python -m pip install --require-hashes -r requirements/bootstrap.txt
+RUN python3 -m venv /opt/tools && /opt/tools/bin/python -m pip install --require-hashes -r requirements/bootstrap.txt
 
 FROM tools AS wheel
 COPY pyproject.toml README.md ./
@@ -19,7 +20,7 @@ RUN /opt/tools/bin/python -m hatchling build -t wheel
 
 FROM tools AS build-serve
 COPY requirements/serving.txt requirements/
-RUN python -m venv --without-pip /opt/encore \
+RUN python3 -m venv --without-pip /opt/encore \
  && /opt/tools/bin/uv pip install --compile-bytecode --python /opt/encore/bin/python --require-hashes -r requirements/serving.txt
 COPY --from=wheel /build/dist dist
 RUN /opt/tools/bin/uv pip install --compile-bytecode --python /opt/encore/bin/python --no-deps dist/*.whl
@@ -30,7 +31,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev &
 COPY requirements/runtime.txt requirements/
 # LightFM is compiled here, for any processor of this kind, with the tools pinned in bootstrap.txt.
 ENV LIGHTFM_NO_CFLAGS=1
-RUN python -m venv --without-pip /opt/encore \
+RUN python3 -m venv --without-pip /opt/encore \
  && /opt/tools/bin/uv pip install --compile-bytecode --python /opt/encore/bin/python --require-hashes -r requirements/bootstrap.txt \
  && /opt/tools/bin/uv pip install --compile-bytecode --python /opt/encore/bin/python --require-hashes \
       --no-build-isolation-package rectools-lightfm -r requirements/runtime.txt \
@@ -38,7 +39,14 @@ RUN python -m venv --without-pip /opt/encore \
 COPY --from=wheel /build/dist dist
 RUN /opt/tools/bin/uv pip install --compile-bytecode --python /opt/encore/bin/python --no-deps dist/*.whl
 
-FROM python:${PYTHON} AS base
+FROM ${BASE} AS base
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Encore" \
+      org.opencontainers.image.description="A recommendation service" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 ENV PATH=/opt/encore/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp ENCORE_HOST=0.0.0.0
 RUN groupadd --gid 10001 encore \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin encore \

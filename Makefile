@@ -50,6 +50,9 @@ bench-quality: dev ## Quality of lists on the data in ENCORE_BENCH_DATA
 stack: dev ## All processes on all servers: the topology of docker-compose.yml without Docker; Ctrl-C stops it
 	@$(BIN)/python -m tests.servers.stack
 
+load: dev ## Load by locust, with thresholds that fail: make load SECONDS=30
+	@$(BIN)/python -m benchmarks.locust_load $(SECONDS)
+
 chaos: dev ## Kill, crash and freeze what takes in events: make chaos SEED=7 SECONDS=540 FAULTS=300
 	@$(BIN)/python -m benchmarks.chaos $(SEED:%=--seed %) $(SECONDS:%=--seconds %) $(FAULTS:%=--faults %)
 

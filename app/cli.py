@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "export": CommandEntry("data", "Write interactions, items or users to a file."),
     "train": CommandEntry("train", "Train, judge and, if it is better, promote a model."),
     "evaluate": CommandEntry("evaluate", "Measure a model, or the default pipeline on anybody's data."),
+    "precompute": CommandEntry("precompute", "Make the lists of active users before they ask."),
     "kpis": CommandEntry("kpis", "Show what people did in the last days."),
     "models": CommandEntry("models", "List, show, promote and roll back models."),
     "experiments": CommandEntry("experiments", "Compare arms: create, start, pause, stop, results."),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from app.config_checks import refuse_impossible
@@ -24,26 +24,11 @@ from app.config_names import (
 )
 from app.config_rules import rules_of
 from app.config_secrets import MIN_SECRET_BYTES
-from app.domain.cron import Cron
-from app.domain.exceptions import ConfigurationError, InputError
+from app.config_types import Schedule, Seconds, Share, Weight
+from app.domain.exceptions import ConfigurationError
 from app.domain.list_query import SeenPolicy
 
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
-
-
-def _checked_schedule(text: str) -> str:
-    if text:
-        try:
-            Cron.parse(text)
-        except InputError as error:
-            raise ValueError(error.problem) from None
-    return text
-
-
-Schedule = Annotated[str, AfterValidator(_checked_schedule)]
-"""Five cron fields in UTC, or empty for never."""
+_JOB = "(train|evaluate|precompute|tick)"
 
 
 class Settings(BaseSettings):
@@ -192,6 +177,13 @@ class Settings(BaseSettings):
     kpi_days: Annotated[int, Field(ge=1, le=366)] = 7
     retention_schedule: Schedule = "30 4 * * *"
     schedule_tick_seconds: Annotated[float, Field(ge=0.2, le=3_600)] = 30
+    worker_jobs: Annotated[str, Field(pattern=f"^{_JOB}(,{_JOB})*$")] = "train,evaluate,precompute,tick"
+    """What this worker does: a worker that only trains leaves the others to others."""
+    worker_health_host: str = "127.0.0.1"
+    worker_health_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    precompute_users: Annotated[int, Field(ge=0, le=10_000_000)] = 2_000
+    """Most recently active users whose lists are made after a promotion, where the cache is shared; 0: none."""
+    precompute_seconds: Seconds = 60
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 2
     worker_stop_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30
     model_poll_seconds: Annotated[float, Field(gt=0, le=15)] = 2

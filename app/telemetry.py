@@ -57,6 +57,9 @@ AUTHENTICATION_FAILURES = _counter("authentication_failures_total", "Requests an
 LISTS = _counter("lists_total", "Lists answered; fallback is the reason, or none.", "type", "fallback")
 CACHE_READS = _counter("cache_reads_total", "Lookups; level memory or shared; hit, miss or error.", "level", "outcome")
 CACHE_BUMP_FAILURES = _counter("cache_bump_failures_total", "Generation bumps that failed and are retried.")
+PRECOMPUTED = _counter(
+    "lists_precomputed_total", "Lists of active users made before they asked: made or held.", "outcome"
+)
 STAGE_SECONDS = _histogram(
     "stage_seconds", "One stage of a list: history, rank (of it: candidates, score, rerank) or render.", "stage"
 )

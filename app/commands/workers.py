@@ -23,19 +23,24 @@ def worker() -> None:
     """Run trainings and scheduled work until SIGTERM. Needs a redis:// address in ENCORE_JOBS_URL."""
     with exit_on_error():
         settings = _prepared()
-        from app.infrastructure.celery_jobs import TICKS_QUEUE, TRAININGS_QUEUE
+        from app.infrastructure.celery_jobs import QUEUES
         from app.tasks.celery_app import make_worker
         from app.tasks.training import cap_threads
+        from app.tasks.worker_health import Pulse, worker_port
         from app.tracing import traced_process
 
         cap_threads(settings.train_threads)
-        with traced_process(settings, "worker"):
-            make_worker(settings).worker_main(
+        worker_app, pulse = make_worker(settings), Pulse()
+        pulse.watch(worker_app)
+        queues = ",".join(QUEUES[kind] for kind in settings.worker_jobs.split(","))
+        port = worker_port(settings.worker_health_host, settings.worker_health_port, pulse)
+        with traced_process(settings, "worker"), port:
+            worker_app.worker_main(
                 [
                     "worker",
                     "--pool=threads",
                     f"--concurrency={settings.worker_concurrency}",
-                    f"--queues={TRAININGS_QUEUE},{TICKS_QUEUE}",
+                    f"--queues={queues}",
                     f"--loglevel={settings.log_level}",
                     "--without-gossip",
                     "--without-mingle",

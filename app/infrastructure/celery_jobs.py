@@ -27,11 +27,17 @@ TRAINING_TASK = "encore.train"
 TICK_TASK = "encore.tick"
 TRAININGS_QUEUE = "encore.trainings"
 TICKS_QUEUE = "encore.ticks"
+QUEUES = {
+    "train": TRAININGS_QUEUE,
+    "evaluate": "encore.evaluations",
+    "precompute": "encore.precompute",
+    "tick": TICKS_QUEUE,
+}
+"""The kinds of jobs that a worker can be told to take, each with its queue."""
 TRACE_HEADER = "traceparent"
 _MESSAGING = {
     "messaging.system": "celery",
     "messaging.operation.type": "send",
-    "messaging.destination.name": TRAININGS_QUEUE,
 }
 
 _SOCKET_SECONDS = 2.0
@@ -78,6 +84,14 @@ def make_celery(url: str) -> Celery:
     return app
 
 
+def queue_of(job: str) -> str:
+    """The queue of a job: `precompute@…`, a report such as `kpis@…`, or a training's id."""
+    name, at, _slot = job.partition("@")
+    if not at:
+        return QUEUES["train"]
+    return QUEUES.get(name, QUEUES["evaluate"])
+
+
 async def open_celery_queue(url: str) -> JobQueue:
     """A `CeleryJobQueue`. Nothing is connected yet, so a broker that is down does not keep a process down."""
     return CeleryJobQueue(make_celery(url))
@@ -94,12 +108,13 @@ class CeleryJobQueue(JobQueue):
         self._calls = BlockingCalls(1, "celery")
 
     async def submit(self, training_id: str) -> None:
-        with span(f"send {TRAININGS_QUEUE}", SpanKind.PRODUCER, _MESSAGING):
+        queue = queue_of(training_id)
+        with span(f"send {queue}", SpanKind.PRODUCER, {**_MESSAGING, "messaging.destination.name": queue}):
             parent = traceparent()
             headers = {TRACE_HEADER: parent} if parent else None
             await self._run(
                 lambda: self._app.send_task(
-                    TRAINING_TASK, [training_id], headers=headers, ignore_result=True, retry=False
+                    TRAINING_TASK, [training_id], queue=queue, headers=headers, ignore_result=True, retry=False
                 )
             )
 
@@ -115,7 +130,7 @@ class CeleryJobQueue(JobQueue):
 
     def _depth(self) -> int:
         with self._app.connection_for_read() as connection, connection.channel() as channel:
-            return int(channel.client.llen(TRAININGS_QUEUE))
+            return sum(int(channel.client.llen(queue)) for kind, queue in QUEUES.items() if kind != "tick")
 
     async def _run(self, work: Callable[[], T]) -> T:
         """Run blocking work; the one place where broker errors become ours."""

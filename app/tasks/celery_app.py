@@ -25,8 +25,8 @@ from app.infrastructure.celery_jobs import (
     TICKS_QUEUE,
     TRACE_HEADER,
     TRAINING_TASK,
-    TRAININGS_QUEUE,
     make_celery,
+    queue_of,
 )
 from app.spans import traced, traceparent, with_trace
 from app.telemetry import get_logger
@@ -98,7 +98,7 @@ def make_worker(settings: Settings) -> Celery:
 
     def train(task: Task, training_id: str) -> None:
         parent = (task.request.headers or {}).get(TRACE_HEADER)
-        with traced(parent, f"process {TRAININGS_QUEUE}", SpanKind.CONSUMER):
+        with traced(parent, f"process {queue_of(training_id)}", SpanKind.CONSUMER):
             code = children.run(training_id, settings.train_time_limit_seconds, traceparent())
         log.info("training_process_ended", training_id=training_id, exit_code=code)
 

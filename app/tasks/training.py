@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from app.config import Settings, load_settings
 from app.domain.entities import TrainingStatus
-from app.domain.exceptions import ConfigurationError, EncoreError
+from app.domain.exceptions import ConfigurationError, EncoreError, UnavailableError
 from app.log_format import configure_logging
 from app.spans import traced
 from app.telemetry import get_logger
@@ -62,8 +62,9 @@ def cap_threads(threads: int) -> None:
 async def run(settings: Settings, job_id: str) -> int:
     """Open the container and do the job; SIGTERM cancels."""
     # Loads every numerical library: only once they are capped.
-    from app.application.reporting.reporter import parse_job
+    from app.application.reporting.reporter import PRECOMPUTE, parse_job
     from app.bootstrap import make_reporter, make_trainer, open_container
+    from app.precomputing import after_promotion, precompute_slot
 
     task = asyncio.current_task()
     assert task is not None
@@ -71,9 +72,15 @@ async def run(settings: Settings, job_id: str) -> int:
     report = parse_job(job_id)
     async with open_container(settings) as container:
         if report is not None:
-            await make_reporter(container).run(*report)
+            name, slot = report
+            await (precompute_slot(container, slot) if name == PRECOMPUTE else make_reporter(container).run(name, slot))
             return DONE
         job = await make_trainer(container).run(job_id)
+        if job.status is TrainingStatus.PROMOTED:
+            try:
+                await after_promotion(container)
+            except UnavailableError as error:  # lists are made when they are asked for, as without this
+                log.warning("lists_not_precomputed", problem=str(error))
     return FAILED if job.status in (TrainingStatus.FAILED, TrainingStatus.CANCELLED) else DONE
 
 

@@ -156,7 +156,7 @@ class TestFileStore:
         os.mkfifo(root / "pipe")
 
         with pytest.raises(ArtifactDamagedError):
-            await asyncio.wait_for(store.get("pipe", 100), 5)
+            await asyncio.wait_for(store.get("pipe", 100), 60)
 
     async def test_what_a_crashed_writer_left_is_invisible_and_swept_later(
         self, folder: tuple[ArtifactStore, Path]

@@ -162,7 +162,7 @@ async def test_fifty_requests_at_once_are_counted_one_by_one(cache: Cache) -> No
 
 async def test_a_listener_first_drops_everything_then_hears_of_every_bumped_user(cache: Cache) -> None:
     listener = cache.invalidations()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await anext(listener) is None
 
         await cache.bump(["u1", "u2"])
@@ -172,7 +172,7 @@ async def test_a_listener_first_drops_everything_then_hears_of_every_bumped_user
 
 async def test_two_listeners_hear_the_same(cache: Cache) -> None:
     first, second = cache.invalidations(), cache.invalidations()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await anext(first) is None
         assert await anext(second) is None
 

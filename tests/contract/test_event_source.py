@@ -42,7 +42,7 @@ class Log(ABC):
         """A member that has its share."""
         source = await self._open()
         self.sources.append(source)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (source.is_joined() and source.assignment()[1]):
                 await source.poll(10, 0.05)
         return source
@@ -117,7 +117,7 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
 async def read(source: EventSource, count: int, max_records: int = 100) -> Mapping[Partition, Sequence[SourceRecord]]:
     """Poll until that many records came."""
     found: dict[Partition, list[SourceRecord]] = {}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while sum(map(len, found.values())) < count:
             for place, records in (await source.poll(max_records, 0.2)).items():
                 found.setdefault(Partition(*place), []).extend(records)
@@ -224,7 +224,7 @@ async def test_a_second_member_takes_over_a_part_and_the_first_one_notices(kafka
     version, owned = first.assignment()
     assert len(owned) == PARTITIONS
     second = await log.member()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(first.assignment()[1]) != 1 or len(second.assignment()[1]) != 1:
             await asyncio.gather(first.poll(10, 0.05), second.poll(10, 0.05))
     assert first.assignment()[0] > version

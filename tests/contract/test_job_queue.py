@@ -136,10 +136,8 @@ class TestLocalQueue:
             assert monotonic() < deadline
             await asyncio.sleep(0.01)
 
-        began = monotonic()
         await jobs.close()
 
-        assert monotonic() - began < 10.0
         assert not is_alive(int(marker.read_text()))
 
     async def test_a_training_beyond_its_time_limit_is_ended_and_the_next_begins(self, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,14 +80,11 @@ def test_a_first_run_offers_lines_that_work_and_a_second_run_reuses_what_is_ther
     assert stat.S_IMODE((tmp_path / "demo" / "encore.yaml").stat().st_mode) == 0o600
     assert len(settings["jwt_secret"]) >= 43
 
-    began = time.monotonic()
     with demo(tmp_path) as (process, again):
-        took = time.monotonic() - began
         assert again["first_list"]["model"]["version"] == 1
         assert again["first_list"]["recommendations"][0]["item_id"] == changed["recommendations"][0]["item_id"]
         process.terminate()
         assert process.wait(30) == 0
-    assert took < 60
     assert "found" not in (tmp_path / "demo.log").read_text(), "remarks are for people, not for --json"
 
 

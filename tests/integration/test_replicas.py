@@ -90,7 +90,7 @@ def test_a_stale_list_is_shown_while_it_is_renewed_and_says_of_when_it_is(world:
         time.sleep(1.3)  # longer than its life, jitter included
 
         assert api.list_of("user-260").body["as_of"] == first
-        deadline = time.monotonic() + 20  # the time it may take where all processors are busy
+        deadline = time.monotonic() + 60  # the time it may take where all processors are busy
         while api.list_of("user-260").body["as_of"] == first:
             assert time.monotonic() < deadline, api.metrics()
             time.sleep(0.1)

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.real_servers
 
 
-def until(claim: Callable[[], bool], seconds: float = 10) -> bool:
+def until(claim: Callable[[], bool], seconds: float = 60) -> bool:
     """True as soon as `claim` holds, False if it does not within `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -78,7 +78,7 @@ async def running(consumer: StreamConsumer) -> AsyncIterator[StreamConsumer]:
         await task
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for a condition that may be a coroutine function's result."""
     async with asyncio.timeout(seconds):
         while True:

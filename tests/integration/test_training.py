@@ -320,7 +320,7 @@ async def test_a_running_training_can_be_cancelled(service: TrainingService) -> 
     job = await service.queue()
     seen = asyncio.Event()
     running = asyncio.create_task(service.trainer().run(job.training_id, lambda stage, fraction: seen.set()))
-    await asyncio.wait_for(seen.wait(), 30)
+    await asyncio.wait_for(seen.wait(), 60)
     await service.database.trainings.cancel(job.training_id, service.clock())
 
     ended = await running
@@ -336,7 +336,7 @@ async def test_a_trainer_that_is_told_to_stop_marks_its_job_as_cancelled(service
     job = await service.queue()
     seen = asyncio.Event()
     running = asyncio.create_task(service.trainer().run(job.training_id, lambda stage, fraction: seen.set()))
-    await asyncio.wait_for(seen.wait(), 30)
+    await asyncio.wait_for(seen.wait(), 60)
     running.cancel()
 
     with pytest.raises(asyncio.CancelledError):
@@ -392,7 +392,7 @@ async def test_a_promotion_by_hand_overtakes_a_running_training(service: Trainin
     job = await service.queue()
     seen = asyncio.Event()
     running = asyncio.create_task(service.trainer().run(job.training_id, lambda stage, fraction: seen.set()))
-    await asyncio.wait_for(seen.wait(), 30)
+    await asyncio.wait_for(seen.wait(), 60)
 
     await service.registry().promote(str(first.model_id))
     ended = await running

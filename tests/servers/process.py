@@ -77,7 +77,7 @@ class ServerProcess:
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_signal: signal.Signals = signal.SIGTERM
     start_seconds: float = 60.0
-    stop_seconds: float = 10.0
+    stop_seconds: float = 30.0
     _process: subprocess.Popen[bytes] | None = None
 
     @property

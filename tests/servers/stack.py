@@ -103,7 +103,8 @@ class Stack:
         if found := re.search(r"http://127\.0\.0\.1:(\d+)(/[\w/]+)", health):
             [port] = free_ports(1)
             address = f"http://127.0.0.1:{port}"
-            setting = "ENCORE_PORT" if found[1] == "8080" else "ENCORE_CONSUME_HEALTH_PORT"
+            others = "ENCORE_WORKER_HEALTH_PORT" if name == "worker" else "ENCORE_CONSUME_HEALTH_PORT"
+            setting = "ENCORE_PORT" if found[1] == "8080" else others
             settings |= {setting: str(port)}
             path = found[2]
             ready = lambda: status(address + path) == 200  # noqa: E731 - one expression

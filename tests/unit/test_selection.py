@@ -232,6 +232,9 @@ def test_small_data_are_read_more_often_by_a_transformer() -> None:
     assert [epochs(n_pairs) for n_pairs in (0, 100_000, 1_000_000, 100_000_000)] == [40, 40, 8, 2]
 
 
+STEPS = (0.25, 0.5, 0.75, 1.0)
+
+
 def test_two_half_right_members_are_blended_and_a_useless_one_is_left_out() -> None:
     rng = np.random.default_rng(0)
     right = np.zeros((400, 30), dtype=bool)
@@ -241,7 +244,8 @@ def test_two_half_right_members_are_blended_and_a_useless_one_is_left_out() -> N
     pool = CandidatePool(("a", "b", "noise"), scores, np.ones_like(right), right, np.ones(400, dtype=np.int64))
     weights, value = coordinate_ascent(pool)
     assert value > 1.1 * max(pool.value({"a": 1.0}), pool.value({"b": 1.0}))
-    assert weights["a"] == pytest.approx(weights["b"], rel=0.6)
+    grid = [{"a": a, "b": b, "noise": c} for a in STEPS for b in STEPS for c in (0.0, *STEPS)]
+    assert value >= 0.99 * max(pool.value(weights) for weights in grid)
     assert weights["noise"] <= 0.1
 
 

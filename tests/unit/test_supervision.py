@@ -33,6 +33,6 @@ async def test_loops_run_beside_the_body_and_end_with_it() -> None:
             ended.set()
 
     async with supervised({"loop": loop, "lag": watch_lag}):
-        await asyncio.wait_for(running.wait(), 1)
+        await asyncio.wait_for(running.wait(), 60)
         assert not ended.is_set()
     assert ended.is_set()

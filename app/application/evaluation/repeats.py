@@ -1,4 +1,4 @@
-"""Whether people come back to what they have: the repeat rate on a validation cut of the training events (ADR 0030)."""
+"""Whether people come back to what they have: the repeat rate on a validation cut of the training events (ADR 0031)."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from app.telemetry import get_logger
 
 log = get_logger(__name__)
 
-KPIS, EVALUATION = "kpis", "evaluation"
-REPORT_NAMES = (KPIS, EVALUATION)
+KPIS, EVALUATION, PRECOMPUTE = "kpis", "evaluation", "precompute"
+REPORT_NAMES = (KPIS, EVALUATION, PRECOMPUTE)
 _PAGE = 2_000
 
 

@@ -36,7 +36,7 @@ class Process:
             return read_all(connection)
 
     def is_alive(self) -> bool:
-        with contextlib.closing(HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
+        with contextlib.closing(HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
             connection.request("GET", f"/api/v1/recs/{FAN}", headers=bearer(FAN))
             answer = connection.getresponse()
             answer.read()

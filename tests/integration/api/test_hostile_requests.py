@@ -5,7 +5,6 @@ repeated. `test_hostile_sockets.py` has the rest.
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -51,9 +50,7 @@ def event(**changes: Any) -> bytes:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_events_that_cannot_be_are_refused(shared: RunningService, case: str, body: bytes, statuses: set[int]) -> None:
-    started = time.perf_counter()
     answer = post(shared, "/api/v1/events", body)
-    assert time.perf_counter() - started < 1.0
     assert answer.status_code in statuses, (case, answer.text)
     assert is_problem(answer, answer.status_code)
 
@@ -125,9 +122,7 @@ def test_bodies_are_strict_and_bounded(shared: RunningService, body: Any) -> Non
 @pytest.mark.usefixtures("way")
 def test_queries_are_strict_and_bounded(shared: RunningService, query: str) -> None:
     """H2, H3, H4, H13, H14, H42."""
-    started = time.perf_counter()
     answer = shared.get(f"{LIST}?{query}", bearer("u1"))
-    assert time.perf_counter() - started < 1.0
     assert is_problem(answer, 422), (query, answer.text)
 
 

@@ -32,7 +32,7 @@ from tests.integration.api.running_service import (
     settings_of,
 )
 
-FAN = "crime-fan-3"
+FAN, OTHER_FAN = "crime-fan-3", "crime-fan-4"
 LIST = f"/api/v1/recs/{FAN}"
 NOWHERE = "127.0.0.1:1"
 
@@ -158,8 +158,9 @@ def test_without_the_cache_lists_go_on_counted_here_and_training_is_closed(built
         assert int(train.headers["retry-after"]) >= 1
         promote = running.client.post("/api/v1/recs/models/rollback", headers=ADMIN)
         assert is_problem(promote, 503)
-        sent = running.client.post("/api/v1/events", json=rated(FAN, "comedy-01"), headers=bearer(FAN, "events:write"))
-        assert sent.status_code == 429 or sent.json()["accepted"] == 1
+        one, theirs = rated(OTHER_FAN, "comedy-01"), bearer(OTHER_FAN, "events:write")
+        sent = [running.client.post("/api/v1/events", json=one, headers=theirs).status_code for _ in range(5)]
+        assert sent == [202] * 4 + [429]  # the limit is each caller's own: the other fan's is spent
 
 
 def test_without_the_database_a_fresh_process_lives_and_is_not_ready(built: Path, tmp_path: Path) -> None:
@@ -196,12 +197,10 @@ class Slow:
 def test_an_answer_that_takes_too_long_is_given_up(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Slow(monkeypatch, 5.0)
+    Slow(monkeypatch, 3_600.0)
     with opened_copy(built, tmp_path, request_deadline_seconds=0.2) as running:
-        started = time.monotonic()
         answer = running.get(LIST, bearer(FAN))
         assert is_problem(answer, 503, "deadline-exceeded")
-        assert time.monotonic() - started < 3.0
         assert answer.headers["retry-after"]
 
 

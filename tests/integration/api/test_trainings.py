@@ -106,7 +106,7 @@ def test_models_are_listed_shown_promoted_and_rolled_back(running: RunningServic
 
 
 def until_served(running: RunningService, model_id: str) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while running.get("/api/v1/recs/crime-fan-1", bearer("crime-fan-1")).json()["model"]["id"] != model_id:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -360,7 +360,7 @@ async def test_an_import_by_another_process_renews_lists_by_itself(world: World)
     await world.lists.recommend(query)
     event = decode_event(rated("somebody", "crime-05"), world.clock.now)
     assert isinstance(event, Interaction)
-    async with following(world), asyncio.timeout(10):
+    async with following(world), asyncio.timeout(60):
         await world.database.interactions.ingest(IngestBatch([event]))
         while (await world.lists.recommend(query)).is_fallback:  # noqa: ASYNC110 - as a client would ask
             await asyncio.sleep(0.01)

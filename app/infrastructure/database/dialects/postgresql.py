@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from app.domain.interaction_table import moments_of
 from app.infrastructure.database import staging
 from app.infrastructure.database.dialects.base import Dialect, Insert, StagedColumns, TimeRange
 from app.infrastructure.database.dialects.binary_copy import RowBuffer
+from app.infrastructure.database.dialects.connector import Connector
 from app.infrastructure.database.dialects.leases import closes_whole, dispose, leased
 from app.infrastructure.database.dialects.partitions import Months
 from app.infrastructure.database.json_text import dump_json
@@ -75,10 +77,12 @@ class PostgresDialect(Dialect):
     def __init__(self, url: URL, *, pool_size: int, timeout_seconds: float) -> None:
         self._timeout = timeout_seconds
         low_latency_size = max(pool_size // 2, 1)
-        self._engine = _engine(url, max(pool_size - low_latency_size, 1), timeout_seconds, _CLIENT_PATIENCE_SECONDS)
+        self._connector = Connector()
+        make = partial(_engine, url, self._connector)
+        self._engine = make(max(pool_size - low_latency_size, 1), timeout_seconds, _CLIENT_PATIENCE_SECONDS)
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         low_latency_seconds = min(timeout_seconds, _LOW_LATENCY_SECONDS)
-        self._low_latency_engine = _engine(url, low_latency_size, low_latency_seconds, _LOW_LATENCY_PATIENCE_SECONDS)
+        self._low_latency_engine = make(low_latency_size, low_latency_seconds, _LOW_LATENCY_PATIENCE_SECONDS)
         self._low_latency_reader = self._low_latency_engine.execution_options(isolation_level="AUTOCOMMIT")
         self._months = Months()
         self._life: dict[str, AsyncConnection] = {}
@@ -209,6 +213,7 @@ class PostgresDialect(Dialect):
             await self.release(name)
         await dispose(self._engine, self._timeout)
         await dispose(self._low_latency_engine, self._timeout)
+        await self._connector.close()
 
 
 def _lock_key(name: str) -> sa.ColumnElement[int]:
@@ -220,7 +225,9 @@ async def _driver(connection: AsyncConnection) -> Any:
     return cast(Any, (await connection.get_raw_connection()).driver_connection)
 
 
-def _engine(url: URL, pool_size: int, timeout_seconds: float, patience_seconds: float) -> AsyncEngine:
+def _engine(
+    url: URL, connector: Connector, pool_size: int, timeout_seconds: float, patience_seconds: float
+) -> AsyncEngine:
     limit = f"{int(timeout_seconds * 1_000)}ms"
     engine = create_async_engine(
         url,
@@ -230,6 +237,7 @@ def _engine(url: URL, pool_size: int, timeout_seconds: float, patience_seconds: 
         pool_use_lifo=True,  # idle connections may be closed by the server; the ones in use stay warm
         json_serializer=dump_json,
         connect_args={
+            "async_creator_fn": connector.connect,
             "timeout": timeout_seconds,
             "command_timeout": timeout_seconds + patience_seconds,
             "server_settings": {
