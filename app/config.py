@@ -26,6 +26,7 @@ from app.config_rules import rules_of
 from app.config_secrets import MIN_SECRET_BYTES
 from app.config_types import Schedule, Seconds, Share, Weight
 from app.domain.exceptions import ConfigurationError
+from app.domain.list_query import SeenPolicy
 
 _JOB = "(train|evaluate|precompute|tick)"
 
@@ -121,6 +122,8 @@ class Settings(BaseSettings):
     live_heartbeat_seconds: Annotated[float, Field(ge=0.1, le=300)] = 15
     list_diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """0: by score alone; 1: by unlikeness alone (MMR)."""
+    exclude_seen: SeenPolicy = "auto"
+    """Whether lists leave out what was seen, where a request does not say; auto: as the training found."""
     rules: str = ""
     """Business rules: a JSON or YAML file, or the JSON itself."""
     explore_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0

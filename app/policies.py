@@ -40,7 +40,7 @@ def guardrail_policy(settings: Settings) -> GuardrailPolicy:
 def ranking_policy_of(settings: Settings) -> RankingPolicy:
     """What the settings say about the shape of all lists."""
     exploration = Exploration(settings.explore_share, settings.explore_position, settings.explore_pool)
-    return RankingPolicy(rules_of(settings.rules), settings.list_diversity, exploration)
+    return RankingPolicy(rules_of(settings.rules), settings.list_diversity, exploration, settings.exclude_seen)
 
 
 def index_opener(settings: Settings) -> OpenIndex:
@@ -57,6 +57,7 @@ def training_policy(settings: Settings) -> TrainingPolicy:
         signals=signal_policy(settings),
         gate=GatePolicy(margin=settings.train_gate_margin),
         blend=BlendPolicy.of(settings.train_blend_weights, settings.train_blend_floors),
+        exclude_seen=settings.exclude_seen,
         test_fraction=settings.train_test_fraction,
         budget_seconds=settings.train_time_budget_seconds,
         keep_versions=settings.train_keep_versions,

@@ -52,7 +52,7 @@ def recommend(
     """Show a user's list."""
     from app.domain.list_query import Filters, ListQuery
 
-    filters = Filters(exclude_seen=not seen, genres=frozenset(genre or ()))
+    filters = Filters(exclude_seen=False if seen else None, genres=frozenset(genre or ()))
     query = ListQuery(user, type_.value, limit, 0, filters, explain)
     show(run(lambda container: ask(container, lambda lists: lists.recommend(query))), explain, as_json, user_id=user)
 

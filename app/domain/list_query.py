@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from app.domain.rules import DEFAULT_RERANK, RerankOptions
+
+SeenPolicy = Literal["auto", "always", "never"]
+"""Whether lists leave out what was seen where nobody says: as training found (auto), always, or never."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What may be in a list. Empty collections and None mean: no restriction. `genres` are alternatives."""
+    """What may be in a list. Empty collections and None mean: no restriction. `genres` are alternatives.
 
-    exclude_seen: bool = True
+    `exclude_seen`: None leaves it to the setting `exclude_seen` and, by default, to the model.
+    """
+
+    exclude_seen: bool | None = None
     exclude: frozenset[str] = frozenset()
     genres: frozenset[str] = frozenset()
     year_min: int | None = None

@@ -25,6 +25,7 @@ from app.domain.diversity import (
 )
 from app.domain.exploration import Exploration, draw
 from app.domain.facets import ATTRIBUTE, TAGS
+from app.domain.list_query import SeenPolicy
 from app.domain.rules import AvailabilityWindow, Block, Boost, ItemSelector, Pin, Quota, Rules
 from app.domain.top_k import top_k
 
@@ -47,6 +48,7 @@ class RankingPolicy:
     rules: Rules = ()
     diversity: float = 0.0
     exploration: Exploration = field(default_factory=Exploration)
+    exclude_seen: SeenPolicy = "auto"
 
     @property
     def fingerprint(self) -> str:

@@ -54,7 +54,7 @@ def hold_out(train: Dataset, test: EventColumns, users: Sequence[User] = (), *, 
     that mask seen items and count them (`count-as-miss`); or right answers as all others (`may-return`). Raises
     NotEnoughDataError if nothing is left.
     """
-    liked = _liked(test)
+    liked = liked_events(test)
     user, item = test.user[liked], test.item[liked]
     pairs = np.unique(np.stack([user, item]), axis=1) if len(user) else np.zeros((2, 0), dtype=np.int32)
     ids = [test.user_ids[position] for position in np.unique(pairs[0]).tolist()]
@@ -80,7 +80,8 @@ def hold_out(train: Dataset, test: EventColumns, users: Sequence[User] = (), *, 
     )
 
 
-def _liked(test: EventColumns) -> NDArray[np.bool_]:
+def liked_events(test: EventColumns) -> NDArray[np.bool_]:
+    """(n,) what says nothing against its item: no dislike, no rating below 2.5, no removal from the watchlist."""
     kind = test.kind.astype(np.int64)
     removed = (kind == KINDS.index(Kind.WATCHLIST)) & (test.value <= 0)
     low = (kind == KINDS.index(Kind.RATING)) & (test.value < 2.5)

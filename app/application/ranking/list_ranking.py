@@ -97,7 +97,8 @@ def rank_list(serving: ServingState, task: RankingTask, now: datetime) -> Ranked
         showable = _showable(serving, task, now)
         for hidden in rules.hidden_at(at):
             showable[hidden] = False
-        allowed = _not_refused(showable, task, history)
+        excludes_seen = serving.excludes_seen if task.filters.exclude_seen is None else task.filters.exclude_seen
+        allowed = _not_refused(showable, history, excludes_seen=excludes_seen)
         proposed = _proposed(serving, scorer, history, allowed, task.size, rules.promoted(at, PER_SOURCE))
     with stage("score"):
         positions, parts = _scored(scorer, history, allowed, proposed)
@@ -186,10 +187,10 @@ def _showable(serving: ServingState, task: RankingTask, now: datetime) -> NDArra
     return showable
 
 
-def _not_refused(showable: NDArray[np.bool_], task: RankingTask, history: Histories) -> NDArray[np.bool_]:
+def _not_refused(showable: NDArray[np.bool_], history: Histories, *, excludes_seen: bool) -> NDArray[np.bool_]:
     """… and to this person: nothing disliked, whatever else is asked for, and nothing seen unless that is asked for."""
     allowed = showable.copy()
-    allowed[history.items if task.filters.exclude_seen else history.items[history.weights < 0]] = False
+    allowed[history.items if excludes_seen else history.items[history.weights < 0]] = False
     return allowed
 
 

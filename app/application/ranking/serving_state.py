@@ -31,7 +31,7 @@ class ServingState:
     `recommender` scores the positions of `view`; None: no model; `popularity_fallback`, if given, scores them.
     `label` names the model and the state of the catalog: lists made under another label are never shown.
     `ranking_policy`: what the settings say about all lists; `rules`: its rules resolved in this view;
-    `policy_fingerprint`: its name in labels.
+    `policy_fingerprint`: its name in labels. `may_return`: the model's training found that people come back to items.
     """
 
     view: CatalogView
@@ -43,6 +43,7 @@ class ServingState:
     ranking_policy: RankingPolicy = field(default_factory=RankingPolicy)
     rules: ResolvedRules = NO_RULES
     policy_fingerprint: str = ""
+    may_return: bool = False
 
     @property
     def label(self) -> str:
@@ -56,6 +57,12 @@ class ServingState:
         for hidden in self.rules.hidden_at(now.timestamp()):
             allowed[hidden] = False
         return allowed
+
+    @property
+    def excludes_seen(self) -> bool:
+        """Whether lists leave out what was seen, where the request does not say."""
+        wanted = self.ranking_policy.exclude_seen
+        return not self.may_return if wanted == "auto" else wanted == "always"
 
     @property
     def members(self) -> Mapping[str, Recommender]:

@@ -5,7 +5,7 @@ Everything here is blocking computation on immutable values: run it in a thread.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -45,6 +45,7 @@ class ServingBuilder:
     recommender: Recommender | None = None
     candidates: CandidateSource | None = None
     ranking_policy: RankingPolicy = field(default_factory=RankingPolicy)
+    may_return: bool = False
 
     @classmethod
     def empty(cls, index_above: int, open_index: OpenIndex, ranking_policy: RankingPolicy) -> ServingBuilder:
@@ -68,6 +69,7 @@ class ServingBuilder:
             self.ranking_policy,
             rules,
             self.ranking_policy.fingerprint,
+            self.may_return,
         )
 
     def with_model(self, loaded: LoadedModel, version: ModelVersion) -> ServingBuilder:
@@ -81,7 +83,7 @@ class ServingBuilder:
             draft = ServingBuilder(
                 view, newer, self.index_above, self.open_index, loaded, model, ranking_policy=self.ranking_policy
             )
-        return draft._extended()
+        return replace(draft, may_return=may_return(version))._extended()
 
     def updated(self, upserted: Sequence[Item], removed: Collection[str], revision: int) -> ServingBuilder:
         """After these catalog changes."""
@@ -130,6 +132,12 @@ class ServingBuilder:
         if self.candidates is not None and n - self.candidates.n_indexed <= MAX_NEW:
             return self
         return replace(self, candidates=index_towers(self.recommender, self.open_index))
+
+
+def may_return(version: ModelVersion) -> bool:
+    """Whether the model's training found that people come back to what they have (evaluation/repeats.py)."""
+    found = version.metrics.get("repeats")
+    return isinstance(found, Mapping) and found.get("may_return") is True
 
 
 def _no_features(n_features: int) -> sp.csr_matrix:

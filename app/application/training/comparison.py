@@ -17,6 +17,7 @@ from app.application.artifacts.model_artifacts import LoadedModel
 from app.application.evaluation.aligned_model import AlignedModel
 from app.application.evaluation.evaluation import Evaluation, evaluate
 from app.application.evaluation.hold_out import HoldOut, hold_out
+from app.application.evaluation.repeats import Repeats, repeats_of
 from app.application.evaluation.selection import Recipe, select
 from app.application.training.background_computation import ProgressTracker
 from app.domain.blend_policy import BlendPolicy
@@ -24,6 +25,7 @@ from app.domain.dataset import Dataset
 from app.domain.entities import EventColumns, Item, User
 from app.domain.exceptions import NotEnoughDataError
 from app.domain.gate import GatePolicy, Verdict, decide_promotion
+from app.domain.list_query import SeenPolicy
 from app.domain.recommender import ProgressCallback, Recommender, Recommenders
 from app.domain.signals import SignalPolicy, dataset_from
 from app.domain.splits import time_split
@@ -36,6 +38,7 @@ class TrainingPolicy:
     signals: SignalPolicy = field(default_factory=SignalPolicy)
     gate: GatePolicy = field(default_factory=GatePolicy)
     blend: BlendPolicy = field(default_factory=BlendPolicy)
+    exclude_seen: SeenPolicy = "auto"
     test_fraction: float = 0.1
     budget_seconds: float = 120.0
     keep_versions: int = 5
@@ -49,6 +52,10 @@ class TrainingPolicy:
     """How far a new model may fall below what the champion scored when it was trained (F12 of the test plan)."""
     min_catalog_share: float = 0.5
     """The least share of the champion's items that a new model must know (F11 of the test plan)."""
+
+    def may_return(self, repeats: Repeats) -> bool:
+        """Whether lists are judged as they will be shown: with what people have seen, or without."""
+        return repeats.may_return if self.exclude_seen == "auto" else self.exclude_seen == "never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,7 @@ class Comparison:
     recipe: Recipe
     candidate: Evaluation
     popularity: Evaluation
+    repeats: Repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,7 @@ class Decision:
     champion_as: str | None
     is_refresh: bool
     selection: Sequence[Mapping[str, object]]
+    repeats: Repeats
 
 
 def end_of(columns: EventColumns) -> float:
@@ -164,7 +173,7 @@ class ModelComparison:
 
     def decide(self, model_type: str, incumbent: ChampionSnapshot | None) -> Decision:
         """Choose a recipe on the training part, fit it there, judge it on the hold-out, and decide."""
-        train, held = self._cut()
+        train, held, repeats = self._cut()
         recipe = select(
             train,
             self._recommenders,
@@ -179,16 +188,18 @@ class ModelComparison:
         popularity = self._judge_recipe(Recipe("popularity", {}), train, held, "popularity", 0.58, 0.6)
         if incumbent is None:
             verdict = decide_promotion(candidate, None, popularity, self._policy.gate)
-            return Decision(verdict, recipe, candidate, candidate, None, popularity, None, False, recipe.table)
-        return self._decide_against(Comparison(incumbent, train, held, recipe, candidate, popularity))
+            return Decision(verdict, recipe, candidate, candidate, None, popularity, None, False, recipe.table, repeats)
+        return self._decide_against(Comparison(incumbent, train, held, recipe, candidate, popularity, repeats))
 
-    def _cut(self) -> tuple[Dataset, HoldOut]:
+    def _cut(self) -> tuple[Dataset, HoldOut, Repeats]:
         columns = self._snapshot.columns
         end_of(columns)
         self._tracker.at("preparing", 0.03)
         train_columns, test_columns = time_split(columns, self._policy.test_fraction)
         train = dataset_of(train_columns, self._snapshot, self._policy)
-        return train, hold_out(train, test_columns, self._snapshot.users)
+        repeats = repeats_of(train_columns, self._policy.test_fraction)
+        seen = "may-return" if self._policy.may_return(repeats) else "drop"
+        return train, hold_out(train, test_columns, self._snapshot.users, seen=seen), repeats
 
     def _judge_recipe(
         self, recipe: Recipe, train: Dataset, held: HoldOut, name: str, low: float, high: float
@@ -223,6 +234,7 @@ class ModelComparison:
             judged_as,
             is_refresh and verdict.promote,
             contest.recipe.table,
+            contest.repeats,
         )
 
     def _judge_incumbent(self, contest: Comparison) -> tuple[Evaluation, str]:

@@ -149,6 +149,11 @@ def metrics_of(decision: Decision) -> dict[str, object]:
         "champion_as": decision.champion_as,
         "popularity": decision.popularity.summary(),
         "is_refresh": decision.is_refresh,
+        "repeats": {
+            "rate": decision.repeats.rate,
+            "pairs": decision.repeats.pairs,
+            "may_return": decision.repeats.may_return,
+        },
         "verdict": {
             "promote": decision.verdict.promote,
             "reasons": list(decision.verdict.reasons),

@@ -42,7 +42,7 @@ class FilterParams(RequestModel):
     @cached_property
     def filters(self) -> Filters:
         return Filters(
-            exclude_seen=self.exclude_seen,
+            exclude_seen=self.exclude_seen if "exclude_seen" in self.model_fields_set else None,
             exclude=frozenset(self.exclude),
             genres=frozenset(self.genre),
             year_min=self.year_min,
