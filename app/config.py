@@ -64,7 +64,6 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1_024, le=67_108_864)] = 65_536
     max_bulk_body_bytes: Annotated[int, Field(ge=1_024, le=67_108_864)] = 4_194_304
     person_batch_events: Annotated[int, Field(ge=1, le=5_000)] = 100
-    """Events that a person may send in one request; a service may send `service_batch_events`."""
     person_batch_bytes: Annotated[int, Field(ge=1_024, le=67_108_864)] = 65_536
     service_batch_events: Annotated[int, Field(ge=1, le=5_000)] = 5_000
     max_bodies_per_person: Annotated[int, Field(ge=1, le=1_000)] = 24

@@ -44,7 +44,8 @@ class SessionBody(RequestModel):
     @property
     def filters(self) -> Filters:
         """The filters of the list."""
-        return Filters(self.exclude_seen, frozenset(self.exclude), frozenset(self.genres), self.year_min, self.year_max)
+        exclude_seen = self.exclude_seen if "exclude_seen" in self.model_fields_set else None
+        return Filters(exclude_seen, frozenset(self.exclude), frozenset(self.genres), self.year_min, self.year_max)
 
     @property
     def shape(self) -> RerankOptions:
