@@ -13,7 +13,7 @@ else the largest value, 0 to `cap`. Times in the future count as now.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -108,7 +108,7 @@ def history_of(
         liked, disliked, newest = merged.get(state.item_id, (0.0, 0.0, time))
         merged[state.item_id] = (liked + max(weight, 0.0), disliked + min(weight, 0.0), max(newest, time))
     entries = ((item_id, disliked or liked, time) for item_id, (liked, disliked, time) in merged.items())
-    return tuple(sorted(entries, key=lambda entry: (-entry[2], entry[0])))
+    return _newest_first(entries)
 
 
 def history_before(
@@ -131,7 +131,12 @@ def history_before(
     found = _histories(part, np.zeros(high - low, dtype=np.int32), part.item, 1, policy, now.timestamp())
     entries = zip(found.items.tolist(), found.weights.tolist(), found.times.tolist(), strict=True)
     named = [(columns.item_ids[item], weight, time) for item, weight, time in entries]
-    return tuple(sorted(named, key=lambda entry: (-entry[2], entry[0])))
+    return _newest_first(named)
+
+
+def _newest_first(entries: Iterable[tuple[str, float, float]]) -> tuple[tuple[str, float, float], ...]:
+    """(item id, weight, Unix seconds) by time; ties by id."""
+    return tuple(sorted(entries, key=lambda entry: (-entry[2], entry[0])))
 
 
 def dataset_from(
