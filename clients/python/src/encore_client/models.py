@@ -23,29 +23,8 @@ class ArmAnswer(TypedDict):
     share: float
     type: str | None
     diversity: float | None
-
-
-class ArmBody(TypedDict):
-    """
-    One variant. What is left out is as for everybody else.
-    """
-
-    name: str
-    share: float
-    type: NotRequired[
-        Literal[
-            'hybrid',
-            'collaborative',
-            'content',
-            'sequential',
-            'popular',
-            'als',
-            'bpr',
-            'lightfm',
-        ]
-        | None
-    ]
-    diversity: NotRequired[float | None]
+    model_id: str | None
+    rules: list[dict[str, Any]]
 
 
 class ArmResultAnswer(TypedDict):
@@ -56,6 +35,7 @@ class ArmResultAnswer(TypedDict):
     name: str
     users: int
     lists: int
+    items_shown: int
     metrics: dict[str, float | None]
 
 
@@ -129,6 +109,47 @@ class BulkUsers(TypedDict):
     users: list[BulkUser]
 
 
+class CanaryAnswer(TypedDict):
+    """
+    A candidate on its way, or at its end.
+    """
+
+    model_id: str
+    model_type: str
+    champion_id: str
+    status: str
+    share: float
+    steps: list[float]
+    hours: float
+    started_at: str
+    step_started_at: str
+    reason: str | None
+    figures: dict[str, Any]
+    revision: int
+
+
+Step = float
+
+
+class CanaryBody(TypedDict):
+    """
+    How a candidate goes on its way. Shares are of all users.
+    """
+
+    steps: NotRequired[list[Step]]
+    hours: NotRequired[float]
+
+
+class CredentialAnswer(TypedDict):
+    """
+    The caller as this service sees it.
+    """
+
+    subject: str
+    is_service: bool
+    scopes: list[str]
+
+
 class CursorPage(TypedDict):
     """
     Where a keyset page ends: hand `next_cursor` back for the next one; null on the last.
@@ -137,6 +158,32 @@ class CursorPage(TypedDict):
     limit: int
     has_more: bool
     next_cursor: str | None
+
+
+class DeadLetterAnswer(TypedDict):
+    """
+    An event that could not be taken in.
+    """
+
+    id: int
+    received_at: str
+    source: str
+    topic: str | None
+    partition: int | None
+    offset: int | None
+    reason: str
+    replayed_at: str | None
+    sha256: str
+    payload: str
+
+
+class DeadLettersAnswer(TypedDict):
+    """
+    A page of them; `waiting` is how many in all have not been replayed.
+    """
+
+    waiting: int
+    dead_letters: list[DeadLetterAnswer]
 
 
 class EventResult(TypedDict):
@@ -211,6 +258,17 @@ class Health(TypedDict):
     status: str
     version: str
     checks: dict[str, Any]
+
+
+class HistoryEntryAnswer(TypedDict):
+    """
+    One item of it. `weight`: as ranking uses it, negative for dislikes; 0: seen, and nothing more.
+    """
+
+    item_id: str
+    title: str | None
+    weight: float
+    at: str
 
 
 class IntervalAnswer(TypedDict):
@@ -288,9 +346,14 @@ class ItemsAnswer(TypedDict):
 
 Metric = Literal[
     'hit_rate',
+    'user_hit_rate',
     'watch_ratio',
+    'watch_through',
     'likes_per_list',
+    'ratings_per_list',
     'purchases_per_list',
+    'novelty',
+    'latency_ms',
     'fallback_share',
     'empty_share',
 ]
@@ -368,6 +431,46 @@ class Recommendation(TypedDict):
     source: str
     reasons: list[Reason]
     propensity: NotRequired[float | None]
+
+
+class ReplayAnswer(TypedDict):
+    """
+    Ids that went in, and how many did not, by reason. `stale_lists`: lists that change when they expire.
+    """
+
+    replayed: list[int]
+    refused: dict[str, int]
+    stale_lists: int
+
+
+Id = int
+
+
+class ReplayBody(TypedDict):
+    """
+    Which letters to try again.
+    """
+
+    ids: list[Id]
+
+
+class ReportAnswer(TypedDict):
+    """
+    Figures of one slot of the schedule.
+    """
+
+    slot: str
+    made_at: str | None
+    model_id: str | None
+    figures: dict[str, Any]
+
+
+class ReportsAnswer(TypedDict):
+    """
+    Reports, newest first.
+    """
+
+    reports: list[ReportAnswer]
 
 
 class RollbackBody(TypedDict):
@@ -678,19 +781,13 @@ class ErasureAnswer(TypedDict):
     certificate_sha256: str | None
 
 
-class ExperimentBody(TypedDict):
+class HistoryAnswer(TypedDict):
     """
-    What to find out. The first arm must be named `control`.
+    What a list is ranked from.
     """
 
-    name: str
-    hypothesis: NotRequired[str]
-    layer: NotRequired[str]
-    share: float
-    arms: list[ArmBody]
-    primary_metric: NotRequired[Metric]
-    guardrail_metrics: NotRequired[list[Metric]]
-    planned_end: NotRequired[str | None]
+    user_id: str
+    history: list[HistoryEntryAnswer]
 
 
 class ListAnswer(TypedDict):
@@ -808,3 +905,45 @@ class SessionBody(TypedDict):
     year_min: NotRequired[int | None]
     year_max: NotRequired[int | None]
     explain: NotRequired[bool]
+    diversity: NotRequired[float | None]
+    rules: NotRequired[list[Rules]]
+
+
+class ArmBody(TypedDict):
+    """
+    One variant. What is left out is as for everybody else.
+    """
+
+    name: str
+    share: float
+    type: NotRequired[
+        Literal[
+            'hybrid',
+            'collaborative',
+            'content',
+            'sequential',
+            'popular',
+            'als',
+            'bpr',
+            'lightfm',
+        ]
+        | None
+    ]
+    diversity: NotRequired[float | None]
+    model_id: NotRequired[str | None]
+    rules: NotRequired[list[Rules]]
+
+
+class ExperimentBody(TypedDict):
+    """
+    What to find out. The first arm must be named `control`.
+    """
+
+    name: str
+    hypothesis: NotRequired[str]
+    layer: NotRequired[str]
+    share: float
+    arms: list[ArmBody]
+    primary_metric: NotRequired[Metric]
+    guardrail_metrics: NotRequired[list[Metric]]
+    planned_end: NotRequired[str | None]
