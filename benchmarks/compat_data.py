@@ -55,7 +55,8 @@ def write_movies(folder: Path, scale: float = 1.0) -> Mapping[str, int]:
 
 def write_books(folder: Path, scale: float = 1.0) -> Mapping[str, int]:
     """Readers, books with stock (a twentieth is sold out), purchases one after another; rows by file."""
-    made = shop(3, 0.05 * scale, 190_000, kinds=120)
+    # Few shelves: on one that is smaller than a reader's list, the generator looks for another book for ever.
+    made = shop(3, 0.05 * scale, 190_000, kinds=20)
     bought = [(user, item, time) for user, item, _, time in _events(made)]
     titles = sorted({item for _, item, _ in bought}, key=int)
     readers = sorted({user for user, _, _ in bought}, key=int)
