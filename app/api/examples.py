@@ -69,8 +69,8 @@ _EXPERIMENT: Mapping[str, Any] = {
     "status": "running",
     "share": 0.2,
     "arms": [
-        {"name": "control", "share": 0.5, "type": None, "diversity": None},
-        {"name": "variety", "share": 0.5, "type": None, "diversity": 0.3},
+        {"name": "control", "share": 0.5, "type": None, "diversity": None, "model_id": None, "rules": []},
+        {"name": "variety", "share": 0.5, "type": None, "diversity": 0.3, "model_id": None, "rules": []},
     ],
     "primary_metric": "hit_rate",
     "guardrail_metrics": ["empty_share"],

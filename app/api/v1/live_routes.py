@@ -37,7 +37,7 @@ _SOCKET: dict[str, Any] = {
     "/{user_id}/stream",
     operation_id="streamList",
     response_class=Response,
-    responses={**problem_responses(*CLOSED_PROBLEMS), 200: _STREAM},
+    responses={**problem_responses(*CLOSED_PROBLEMS, 404), 200: _STREAM},
 )
 @with_policy(LIST_POLICY)
 async def stream_list(
@@ -54,7 +54,7 @@ async def stream_list(
     "/{user_id}/ws",
     operation_id="openListSocket",
     response_class=Response,
-    responses={**problem_responses(*CLOSED_PROBLEMS, 426), 101: _SOCKET},
+    responses={**problem_responses(*CLOSED_PROBLEMS, 404, 426), 101: _SOCKET},
     status_code=101,
 )
 @with_policy(LIST_POLICY)

@@ -69,7 +69,7 @@ async def get_user(user_id: UserIdPath, uses: ServicesDep) -> UserAnswer:
     "/{user_id}/history",
     operation_id="getUserHistory",
     response_model=HistoryAnswer,
-    responses=problem_responses(*CLOSED_PROBLEMS),
+    responses=problem_responses(*CLOSED_PROBLEMS, 404),
 )
 @with_policy(require_scopes("recs:read", owner="user_id"))
 async def get_user_history(

@@ -220,7 +220,7 @@ def test_people_reach_their_own_user_id_and_services_and_admins_any(service: tup
         for operation, (_scopes, for_anyone) in EXPECTED.items()
         if not for_anyone and ("{user_id}" in operation[1] or operation[1] == "/api/v1/events")
     ]
-    assert len(owned) == 8
+    assert len(owned) == 10
     for operation in owned:
         assert is_problem(ask(running, operation, "crime-fan-1", mine), 403, "forbidden"), operation
         assert is_problem(ask(running, operation, "u1", {"Authorization": f"Bearer {small_key}"}), 403), operation
