@@ -25,7 +25,7 @@ routes = router("/api/v1", "operations")
     "/reports/{name}",
     operation_id="listReports",
     response_model=ReportsAnswer,
-    responses=problem_responses(*CLOSED_PROBLEMS),
+    responses=problem_responses(*CLOSED_PROBLEMS, 404),
 )
 @with_policy(require_scopes("recs:admin", "recs:train"))
 async def list_reports(
