@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     live_heartbeat_seconds: Annotated[float, Field(ge=0.1, le=300)] = 15
     list_diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """0: by score alone; 1: by unlikeness alone (MMR)."""
-    exclude_seen: SeenPolicy = "auto"
+    exclude_seen: SeenPolicy = "always"
     """Whether lists leave out what was seen, where a request does not say; auto: as the training found."""
     rules: str = ""
     """Business rules: a JSON or YAML file, or the JSON itself."""

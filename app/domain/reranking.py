@@ -48,7 +48,7 @@ class RankingPolicy:
     rules: Rules = ()
     diversity: float = 0.0
     exploration: Exploration = field(default_factory=Exploration)
-    exclude_seen: SeenPolicy = "auto"
+    exclude_seen: SeenPolicy = "always"
 
     @property
     def fingerprint(self) -> str:

@@ -38,7 +38,7 @@ class TrainingPolicy:
     signals: SignalPolicy = field(default_factory=SignalPolicy)
     gate: GatePolicy = field(default_factory=GatePolicy)
     blend: BlendPolicy = field(default_factory=BlendPolicy)
-    exclude_seen: SeenPolicy = "auto"
+    exclude_seen: SeenPolicy = "always"
     test_fraction: float = 0.1
     budget_seconds: float = 120.0
     keep_versions: int = 5
