@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 
@@ -16,13 +17,13 @@ from tests.servers.process import ServerMissingError
 pytestmark = [pytest.mark.real_servers, pytest.mark.slow]
 
 
-async def test_a_lost_database_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_lost_database_comes_back_as_it_was(tmp_path: Path) -> None:
     if shutil.which(tool("pg_restore")) is None:
         pytest.skip("no pg_restore")
     try:
         with started_rig(TOPICS, 1) as rig:
             try:
-                found = await drill(rig, 600, tmp_path / "backup.dump")
+                found = asyncio.run(drill(rig, 600, tmp_path / "backup.dump"))
             finally:
                 rig.postgres.stop()
     except ServerMissingError as exc:
