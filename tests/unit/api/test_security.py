@@ -123,11 +123,15 @@ def authenticator(database: Database, clock: Callable[[], datetime]) -> tuple[Au
     return Authenticator(SharedSecret(SECRET.encode()), policy, keys, clock), keys
 
 
+HOLDER = replace(PERSON, expires_at=(NOW + timedelta(hours=1, seconds=30)).timestamp())
+"""PERSON with a token of an hour, issued now; the policy has a leeway of 30 s."""
+
+
 async def test_tokens_and_keys_become_principals(database: Database) -> None:
     authentication, keys = authenticator(database, Clock())
     token = issue_token(SECRET, subject="u1", now=NOW)
-    assert await authentication.verify(b"Bearer " + token.encode()) == PERSON
-    assert await authentication.verify(b"bEARER " + token.encode()) == PERSON
+    assert await authentication.verify(b"Bearer " + token.encode()) == HOLDER
+    assert await authentication.verify(b"bEARER " + token.encode()) == HOLDER
     stored, key = await keys.create("nestjs", {"recs:read"})
     assert await authentication.verify(b"Bearer " + key.encode()) == replace(SERVICE, key_id=stored.key_id)
 
@@ -149,7 +153,7 @@ async def test_what_was_verified_is_remembered_for_a_while_and_never_past_its_en
     assert authentication.remembered(long) is None
     await authentication.verify(long)
     await authentication.verify(short)
-    assert authentication.remembered(long) == PERSON
+    assert authentication.remembered(long) == HOLDER
     assert authentication.remembered(long + b" ") is None
     clock.now = NOW + timedelta(seconds=6)
     assert authentication.remembered(short) is None
