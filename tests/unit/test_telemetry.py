@@ -135,9 +135,9 @@ def test_metrics_are_named_by_prometheus_rules_and_say_what_they_mean() -> None:
 
 def test_every_metric_is_written_somewhere() -> None:
     folder = Path(telemetry.__file__).parent
-    code = "\n".join(path.read_text() for path in folder.rglob("*.py") if path.name != "telemetry.py")
+    code = "\n".join(path.read_text() for path in folder.rglob("*.py"))
     metrics = [name for name, value in vars(telemetry).items() if isinstance(value, MetricWrapperBase)]
-    assert [name for name in metrics if not re.search(rf"\b{name}\b", code)] == []
+    assert [name for name in metrics if len(re.findall(rf"\b{name}\b", code)) < 2] == []  # its definition is one
 
 
 @pytest.mark.parametrize(
