@@ -69,7 +69,12 @@ def test_a_user_is_named_by_a_hash_that_is_stable_and_not_the_id() -> None:
     assert "u1" not in user_hash("u1")
 
 
-def test_what_uvicorn_says_for_terminals_is_left_out(log_stream: io.StringIO) -> None:
+def test_what_uvicorn_says_for_terminals_is_left_out(log_stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("uvicorn", "uvicorn.error"):  # a server of another test may have closed them
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.INFO)
+    logging.getLogger("uvicorn.error").manager._clear_cache()  # type: ignore[attr-defined]  # levels are remembered
     told = {"color_message": "Started server process [\x1b[36m%d\x1b[0m]"}
     logging.getLogger("uvicorn.error").info("Started server process [%d]", 7, extra=told)
     line = only_line(log_stream)
