@@ -6,8 +6,8 @@ over a socket, whether it keeps it. Red when a field the gateway reads is rename
 
 from __future__ import annotations
 
-import json
 import importlib
+import json
 import os
 import threading
 import urllib.request
